@@ -1,0 +1,46 @@
+"""One deadline across several steps."""
+
+from __future__ import annotations
+
+import math
+import time
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """A moment after which waiting is over.
+
+    A call that takes several steps makes one :class:`Deadline` and passes it on, so that its steps
+    together, not each of them, take no longer than the caller allowed.
+
+    Args:
+        timeout: seconds from now; :data:`None` waits for ever, zero and less is already over.
+
+    """
+
+    __slots__ = ("at", "timeout")
+
+    def __init__(self, timeout: float | None) -> None:
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("timeout must be a number of seconds or None, not NaN")
+        if timeout is not None and timeout == math.inf:
+            timeout = None
+        self.timeout = timeout
+        """What the caller allowed, in seconds; for messages."""
+        self.at = None if timeout is None else time.monotonic() + timeout
+        """The moment on :func:`time.monotonic`'s clock; :data:`None` for never."""
+
+    def remaining(self) -> float | None:
+        """Seconds left, never below zero; :data:`None` when there is no limit."""
+        return None if self.at is None else max(0.0, self.at - time.monotonic())
+
+    def lock_timeout(self) -> float:
+        """Seconds left in the form that lock and thread waits take (-1 for no limit)."""
+        # Lock waits refuse more than TIMEOUT_MAX; a month is for ever to a caller.
+        return -1 if self.at is None else min(max(0.0, self.at - time.monotonic()), 2_592_000.0)
+
+    @property
+    def expired(self) -> bool:
+        """Whether no time is left."""
+        return self.at is not None and time.monotonic() >= self.at

@@ -1,0 +1,477 @@
+"""One message: ordered headers with repeats, read lazily from the bytes that came.
+
+A message keeps its bytes and cuts a header out of them when it is asked for, because most events are looked
+at for one or two headers or not at all. Nothing that the server sent is lost: :meth:`Message.to_bytes` gives
+back what came in, repeated headers keep their order, and lines without a colon are kept under an empty name.
+
+Facts behind the reading rules: a line ends at CR LF only (a bare LF, VT or U+2028 is part of a value); a name
+ends at the first colon; one blank behind the colon is dropped and all others are kept; names are compared
+without case, because they vary in case between events and versions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self, cast, overload
+
+from .redaction import redact
+
+__all__ = ["Event", "Message", "Origin", "Response"]
+
+END_COMMAND = b"--END COMMAND--"
+FIRST_LOOK = 2048  # bytes of a long message that are searched before an index of it all is made
+REPR_LIMIT = 600
+follows = re.compile(rb"response:[ ]*follows\r\n((?:privilege|actionid|message):[^\n]*\r\n)*", re.IGNORECASE).match
+
+
+class Origin(NamedTuple):
+    """Where messages came from: one value for all that arrived in one read."""
+
+    encoding: str = "utf-8"
+    received: float = 0.0
+    node: str | None = None
+
+
+LOCAL = Origin()
+
+_needles: dict[str, bytes] = {}
+
+
+def needle(name: str) -> bytes:
+    """What to look for in a message in lower case to find the header of that name."""
+    try:
+        return _needles[name]
+    except KeyError:
+        if len(_needles) > 10_000:  # names may come from outside: don't let them pile up
+            _needles.clear()
+        found = _needles[name] = b"\r\n" + name.encode("utf-8", "surrogateescape").lower() + b":"
+        return found
+
+
+class Message:
+    """Ordered, case-insensitive, multi-valued headers; immutable.
+
+    ``message["Channel"]`` is the first value (:exc:`KeyError` when there is none), ``"Channel" in message``
+    and :meth:`get` ask without raising, :meth:`get_all` gives every value. Iterating gives names as they
+    were sent, with repeats.
+
+    Args:
+        headers: pairs of name and value, or a mapping from name to a value or a list of values.
+        encoding: of text; bytes that it can't decode are kept as surrogates (``surrogateescape``).
+
+    Raises:
+        ValueError: a name or value that would not stay one header.
+
+    """
+
+    __slots__ = ("_index", "_origin", "_raw")
+
+    _raw: bytes
+    _origin: Origin
+    _index: dict[str, list[str]] | None
+
+    def __init__(
+        self,
+        headers: Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]] = (),
+        *,
+        encoding: str = "utf-8",
+    ) -> None:
+        lines = []
+        for name, value in _pairs(headers):
+            if not name and "\r\n" not in value:
+                line = value
+            else:
+                line = f"{name}: {value}"
+                if ":" in name or "\r" in name or "\n" in name or "\r\n" in value or value.endswith("\r"):
+                    raise ValueError(f"header {name!r} would not stay one line")
+            lines.append(line)
+        self._raw = "\r\n".join(lines).encode(encoding, "surrogateescape")
+        self._origin = LOCAL if encoding == "utf-8" else Origin(encoding)
+        self._index = None
+
+    # Making from bytes, and back
+
+    @classmethod
+    def _wire(cls, raw: bytes, origin: Origin = LOCAL) -> Self:
+        """Make a message of this very class from its bytes without their closing blank line."""
+        self = cls.__new__(cls)
+        self._raw = raw
+        self._origin = origin
+        self._index = None
+        return self
+
+    @classmethod
+    def from_bytes(cls, raw: bytes, *, encoding: str = "utf-8") -> Self:
+        """Make a message from the bytes of exactly one.
+
+        Called on :class:`Message` itself it gives an :class:`Event`, a :class:`Response` or an
+        :class:`~pyami_sync.Action` as the first header says, and a plain message when that says none of them.
+
+        Raises:
+            ValueError: the bytes are empty, or hold more than one message.
+
+        """
+        body = raw.lstrip(b"\r\n")
+        if body.endswith(b"\r\n\r\n"):
+            body = body[:-4]
+        found = kind_of(body) if cls is Message else cls
+        made = found._wire(body, LOCAL if encoding == "utf-8" else Origin(encoding))
+        if not made._raw or b"\r\n\r\n" in made._raw:
+            raise ValueError("these bytes are not exactly one message")
+        return cast(Self, made)
+
+    def to_bytes(self) -> bytes:
+        """The message as on the wire, its closing blank line included: byte for byte what came in."""
+        return self._raw + b"\r\n\r\n"
+
+    @property
+    def encoding(self) -> str:
+        """The encoding that its text is read with."""
+        return self._origin.encoding
+
+    # Reading
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+    @overload
+    def get(self, name: str, default: None) -> str | None: ...
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first value of a header, or ``default``."""
+        found = self._find(needle(name))
+        return default if found is None else found
+
+    def _find(self, key: bytes) -> str | None:
+        """The first value of the header that :func:`needle` made ``key`` from."""
+        raw = self._raw
+        if len(raw) > FIRST_LOOK:
+            return self._find_in_long(key)
+        lowered = raw.lower()
+        at = lowered.find(key)
+        if lowered.startswith(key[2:]):
+            at = -2
+        elif at < 0:
+            return None
+        start = at + len(key)
+        end = raw.find(b"\r\n", start)
+        if raw[start : start + 1] == b" ":
+            start += 1
+        return (raw[start:] if end < 0 else raw[start:end]).decode(self._origin[0], "surrogateescape")
+
+    def _find_in_long(self, key: bytes) -> str | None:
+        index = self._index
+        if index is None:
+            # The headers that say what a message is come first; look there before all of it is taken apart.
+            cut = self._raw.rfind(b"\r\n", 0, FIRST_LOOK)
+            if cut > 0:
+                found = Message._wire(self._raw[:cut], self._origin)._find(key)
+                if found is not None:
+                    return found
+            index = self._make_index()
+        values = index.get(key[2:-1].decode("utf-8", "surrogateescape"))
+        return values[0] if values else None
+
+    def _make_index(self) -> dict[str, list[str]]:
+        index: dict[str, list[str]] = {}
+        for name, value in self.items():
+            index.setdefault(_fold(name), []).append(value)
+        self._index = index
+        return index
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value of a header, in wire order; the empty name gives the lines that had no colon."""
+        index = self._index
+        if index is None:
+            if len(self._raw) > FIRST_LOOK:
+                index = self._make_index()
+            else:
+                folded = _fold(name)
+                return [value for key, value in self.items() if _fold(key) == folded]
+        return list(index.get(_fold(name), ()))
+
+    def items(self) -> list[tuple[str, str]]:
+        """Pairs of name and value in wire order, with repeats."""
+        if not self._raw:
+            return []
+        found = []
+        for line in self._raw.decode(self._origin[0], "surrogateescape").split("\r\n"):
+            name, colon, value = line.partition(":")
+            if not colon:
+                name, value = "", line
+            elif value[:1] == " ":
+                value = value[1:]
+            found.append((name, value))
+        return found
+
+    def keys(self) -> list[str]:
+        """Names in wire order, with repeats."""
+        return [name for name, _ in self.items()]
+
+    def values(self) -> list[str]:
+        """Values in wire order."""
+        return [value for _, value in self.items()]
+
+    def to_dict(self) -> dict[str, str | list[str]]:
+        """A plain dict for JSON: a repeated header is a list; the first spelling of a name is its key."""
+        spelled: dict[str, str] = {}
+        made: dict[str, str | list[str]] = {}
+        for name, value in self.items():
+            key = spelled.setdefault(_fold(name), name)
+            old = made.get(key)
+            if old is None:
+                made[key] = value
+            elif isinstance(old, list):
+                old.append(value)
+            else:
+                made[key] = [old, value]
+        return made
+
+    def __getitem__(self, name: str) -> str:
+        found = self._find(needle(name))
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._find(needle(name)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        """How many lines the message has."""
+        return self._raw.count(b"\r\n") + 1 if self._raw else 0
+
+    def __bool__(self) -> bool:
+        return True
+
+    # Comparing, copying, showing
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message):
+            return NotImplemented
+        return self.to_bytes() == other.to_bytes()
+
+    def __hash__(self) -> int:
+        return hash(self._raw)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (type(self), self._raw, tuple(self._origin))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._shown()}>"
+
+    def _shown(self) -> str:
+        shown = Message._wire(redact(self._raw[: 4 * REPR_LIMIT]), self._origin)
+        text = " ".join(f"{name}={value!r}" if name else repr(value) for name, value in shown.items())
+        return text if len(text) <= REPR_LIMIT else text[:REPR_LIMIT] + " …"
+
+
+class Event(Message):
+    """Something that happened on the server, or an item of a list.
+
+    Events with a class of their own in :mod:`pyami_sync.events` arrive as that class; all others as this one.
+    """
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """What happened, as the server spells it."""
+        return self.get("Event", "")
+
+    @property
+    def action_id(self) -> str | None:
+        """The ActionID of the action that asked for it; :data:`None` for what happened by itself."""
+        return self.get("ActionID")
+
+    @property
+    def timestamp(self) -> datetime | None:
+        """When it happened on the server's clock (UTC); needs ``timestampevents = yes`` in manager.conf.
+
+        Raises:
+            ValueError: the header is there but is no number.
+
+        """
+        text = self.get("Timestamp")
+        if text is None:
+            return None
+        try:
+            return datetime.fromtimestamp(float(text), UTC)
+        except (ValueError, OverflowError, OSError):
+            raise ValueError(f"header 'Timestamp' holds no time: {text!r}") from None
+
+    @property
+    def received_at(self) -> datetime | None:
+        """When its bytes were read, on this machine's clock (UTC); :data:`None` for one made here."""
+        received = self._origin.received
+        return datetime.fromtimestamp(received, UTC) if received else None
+
+    @property
+    def node(self) -> str | None:
+        """The cluster's node that it came from; :data:`None` outside a cluster."""
+        return self._origin.node
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Channel variables that came along (``Variable`` and ``ChanVariable`` headers)."""
+        found: dict[str, str] = {}
+        for name, text in self.items():
+            folded = _fold(name)
+            if folded == "variable" or folded.startswith("chanvariable"):
+                variable, _, value = text.partition("=")
+                found.setdefault(variable, value)
+        return found
+
+
+class Response(Message):
+    """The answer to an action, with everything that belongs to it."""
+
+    __slots__ = ("_body", "_empty", "complete", "events")
+
+    _body: bytes
+    _empty: bool
+    events: list[Any]
+    """Items of a list action, in wire order; empty for other actions."""
+    complete: Event | None
+    """The event that closed the list; :data:`None` when the answer has none."""
+
+    def __init__(
+        self,
+        headers: Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]] = (),
+        *,
+        encoding: str = "utf-8",
+        events: Iterable[Event] = (),
+        complete: Event | None = None,
+    ) -> None:
+        super().__init__(headers, encoding=encoding)
+        self._body = b""
+        self._empty = False
+        self.events = list(events)
+        self.complete = complete
+
+    @classmethod
+    def _wire(cls, raw: bytes, origin: Origin = LOCAL) -> Self:
+        body = b""
+        if raw[9:17].lstrip().lower() == b"follows":
+            # Console text of Asterisk up to 13 is no part of the headers, whatever it looks like.
+            head = follows(raw)
+            if head:
+                body = raw[head.end() :]
+                raw = raw[: head.end() - 2]
+        self = super()._wire(raw, origin)
+        self._body = body
+        self._empty = False
+        self.events = []
+        self.complete = None
+        return self
+
+    @classmethod
+    def _text(cls, body: bytes, origin: Origin) -> Self:
+        """Make the answer to an action that answers with text and no headers."""
+        self = cls._wire(b"", origin)
+        self._body = body
+        return self
+
+    def to_bytes(self) -> bytes:
+        """The response alone, as it came; :attr:`events` are messages of their own."""
+        if not self._body:
+            return super().to_bytes()
+        return (self._raw + b"\r\n" if self._raw else b"") + self._body + b"\r\n\r\n"
+
+    @property
+    def status(self) -> str:
+        """``Success``, ``Error``, ``Goodbye``, ``Follows`` or ``Pong``; empty for an answer of mere text."""
+        return self.get("Response", "")
+
+    @property
+    def ok(self) -> bool:
+        """Whether the server did what it was asked.
+
+        An error that only means "there are none", as some list actions send, counts as a success.
+        """
+        return self._empty or self.status.lower() not in ("error", "failure")
+
+    @property
+    def message(self) -> str:
+        """What the server said, without the line feed that some actions put behind it."""
+        return self.get("Message", "").removesuffix("\n")
+
+    @property
+    def action_id(self) -> str | None:
+        """The ActionID of the action that it answers."""
+        return self.get("ActionID")
+
+    @property
+    def output(self) -> list[str]:
+        """Lines of text: those of ``Command`` in its old and its new form, and of answers of mere text."""
+        encoding = self._origin.encoding
+        if self._body:
+            text = self._body.removesuffix(END_COMMAND).decode(encoding, "surrogateescape")
+            lines = text.split("\n")
+            if not lines[-1]:
+                lines.pop()
+            return [line.removesuffix("\r") for line in lines]
+        lines = self._raw.decode(encoding, "surrogateescape").split("\r\nOutput: ")
+        del lines[0]
+        # The marker inside a value is impossible, but another header may follow the last line of output.
+        if len(lines) == self._raw.count(b"\r\nOutput:") and not any("\r\n" in line for line in lines):
+            return lines
+        return self.get_all("Output")
+
+    def __repr__(self) -> str:
+        items = f" events={len(self.events)}" if self.events or self.complete else ""
+        text = f" output={len(self.output)} lines" if self._body else ""
+        return f"<{type(self).__name__} {self._shown()}{items}{text}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (self._body, self._empty, self.events, self.complete)
+        return _unpickle, (type(self), self._raw, tuple(self._origin), state)
+
+
+kinds: dict[bytes, type[Message]] = {b"event": Event, b"response": Response}
+"""Which class a message is by the name of its first header, in lower case."""
+
+
+def kind_of(raw: bytes) -> type[Message]:
+    """Which class a message is: the first header decides, whatever else is in it."""
+    return kinds.get(raw[: raw.find(b":")].lower(), Message)
+
+
+def _fold(name: str) -> str:
+    """A header's name for comparing: ASCII case is ignored, nothing else."""
+    return (
+        name.lower()
+        if name.isascii()
+        else name.encode("utf-8", "surrogateescape").lower().decode("utf-8", "surrogateescape")
+    )
+
+
+def _pairs(headers: Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    if not isinstance(headers, Mapping):
+        yield from headers
+        return
+    for name, value in headers.items():
+        if isinstance(value, str):
+            yield name, value
+        else:
+            for each in value:
+                yield name, each
+
+
+def _unpickle(cls: type[Message], raw: bytes, origin: tuple[Any, ...], state: tuple[Any, ...] | None = None) -> Message:
+    made = cls._wire(raw, Origin(*origin))
+    if state is not None:
+        assert isinstance(made, Response)
+        made._raw = raw  # of a console answer these are its headers alone, which must not be cut again
+        made._body, made._empty, made.events, made.complete = state
+    return made
