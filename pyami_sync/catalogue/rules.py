@@ -36,3 +36,7 @@ class AnswerRule:
     """Whether its items carry no ActionID and are known by their place between response and closing event."""
     glued: bool = False
     """Whether items and closing event arrive as one message, each beginning with an ``Event`` line."""
+    unmarked: bool = False
+    """Whether servers before 13.2 begin it with a plain Success, without ``EventList: start``."""
+    bare_lf: bool = False
+    """Whether its items have a header line that ends in a bare LF (Agents)."""
