@@ -1,0 +1,97 @@
+"""Event filters of a session: the old kind, a regular expression over the text, and the new one by criteria."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+__all__ = ["BadFilter", "Filters"]
+
+Test = Callable[[str], bool]
+
+_METHODS: dict[str, Callable[[str, str], bool]] = {
+    "exact": lambda text, pattern: text == pattern,
+    "starts_with": lambda text, pattern: text.startswith(pattern),
+    "ends_with": lambda text, pattern: text.endswith(pattern),
+    "contains": lambda text, pattern: pattern in text,
+    "regex": lambda text, pattern: re.search(pattern, text) is not None,
+}
+_criterion = re.compile(r"\s*(action|name|header|method)\(([^)]*)\)[\s,]*")
+
+
+class BadFilter(ValueError):
+    """A filter that the server refuses; the text is its answer."""
+
+
+class Filters:
+    """What a session lets through: none set, everything; else what is included and not excluded."""
+
+    def __init__(self) -> None:
+        self._includes: list[Test] = []
+        self._excludes: list[Test] = []
+
+    def __len__(self) -> int:
+        return len(self._includes) + len(self._excludes)
+
+    def accept(self, raw: bytes) -> bool:
+        """Whether an event, given as it would be sent, passes."""
+        if not self._includes and not self._excludes:
+            return True
+        text = raw.decode("utf-8", "surrogateescape")
+        if self._includes and not any(test(text) for test in self._includes):
+            return False
+        return not any(test(text) for test in self._excludes)
+
+    def add(self, pattern: str, criteria: str | None = None) -> None:
+        """Add a filter as the action ``Filter`` gives it.
+
+        Raises:
+            BadFilter: the server would refuse it.
+
+        """
+        if criteria is None:
+            exclude = pattern.startswith("!")
+            test = self._legacy(pattern[1:] if exclude else pattern)
+        else:
+            exclude, test = self._advanced(pattern, criteria)
+        (self._excludes if exclude else self._includes).append(test)
+
+    @staticmethod
+    def _legacy(pattern: str) -> Test:
+        try:
+            search = re.compile(pattern).search
+        except re.error:
+            raise BadFilter("Filter format error") from None
+        return lambda text: search(text) is not None
+
+    @staticmethod
+    def _advanced(pattern: str, criteria: str) -> tuple[bool, Test]:
+        found: dict[str, str] = {}
+        at = 0
+        while at < len(criteria):
+            match = _criterion.match(criteria, at)
+            if not match:
+                raise BadFilter("Filter format error")
+            found[match[1]] = match[2].strip()
+            at = match.end()
+        method = found.get("method", "none")
+        name, header = found.get("name", ""), found.get("header", "")
+        if (
+            found.get("action", "include") not in ("include", "exclude")
+            or (method != "none" and method not in _METHODS)
+            or (method == "none") != (not pattern)
+            or not (name or header or pattern)
+        ):
+            raise BadFilter("Filter format error")
+
+        def test(text: str) -> bool:
+            if name and not text.startswith(f"Event: {name}\r\n"):
+                return False
+            if header:
+                start = text.find(f"\r\n{header}: ")
+                if start < 0:
+                    return False
+                text = text[start + len(header) + 4 :].partition("\r\n")[0]
+            return method == "none" or _METHODS[method](text, pattern)
+
+        return found.get("action") == "exclude", test

@@ -1,0 +1,344 @@
+"""The embedded AMI server: what it says, by itself and as a test tells it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, overload
+
+from ..action import Action
+from ..message import Message
+from .handlers import HANDLERS, Call
+from .loop import Loop
+from .recorder import Actions
+from .rights import User, bits_of, event_classes, names_of
+from .server import TLS, Server
+from .session import Session, error
+from .wire import Headers, Reply, frame, header, pairs_of, to_frames
+
+__all__ = ["RELEASES", "Simulator"]
+
+RELEASES = {
+    "11": ("11.25.3", "1.3"),
+    "13": ("13.38.3", "2.10.6"),
+    "16": ("16.28.0", "5.0.4"),
+    "18": ("18.26.4", "7.0.3"),
+    "20": ("20.20.1", "9.0.0"),
+    "21": ("21.12.1", "10.0.0"),
+    "22": ("22.10.1", "11.0.0"),
+    "23": ("23.4.1", "12.0.0"),
+}
+"""Version of Asterisk and of AMI that a simulator claims, by major version."""
+
+BEFORE_LOGIN = {"login", "logoff", "challenge"}
+
+
+class Simulator(Server):
+    """An AMI server on a real socket of this machine, for tests and demonstrations.
+
+    It answers as Asterisk does, holds a small telephone system (:attr:`pbx`) whose state and events agree, and
+    can be scripted::
+
+        with Simulator() as sim:
+            client = connect(sim.url)
+            sim.on("QueueAdd", {"Response": "Error", "Message": "Unable to add interface: No such queue"})
+            ...
+            sim.assert_sent("QueueAdd", Queue="support")
+            sim.emit("Hangup", Channel="PJSIP/alice-00000001", Cause=16)
+            sim.drop()
+
+    One thread serves it. All methods may be called from any thread; scripted replies run on its own.
+
+    Args:
+        host: address to listen on.
+        port: TCP port; 0 takes a free one, see :attr:`port`.
+        username: who may log in.
+        secret: that user's password.
+        users: others who may log in, by name; see :class:`~pyami_sync.testing.User`.
+        asterisk: major version to behave like: one of :data:`RELEASES`.
+        tls: to serve TLS: a context, the files of a certificate and its key, or true for the certificate of
+            :mod:`pyami_sync.testing.certificate`.
+        banner: the first line, instead of the usual; bytes are sent as they are, empty ones not at all.
+        system_name: ``systemname`` of asterisk.conf: it is put in events and before unique ids.
+        timestamps: put a ``Timestamp`` in events (``timestampevents`` of manager.conf).
+        login_pause: seconds before a failed login is answered; a real server takes one.
+        auth_timeout: seconds that a client may stay connected without logging in.
+        auth_limit: how many such clients there may be; a real server allows 50.
+        write_timeout: seconds after which a client that does not read is dropped; a real server waits 0.1.
+        fragment: most bytes in one write; 1 sends byte by byte.
+        loop: a :class:`~pyami_sync.testing.loop.Loop` to share with other simulators instead of an own thread.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        username: str = "admin",
+        secret: str = "secret",
+        users: Mapping[str, User | str] | None = None,
+        asterisk: str | int = "22",
+        tls: TLS = None,
+        banner: bytes | str | None = None,
+        system_name: str = "",
+        timestamps: bool = False,
+        login_pause: float = 0.0,
+        auth_timeout: float | None = 30.0,
+        auth_limit: int | None = None,
+        write_timeout: float | None = None,
+        fragment: int | None = None,
+        loop: Loop | None = None,
+    ) -> None:
+        known = {username: User(secret)}
+        for name, user in (users or {}).items():
+            known[name] = user if isinstance(user, User) else User(user)
+        super().__init__(
+            host=host,
+            port=port,
+            users=known,
+            tls=tls,
+            auth_timeout=auth_timeout,
+            auth_limit=auth_limit,
+            write_timeout=write_timeout,
+            fragment=fragment,
+            loop=loop,
+        )
+        if str(asterisk) not in RELEASES:
+            raise ValueError(f"no Asterisk {asterisk!r} here; there are {', '.join(RELEASES)}")
+        self.major = int(asterisk)
+        """Major version of Asterisk that it behaves like."""
+        self.version, self.ami_version = RELEASES[str(asterisk)]
+        self.banner = banner
+        self.system_name = system_name
+        self.timestamps = timestamps
+        self.login_pause = login_pause
+        self.shutting_down = False
+        """Whether every action is answered with ``Asterisk is shutting down``."""
+        self.started = time.time()
+        """When it was made, in seconds since 1970; its uptime counts from here."""
+        self.actions = Actions()
+        """Every action that arrived, logins included."""
+        self._scripts: dict[str, deque[tuple[Reply, int | None]]] = {}
+        self._silent: set[str] = set()
+        self._delays: dict[str, tuple[float, bool]] = {}
+        self._refusing = False
+
+    def __repr__(self) -> str:
+        where = f"{self.host}:{self._port}" if self._port else "not started"
+        return f"<Simulator of Asterisk {self.version}, {where}, {len(self.sessions)} sessions>"
+
+    # Scripts
+
+    @overload
+    def on(self, action: str, reply: Reply, *, times: int | None = ...) -> Reply: ...
+    @overload
+    def on(self, action: str, *, times: int | None = ...) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
+    def on(self, action: str, reply: Any = ..., *, times: int | None = None) -> Any:
+        """Answer an action in a way of your own; works as a decorator, too.
+
+        The reply is one of these, or a list of them:
+
+        * :class:`bytes` or text, sent as it is;
+        * a message, or a mapping of headers; the ActionID of the action is put in it if it has none;
+        * a function of the action and the :class:`~pyami_sync.testing.Session`, which gives one of the above,
+          or :data:`None` for no answer. It runs on the simulator's thread, so it must not wait for anything.
+
+        Rights are not checked, but a login is. A reply with ``times`` is used so often, before any other.
+
+        Args:
+            action: name of the action.
+            reply: the answer.
+            times: how often it is used, if not for good; then comes what was there before.
+
+        """
+        if reply is ...:
+            return lambda function: self.on(action, function, times=times)
+
+        def register() -> None:
+            queue = self._scripts.setdefault(action.lower(), deque())
+            # At most one without a count, behind those with one.
+            last = queue.pop() if queue and queue[-1][1] is None else None
+            queue.append((reply, times))
+            if times is not None and last is not None:
+                queue.append(last)
+
+        self._on_loop(register)
+        return reply
+
+    def off(self, *actions: str) -> None:
+        """Forget what :meth:`on` was told: about these actions, or about all."""
+        self._on_loop(lambda: [self._scripts.pop(name.lower(), None) for name in actions or list(self._scripts)])
+
+    def emit(
+        self,
+        event: str | bytes | Message | Mapping[str, Any],
+        headers: Headers = (),
+        /,
+        *,
+        session: Session | None = None,
+        **more: Any,
+    ) -> None:
+        """Send an event to all clients, or to one, as far as their rights, masks and filters let it through.
+
+        Args:
+            event: its name; or a whole event as a message, a mapping or bytes, sent as it is.
+            headers: in the order in which they are sent; a list as a value repeats its header. ``Privilege``
+                is put first if it is not here; it decides who may see the event.
+            session: only this client.
+            more: further headers, for names that are Python words.
+
+        """
+        if isinstance(event, str):
+            self.publish(event, [*pairs_of(headers), *pairs_of(more)], session)
+            return
+        message = event if isinstance(event, Message) else None
+        raw = event if isinstance(event, bytes) else message.to_bytes() if message else frame(event)  # type: ignore[arg-type]
+        message = message or Message._wire(raw.removesuffix(b"\r\n\r\n"))
+        classes = message.get("Privilege") or event_classes(message.get("Event", ""))
+        self._send(bits_of(classes.replace("<none>", "").removesuffix(",all")), raw, session)
+
+    def publish(self, name: str, pairs: list[tuple[str, str]], session: Session | None = None) -> None:
+        """Send an event as a real server spells it: with the headers that it puts into every event."""
+        classes = next((value for key, value in pairs if key.lower() == "privilege"), None)
+        bits = bits_of(event_classes(name) if classes is None else classes.replace("<none>", "").removesuffix(",all"))
+        head = [("Event", name)]
+        if classes is None:
+            head.append(("Privilege", names_of(bits)))
+        if self.timestamps:
+            head.append(("Timestamp", f"{time.time():.6f}"))
+        if self.system_name:
+            head.append(("SystemName", self.system_name))
+        self._send(bits, frame([*head, *pairs]), session)
+
+    def _send(self, bits: int, raw: bytes, session: Session | None) -> None:
+        def deliver(each: Session) -> None:
+            each.deliver(bits, raw)
+
+        if self.loop.is_current:
+            self._for_each(session, deliver)
+        else:
+            self.loop.call(lambda: self._for_each(session, deliver))
+
+    # Faults of the server itself; those of the network are Server's
+
+    def silence(self, *actions: str) -> None:
+        """Never answer these actions, but go on with all others."""
+        self._on_loop(self._silent.update, [name.lower() for name in actions])
+
+    def delay(self, action: str, seconds: float, *, in_order: bool = True) -> None:
+        """Answer an action only after so many seconds; 0 ends the delay.
+
+        Args:
+            action: name of the action.
+            seconds: how long to wait before it is done.
+            in_order: whether the actions behind it wait, too, as on a real server; if not, answers overtake.
+
+        """
+        self._on_loop(self._delays.__setitem__, action.lower(), (seconds, in_order))
+
+    def refuse_logins(self, refuse: bool = True) -> None:
+        """Answer every login with ``Authentication failed``, or go on as usual."""
+        self._refusing = refuse
+
+    @property
+    def refusing(self) -> bool:
+        """Whether logins are refused."""
+        return self._refusing
+
+    def clear_faults(self) -> None:
+        """Be well again: undo everything but dropped connections and scripted replies."""
+        self._on_loop(self._silent.clear)
+        self._on_loop(self._delays.clear)
+        self._refusing = False
+        self.shutting_down = False
+        self.fragment = None
+        if self._loop is not None:
+            self.resume()
+            self.listen_again()
+
+    # Checks
+
+    def assert_sent(self, name: str, times: int | None = None, **headers: Any) -> Action:
+        """Check that an action has arrived; see :meth:`Actions.assert_sent`."""
+        return self.actions.assert_sent(name, times, **headers)
+
+    def assert_not_sent(self, name: str, **headers: Any) -> None:
+        """Check that no such action has arrived; see :meth:`Actions.assert_not_sent`."""
+        self.actions.assert_not_sent(name, **headers)
+
+    # What sessions ask, on the loop's thread
+
+    def make_session(self, sock: socket.socket) -> Session:
+        """Make the session of an accepted socket."""
+        return Session(self, self._accepted, sock, self.tls)
+
+    def greet(self, session: Session) -> None:
+        """Say the first line."""
+        banner = self.banner
+        if banner is None:
+            banner = f"Asterisk Call Manager/{self.ami_version}\r\n"
+        elif isinstance(banner, str):
+            banner = banner.removesuffix("\r\n") + "\r\n"
+        session.send(banner)
+
+    def received(self, session: Session, action: Action) -> None:
+        """Take note of an action."""
+        self.actions.add(action)
+
+    def answer(self, session: Session, action: Action, release: Callable[[bytes], object]) -> bytes | None:
+        """Give the answer to an action; :data:`None` when it is released later."""
+        name = header(action, "Action").lower()
+        action_id = header(action, "ActionID")
+        if not name:
+            return error(action_id, "Missing action in request")
+        if self.shutting_down:
+            return error(action_id, "Asterisk is shutting down")
+        if session.user is None and name not in BEFORE_LOGIN:
+            return error(action_id, "Permission denied")
+        if name in self._silent:
+            return b""
+        seconds, in_order = self._delays.get(name, (0.0, True))
+        if not seconds:
+            return self._answer_now(session, action, name, release)
+
+        def later() -> None:
+            send = release if in_order else session.connection.send
+            answer = self._answer_now(session, action, name, send)
+            if answer is not None:
+                send(answer)
+
+        self.loop.call_later(seconds, later)
+        return None if in_order else b""
+
+    def _answer_now(
+        self, session: Session, action: Action, name: str, release: Callable[[bytes], object]
+    ) -> bytes | None:
+        action_id = header(action, "ActionID")
+        scripts = self._scripts.get(name)
+        if scripts:
+            reply, times = scripts[0]
+            if times is not None:
+                scripts.popleft()
+                if times > 1:
+                    scripts.appendleft((reply, times - 1))
+            return to_frames(reply(action, session) if callable(reply) else reply, action_id)
+        known = HANDLERS.get(name)
+        if known is None or self.major not in known.versions:
+            spelled = header(action, "Action")
+            return error(
+                action_id,
+                f"Invalid/unknown command: {spelled}. Use Action: ListCommands to show available commands.",
+            )
+        if known.bits and session.user is not None and not known.bits & session.user.write_bits:
+            return error(action_id, "Permission denied")
+        return known.function(Call(action, session, self, release))
+
+    def _on_loop(self, function: Callable[..., Any], *args: Any) -> None:
+        """Change what the loop's thread reads there, or at once while it does not run."""
+        if self._loop is None:
+            function(*args)
+        else:
+            self._loop.run(function, *args)
