@@ -1,0 +1,170 @@
+"""The base classes of typed actions, events and answers, and the way from an event's name to its class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Required, TypedDict, TypeVar
+
+from .action import Action, HeaderValue
+from .fields import Field, Int, Text
+from .message import Event, Message, Response
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultingTypeVar
+
+    E = DefaultingTypeVar("E", bound=Event, covariant=True, default=Event)
+    R = DefaultingTypeVar("R", bound=Response, covariant=True, default=Response)
+else:
+    E = TypeVar("E", bound=Event, covariant=True)
+    R = TypeVar("R", bound=Response, covariant=True)
+
+__all__ = ["ConfigChange", "Headers", "ListAction", "ListComplete", "ListResponse", "TypedAction", "TypedEvent"]
+__all__ += ["event_class", "fields_of"]
+
+# Events
+
+
+class TypedEvent(Event):
+    """An event with a class of its own.
+
+    Its attributes are those of :class:`~pyami_sync.Event` and its fields; all headers, known or not, are
+    there as on every :class:`~pyami_sync.Message`. Patterns match by keyword:
+    ``case events.Hangup(cause=16)``.
+    """
+
+    __slots__ = ()
+    __match_args__ = ()  # by position, a pattern would hang on the order of headers in some version
+
+    event_name: ClassVar[str] = ""
+    """Its name on the wire; empty for a group of events."""
+
+    privilege = Text("Privilege")
+    """Classes of the event, such as ``call,all``; list items have none."""
+    system_name = Text("SystemName")
+    """Name of the server, if asterisk.conf gives it one."""
+    sequence_number = Int("SequenceNumber")
+    """Number of the event; only sent while the manager's debugging is on."""
+
+
+class ListComplete(TypedEvent):
+    """The event that closes a list."""
+
+    __slots__ = ()
+
+    event_list = Text("EventList")
+    """``Complete``."""
+    list_items = Int("ListItems")
+    """How many items the server counted; not always the number of events that came."""
+
+
+_classes: dict[bytes, type[Event]] = {}
+_known: dict[bytes, type[Event]] = {}
+MOST_NAMES = 10_000
+
+
+def event_class(name: bytes) -> type[Event]:
+    """Give the class of events of that name on the wire; :class:`~pyami_sync.Event` when it has none.
+
+    Names are compared without case, because servers vary it.
+    """
+    try:
+        return _classes[name]
+    except KeyError:
+        return _learn(name)
+
+
+def _learn(name: bytes) -> type[Event]:
+    if not _known:
+        from . import events
+
+        for found in vars(events).values():
+            # Markers are no server's: an event of their name on the wire stays a plain one.
+            if isinstance(found, type) and issubclass(found, TypedEvent) and found.__module__ == events.__name__:
+                _known[found.event_name.encode().lower()] = found
+    if len(_classes) > MOST_NAMES:  # names come from outside: don't let them pile up
+        _classes.clear()
+    made = _classes[name] = _known.get(name.lower(), Event) if name else Event
+    return made
+
+
+def fields_of(cls: type[Message]) -> dict[str, Field[Any]]:
+    """Give the fields of a typed class by their attributes, those of its groups included."""
+    found: dict[str, Field[Any]] = {}
+    for base in reversed(cls.__mro__):
+        found.update((name, field) for name, field in vars(base).items() if isinstance(field, Field))
+    return found
+
+
+# Answers and actions
+
+
+class ListResponse(Response, Generic[E]):
+    """The answer to a list action: the response, its items and what closed it."""
+
+    __slots__ = ()
+
+    events: list[E]
+
+
+class ConfigChange(TypedDict, total=False):
+    """One change to a configuration file, for ``UpdateConfig``."""
+
+    action: Required[Literal["NewCat", "RenameCat", "DelCat", "EmptyCat", "Update", "Delete", "Append", "Insert"]]
+    cat: str
+    var: str
+    value: str
+    match: str
+    line: str | int
+    options: str
+
+
+Headers = Mapping[str, HeaderValue] | Iterable[tuple[str, HeaderValue]]
+
+
+class TypedAction(Action[R]):
+    """An action with a class of its own: arguments by keyword, the names those of its fields.
+
+    All of them also take:
+
+    Args:
+        action_id: an ActionID of your own; without it the client makes one.
+        headers: further headers, as :class:`~pyami_sync.Action` takes them.
+
+    Raises:
+        InvalidAction: the server would refuse or misread it; nothing has been sent.
+
+    """
+
+    __slots__ = ()
+
+    action_name: ClassVar[str] = ""
+    """Its name on the wire."""
+    privileges: ClassVar[tuple[str, ...]] = ()
+    """Write classes of which the user needs one; none are needed when it is empty."""
+
+    def _fill(self, action_id: str | None, headers: Headers | None, *pairs: tuple[str, HeaderValue]) -> None:
+        given = [("ActionID", action_id), *pairs]
+        if headers:
+            given += headers.items() if isinstance(headers, Mapping) else headers
+        super().__init__(self.action_name, given)
+
+
+class ListAction(TypedAction[ListResponse[E]], Generic[E]):
+    """An action that answers with a list."""
+
+    __slots__ = ()
+
+    response_class = ListResponse
+
+
+def numbered(header: str, values: Iterable[str | int] | None) -> Iterator[tuple[str, HeaderValue]]:
+    """Spell values as ``Header(0)``, ``Header(1)`` and so on."""
+    for number, value in enumerate(values or ()):
+        yield header.replace("(n)", f"({number})"), value
+
+
+def changed(changes: Iterable[ConfigChange] | None) -> Iterator[tuple[str, HeaderValue]]:
+    """Spell changes as ``Action-000000``, ``Cat-000000`` and so on."""
+    for number, change in enumerate(changes or ()):
+        for name, value in change.items():
+            yield f"{name.capitalize()}-{number:06}", value  # type: ignore[misc]
