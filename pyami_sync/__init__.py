@@ -1,9 +1,92 @@
-"""A threaded, synchronous client for the Asterisk Manager Interface."""
+"""A threaded, synchronous client for the Asterisk Manager Interface (AMI), for blocking Python.
+
+::
+
+    from pyami_sync import connect
+
+    with connect("ami://admin:secret@pbx") as ami:
+        ami.send("QueueAdd", Queue="support", Interface="PJSIP/1101")
+
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .action import Action
+from .client import AMIClient, connect
+from .exceptions import (
+    ActionError,
+    ActionTimeout,
+    AMIError,
+    ClusterError,
+    ConcurrencyError,
+    ConnectError,
+    ConnectionClosed,
+    ConnectionLost,
+    EventsLost,
+    InvalidAction,
+    LocalProtocolError,
+    LoginRejected,
+    NoNodeAvailable,
+    ProtocolError,
+    RemoteProtocolError,
+    UnknownNode,
+    WaitTimeout,
+)
 from .message import Event, Message, Response
+from .metrics import Stats
+from .protocol import Limits
+from .reconnect import ReconnectPolicy
+from .session import State
+from .subscriptions import EventStream, Subscription
+from .transport import TLS
 from .version import version as __version__
 
-__all__ = ["Action", "Event", "Message", "Response", "__version__"]
+if TYPE_CHECKING:
+    from . import actions, events
+
+__all__ = [
+    "TLS",
+    "AMIClient",
+    "AMIError",
+    "Action",
+    "ActionError",
+    "ActionTimeout",
+    "ClusterError",
+    "ConcurrencyError",
+    "ConnectError",
+    "ConnectionClosed",
+    "ConnectionLost",
+    "Event",
+    "EventStream",
+    "EventsLost",
+    "InvalidAction",
+    "Limits",
+    "LocalProtocolError",
+    "LoginRejected",
+    "Message",
+    "NoNodeAvailable",
+    "ProtocolError",
+    "ReconnectPolicy",
+    "RemoteProtocolError",
+    "Response",
+    "State",
+    "Stats",
+    "Subscription",
+    "UnknownNode",
+    "WaitTimeout",
+    "__version__",
+    "actions",
+    "connect",
+    "events",
+]
+
+_LAZY = ("actions", "events")  # large: loaded when first used
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,420 @@
+"""One TCP life: bytes in and out, and the calls that wait for answers on it.
+
+Reading happens on the engine's reader alone. Writing happens on whichever thread calls: it puts its frame in
+a queue and, if no other thread is at it, sends all that is queued in one go. A thread that finds another one
+sending leaves its frame to that one. So no caller waits for a lock while a peer is slow; what the socket does
+not take the reader sends on when it can.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Event, Lock, Thread
+from typing import Any, Protocol
+
+from .action import Action
+from .catalogue.rules import AnswerRule
+from .deadline import Deadline
+from .engine import Engine
+from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionLost, RemoteProtocolError
+from .message import Origin, Response
+from .pending import BlockingCall, Call, Fence, PendingCalls
+from .protocol import Greeting, Limits
+from .protocol import Protocol as WireProtocol
+from .redaction import redact
+from .transport import Channel
+
+__all__ = ["Connection", "Owner"]
+
+logger = logging.getLogger("pyami_sync")
+
+MOST_READS = 8  # of one socket before another one gets its turn
+DRAINED = 64 * 1024  # a shorter read has emptied the socket
+MOST_QUEUED = 2_000  # frames that may wait for the socket before callers do
+JOIN = 256 * 1024  # bytes of queued frames that are sent in one go
+
+
+class Owner(Protocol):
+    """Whom a connection reports to."""
+
+    def publish(self, frames: list[bytes], plain: bool, origin: Origin) -> None:
+        """Events came in; called by the dispatcher, in wire order."""
+        ...
+
+    def ended(self, connection: Connection, exc: ConnectionLost) -> None:
+        """The connection is over; called by the dispatcher, behind the last of its events."""
+        ...
+
+    def tapped(self, direction: str, frames: list[bytes]) -> None:
+        """Messages went by; called by the thread that reads or writes."""
+        ...
+
+
+class Connection:
+    """A connected channel with its calls.
+
+    Args:
+        engine: serves it.
+        channel: connected, and owned from now on.
+        pending: its calls.
+        owner: gets its events and its end.
+        limits: what to take from the server.
+        encoding: of text.
+        node: stamped on its events.
+        find_rule: how an action answers, by its name.
+
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        channel: Channel,
+        pending: PendingCalls,
+        owner: Owner,
+        *,
+        limits: Limits,
+        encoding: str,
+        node: str | None,
+        find_rule: Callable[[str], AnswerRule | None],
+    ) -> None:
+        self.engine = engine
+        self.channel = channel
+        self.pending = pending
+        self.encoding = encoding
+        self.node = node
+        self.last_received = time.monotonic()
+        self.bytes_received = 0
+        self.events_received = 0
+        self.tapping = False
+        """Whether the owner wants to see what goes by."""
+        self._owner = owner
+        self._protocol = WireProtocol(limits)
+        self._find_rule = find_rule
+        self._greeted = Event()
+        self._lock = Lock()  # for the end
+        self._end: AMIError | None = None
+        self._order = Lock()  # entering a call and queueing its frame are one step
+        self._out: deque[tuple[bytes, Call | None]] = deque()
+        self._writing = Lock()
+        self._unsent: bytes = b""
+        self._blocked = False  # the socket takes no more: the reader goes on when it does
+        self._room = Condition(Lock())
+        self._crowded = 0  # callers that wait for room in the queue
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to read."""
+        self.engine.start()
+        if self.channel.blocking:
+            Thread(target=self._pump, name=f"{self.engine.name}-transport", daemon=True).start()
+        else:
+            self.engine.register(self)
+
+    def wait_greeting(self, deadline: Deadline) -> Greeting:
+        """Wait for the server's first line.
+
+        Raises:
+            ConnectError: it does not come, or shows that this is no AMI server.
+
+        """
+        if not self._greeted.wait(deadline.remaining()):
+            raise ConnectError(
+                f"connected, but no greeting within {deadline.timeout:g} s: is this an AMI port (5038), not one"
+                " that expects TLS (use amis://) or HTTP? A stalled server looks the same"
+            )
+        greeting = self._protocol.greeting
+        if greeting is None:
+            if isinstance(self._end, ConnectError):
+                raise self._end
+            raise ConnectError(
+                "the server closed the connection before its greeting: too many sessions that have not logged in"
+                f" (authlimit), or an address that may not connect ({self._end})"
+            ) from self._end
+        return greeting
+
+    @property
+    def end(self) -> AMIError | None:
+        """Why it is over; :data:`None` while it is not."""
+        return self._end
+
+    def close(self, exc: AMIError | None = None) -> None:
+        """End it: every pending call fails at once, on this thread. Idempotent, from any thread."""
+        exc = exc or ConnectionLost("closed by this side")
+        with self._lock:
+            if self._end is not None:
+                return
+            self._end = exc
+        reason = exc.reason if isinstance(exc, ConnectionLost | ConnectError) else str(exc)
+        cause = exc.__cause__ or (None if isinstance(exc, ConnectionLost) else exc)
+        self.pending.fail_all(reason, cause)
+        self._greeted.set()
+        if self.channel.blocking:
+            self.channel.close()
+        else:
+            # Out of the selector first: a closed descriptor's number may soon be another socket's.
+            self.engine.unregister(self, self.channel.close)
+        with self._room:
+            self._room.notify_all()
+        lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
+        lost.__cause__ = cause
+        self.engine.call_soon(self._owner.ended, self, lost)
+
+    def abandon(self) -> None:
+        """Let go of a socket that another process uses, in a forked child; touches neither lock nor peer."""
+        self._end = ConnectionLost("this process is a fork; its parent keeps the connection", sent=False)
+        try:
+            self.channel.abandon()
+        except OSError:
+            pass
+
+    # Reading: on the engine's reader
+
+    def fileno(self) -> int:
+        """For the selector."""
+        return self.channel.fileno()
+
+    def readable(self) -> None:
+        """Read what is there, within measure."""
+        if self._end is not None:
+            return
+        for _ in range(MOST_READS):
+            try:
+                chunk = self.channel.receive()
+            except OSError as exc:
+                self._broke(exc)
+                return
+            if chunk is None:
+                return
+            if not self.received(chunk) or len(chunk) < DRAINED:
+                return
+
+    def received(self, chunk: bytes) -> bool:
+        """Take bytes that came in, empty at the end of the stream; tell whether it goes on."""
+        if not chunk:
+            self._ended_by_peer()
+            return False
+        self.last_received = time.monotonic()
+        self.bytes_received += len(chunk)
+        protocol = self._protocol
+        greeted = protocol.greeting is not None
+        try:
+            frames = protocol.receive(chunk)
+        except (RemoteProtocolError, ConnectError) as exc:
+            self.close(exc)
+            return False
+        if not greeted and protocol.greeting is not None:
+            self.pending.ami_version = protocol.greeting.version
+            self._greeted.set()
+            if self.tapping:
+                self._owner.tapped("received", [protocol.greeting.text.encode() + b"\r\n"])
+        if frames:
+            self._take(frames, len(chunk))
+        if self.channel.owes:  # TLS may have to answer on its own account
+            self._flush()
+        return True
+
+    def _take(self, frames: list[bytes], size: int) -> None:
+        plain = self._protocol.framer.only_events
+        origin = Origin(self.encoding, time.time(), self.node)
+        if self.tapping:
+            self._owner.tapped("received", [frame + b"\r\n\r\n" for frame in frames])
+        if logger.isEnabledFor(logging.DEBUG):
+            for frame in frames:
+                logger.debug("< %s", _shown(frame))
+        events = self.pending.take(frames, plain, origin)
+        if events:
+            self.events_received += len(events)
+            self.engine.hand_over(size, (self._owner.publish, events, plain, origin))
+
+    def _ended_by_peer(self) -> None:
+        held = self._protocol.framer.pending
+        reason = "the server closed the connection"
+        self.close(ConnectionLost(f"{reason} in the middle of a message" if held else reason))
+
+    def _broke(self, exc: BaseException) -> None:
+        lost = ConnectionLost(getattr(exc, "strerror", None) or str(exc) or type(exc).__name__)
+        lost.__cause__ = exc
+        self.close(lost)
+
+    def broken(self, exc: BaseException) -> None:
+        """End it because serving it raised."""
+        self._broke(exc)
+
+    def _pump(self) -> None:
+        """Read a transport that can only block; the reader still does everything else."""
+        while self._end is None:
+            try:
+                chunk = self.channel.receive() or b""
+            except Exception as exc:
+                self._broke(exc)
+                return
+            done = Event()
+            self.engine.run_on_reader(lambda chunk=chunk, done=done: (self.received(chunk), done.set()))  # type: ignore[misc]
+            # One chunk at a time: what a fast peer sends waits in the transport, not in memory.
+            while not done.wait(1.0) and self._end is None:
+                pass
+            if not chunk:
+                return
+
+    # Calling
+
+    def request(self, call: Call) -> None:
+        """Send an action; its call gets the outcome.
+
+        Blocks only while thousands of frames wait for a peer that reads too slowly, and then not longer than
+        the call may take.
+
+        Raises:
+            InvalidAction: it can't be sent.
+            ConnectionLost: the connection is over; nothing was sent.
+            ActionTimeout: no room to send it in time; nothing was sent.
+
+        """
+        frame = call.action.encode(call.key.decode("ascii"), self.encoding)
+        if len(self._out) > MOST_QUEUED:
+            self._wait_for_room(call)
+        with self._order:
+            fence = self.pending.add(call)
+            self._out.append((frame, call))
+            if fence is not None:
+                self._queue_fence(fence)
+        if self._end is not None and self.pending.remove(call):
+            # The end may have come between the look at the caller's side and here.
+            call.given_up = True
+            raise self.lost(sent=call.sent)
+        self._flush()
+
+    def _queue_fence(self, fence: Fence) -> None:
+        self._out.append((fence.action.encode(fence.key.decode("ascii")), fence))
+
+    def lost(self, *, sent: bool) -> ConnectionLost:
+        """A fresh exception for one more caller; raising one instance from two threads mixes up tracebacks."""
+        end = self._end
+        exc = ConnectionLost(end.reason if isinstance(end, ConnectionLost | ConnectError) else str(end), sent=sent)
+        exc.__cause__ = end.__cause__ if end is not None else None
+        return exc
+
+    def make_key(self, action: Action[Any]) -> bytes:
+        """The ActionID that an action goes out with."""
+        return (action.action_id or self.pending.new_id()).encode("ascii")
+
+    def rule(self, action: Action[Any]) -> AnswerRule | None:
+        """How an action answers; :data:`None` for one Response."""
+        return self._find_rule(action.name)
+
+    def call(self, action: Action[Any], timeout: float | None) -> Response:
+        """Send an action and wait for its answer.
+
+        Raises:
+            ActionError: the server answered ``Response: Error``.
+            ActionTimeout: no complete answer within ``timeout`` seconds.
+            ConnectionLost: the connection ended first.
+            InvalidAction: it can't be sent.
+
+        """
+        call = BlockingCall(action, self.make_key(action), self.rule(action), timeout)
+        self.request(call)
+        try:
+            left = -1.0 if call.deadline is None else max(0.0, call.deadline - time.monotonic())
+            done = call.wait(min(left, 2_592_000.0))
+        except BaseException:  # Ctrl-C: nobody waits for it any more
+            call.given_up = True
+            self.pending.remove(call)
+            raise
+        if not done:
+            if self.pending.remove(call):
+                raise call.timed_out()
+            call.wait(-1)  # its answer is being set right now
+        result = call.outcome()
+        if isinstance(result, Response):
+            return result
+        try:
+            raise result
+        finally:
+            del result, call  # the traceback must not keep what it is about alive
+
+    def _wait_for_room(self, call: Call) -> None:
+        self.engine.check_thread("sending to a slow peer")
+        deadline = Deadline(call.timeout)
+        with self._room:
+            self._crowded += 1
+            try:
+                while len(self._out) > MOST_QUEUED and self._end is None:
+                    if not self._room.wait(deadline.remaining()) and deadline.expired:
+                        raise ActionTimeout(call.action.name, call.timeout, sent=False)
+            finally:
+                self._crowded -= 1
+
+    # Writing: on whichever thread comes
+
+    def writable(self) -> None:
+        """Go on sending; called by the reader."""
+        self.engine.want_write(self, False)
+        self._blocked = False
+        self._flush()
+
+    def _flush(self) -> None:
+        # Who fails to get the lock leaves its frame to the holder, who looks once more after letting go.
+        while self._has_output() and not self._blocked and self._writing.acquire(False):
+            try:
+                self._drain()
+            except OSError as exc:
+                # What the server sent before it went can still be read, so the reader ends it, in its turn.
+                logger.debug("sending failed: %s", exc)
+                self._out.clear()
+                self._unsent = b""
+                if self.channel.blocking:
+                    self._broke(exc)
+            finally:
+                self._writing.release()
+
+    def _has_output(self) -> bool:
+        return bool(self._out or self._unsent or self.channel.owes)
+
+    def _drain(self) -> None:
+        """Send what is queued. Hold the write lock when calling this."""
+        channel, out = self.channel, self._out
+        while True:
+            data = self._unsent
+            if not data:
+                data = channel.encode(self._next_frames()) if out or channel.owes else b""
+                if not data:
+                    return
+            sent = channel.send(data)
+            self._unsent = data[sent:]
+            if sent < len(data):
+                self._blocked = True
+                self.engine.want_write(self, True)
+                return
+
+    def _next_frames(self) -> bytes:
+        out = self._out
+        frames: list[bytes] = []
+        size = 0
+        while out and size < JOIN:
+            frame, call = out.popleft()
+            if call is not None:
+                call.sent = True
+                if call.given_up:
+                    continue
+            frames.append(frame)
+            size += len(frame)
+        if self._crowded and len(out) <= MOST_QUEUED:
+            with self._room:
+                self._room.notify_all()
+        if self.tapping and frames:
+            self._owner.tapped("sent", list(frames))
+        if logger.isEnabledFor(logging.DEBUG):
+            for frame in frames:
+                logger.debug("> %s", _shown(frame))
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+
+def _shown(frame: bytes) -> str:
+    """A message for the log: no secret, no control character that could forge a line of it."""
+    text = redact(frame[:2000]).decode("utf-8", "backslashreplace")
+    return text.encode("unicode_escape").decode("ascii")

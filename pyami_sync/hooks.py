@@ -1,0 +1,80 @@
+"""Callbacks for what is no event: states, errors, bytes on the wire."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+__all__ = ["Hook"]
+
+logger = logging.getLogger("pyami_sync")
+
+MOST_WAITING = 10_000
+
+
+class Hook:
+    """A list of callbacks that are called one at a time, in order, on a callback thread.
+
+    Args:
+        name: for messages.
+        submit: hands a job to the callback threads.
+
+    """
+
+    def __init__(self, name: str, submit: Callable[[Callable[[], None]], None]) -> None:
+        self._name = name
+        self._submit = submit
+        self.lost = 0
+        """Calls that were dropped because thousands waited for a callback that does not keep up."""
+        self._callbacks: tuple[Callable[..., object], ...] = ()
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Forget what waits, and a lock that another thread may have held."""
+        self._lock = Lock()
+        self._waiting: deque[tuple[Any, ...]] = deque()
+        self._running = False
+
+    def __bool__(self) -> bool:
+        return bool(self._callbacks)
+
+    def add(self, callback: Callable[..., object]) -> Callable[[], None]:
+        """Add a callback; call what is returned to take it away."""
+        with self._lock:
+            self._callbacks = (*self._callbacks, callback)
+
+        def remove() -> None:
+            with self._lock:
+                self._callbacks = tuple(each for each in self._callbacks if each is not callback)
+
+        return remove
+
+    def __call__(self, *args: Any) -> None:
+        """Have all callbacks called with these arguments; never blocks, runs none of them here."""
+        if not self._callbacks:
+            return
+        with self._lock:
+            if len(self._waiting) >= MOST_WAITING:
+                self.lost += 1
+                return
+            self._waiting.append(args)
+            if self._running:
+                return
+            self._running = True
+        self._submit(self._run)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._running = False
+                    return
+                args = self._waiting.popleft()
+            for callback in self._callbacks:
+                try:
+                    callback(*args)
+                except Exception:
+                    logger.exception("a callback for %s raised", self._name)

@@ -1,0 +1,148 @@
+"""Getting at events, the same for one client and for a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .futures import ExpectedEvent
+from .selection import Selector, Selectors, Where
+from .subscriptions import MAXSIZE, EventStream, Expectation, Overflow, Subscription, Subscriptions
+
+__all__ = ["DEFAULT", "Listener"]
+
+
+class _Default:
+    """Stands for the client's own timeout."""
+
+    def __repr__(self) -> str:
+        return "default"
+
+
+DEFAULT: Any = _Default()
+
+
+class Listener:
+    """Something that has events."""
+
+    subscriptions: Subscriptions
+
+    def _default_timeout(self) -> float | None:
+        """Seconds that waiting takes unless its call says otherwise."""
+        raise NotImplementedError
+
+    def _over(self) -> bool:
+        """Whether no event will come any more."""
+        raise NotImplementedError
+
+    def on(
+        self,
+        *selectors: Any,
+        where: Where = None,
+        maxsize: int = MAXSIZE,
+        overflow: Overflow = "error",
+    ) -> Any:
+        """Register a callback, as a decorator (``@ami.on("Hangup")``) or a call (``ami.on("Hangup", callback)``).
+
+        Calls run one at a time, in wire order, on a callback thread; they may use the client in any way. One
+        that raises is logged and told to the error hooks, and the next event is delivered all the same.
+
+        Args:
+            selectors: event names, globs or event classes; none means every event.
+            where: a predicate, or a mapping of headers to values or globs (:data:`None`: absent).
+            maxsize: most events that may wait for the callback.
+            overflow: what happens beyond: ``"error"`` drops the newest and tells the error hooks
+                :exc:`EventsLost`; ``"drop_oldest"`` drops the oldest and counts.
+
+        Returns:
+            A :class:`Subscription`; its ``cancel()`` ends it.
+
+        """
+        callback = None
+        if selectors and callable(selectors[-1]) and not isinstance(selectors[-1], type):
+            *chosen, callback = selectors
+            selectors = tuple(chosen)
+        choice = Selectors(selectors)
+
+        def register(function: Callable[[Any], object]) -> Subscription:
+            subscription = Subscription(function, choice, where, maxsize, overflow, self.subscriptions)
+            self.subscriptions.add(subscription)
+            return subscription
+
+        return register if callback is None else register(callback)
+
+    def events(
+        self,
+        *selectors: Selector,
+        where: Where = None,
+        timeout: float | None = None,
+        maxsize: int = MAXSIZE,
+        overflow: Overflow = "error",
+    ) -> EventStream:
+        """Open a stream of events, from now on; iterate over it, and close it (``with``) when done.
+
+        Args:
+            selectors: event names, globs or event classes; none means every event.
+            where: a predicate (runs on the iterating thread), or a mapping of headers to values or globs.
+            timeout: seconds of silence after which iteration ends.
+            maxsize: most events that may wait to be taken.
+            overflow: what happens beyond: ``"error"`` drops the newest and raises :exc:`EventsLost` at their
+                place; ``"drop_oldest"`` drops the oldest and counts.
+
+        """
+        stream = EventStream(Selectors(selectors), where, maxsize, overflow, self.subscriptions, timeout)
+        self.subscriptions.add(stream)
+        if self._over():
+            stream.finish(None)
+        return stream
+
+    def wait_for(self, *selectors: Selector, where: Where = None, timeout: float | None = DEFAULT) -> Any:
+        """Wait for one event that comes from now on. To wait for what an action causes, see :meth:`expect`.
+
+        Raises:
+            WaitTimeout: none came in time (the client's timeout unless given).
+            ConnectionClosed: the session ended first.
+
+        """
+        limit = self._default_timeout() if timeout is DEFAULT else timeout
+        with self.events(*selectors, where=where, overflow="drop_oldest") as stream:
+            return stream.get(limit)
+
+    @contextmanager
+    def expect(self, *selectors: Selector, where: Where = None) -> Iterator[ExpectedEvent]:
+        """Expect one event, armed before the action that causes it is sent::
+
+            with ami.expect("QueueMemberAdded", where={"Queue": "support"}) as added:
+                ami.send("QueueAdd", Queue="support", Interface="PJSIP/1101")
+                event = added.result(timeout=2)
+
+        A predicate as ``where`` runs on a callback thread.
+        """
+        with self.expect_event(selectors, where, fail_on_loss=False) as future:
+            yield future
+
+    @contextmanager
+    def expect_event(
+        self, selectors: tuple[Selector, ...], where: Where, *, fail_on_loss: bool
+    ) -> Iterator[ExpectedEvent]:
+        """Expect one event; with ``fail_on_loss`` its future fails when the link is lost, though it may return."""
+        choice = Selectors(selectors)
+        expectation = Expectation(choice, None if callable(where) else where, self.subscriptions, fail_on_loss)
+        if callable(where):
+            # User code: it runs on a callback thread, and what passes it there is the event.
+            strand = Subscription(
+                lambda event: expectation.offer([event]), choice, where, MAXSIZE, "drop_oldest", self.subscriptions
+            )
+            self.subscriptions.add(strand)
+            try:
+                yield expectation.future
+            finally:
+                strand.cancel()
+                expectation.cancel()
+            return
+        self.subscriptions.add(expectation)
+        try:
+            yield expectation.future
+        finally:
+            expectation.cancel()

@@ -1,0 +1,434 @@
+"""Whose answer is this: the calls of one connection that wait for one.
+
+A call is entered before its bytes are sent and leaves the table exactly once: who takes it out, be it the
+reader with an answer, a caller whose time is up, or the end of the connection, alone decides its outcome.
+
+The server runs the actions of a connection one after the other in the order they were sent. Correlation is
+by ActionID all the same; the order serves only where there is no id: items of IAXpeers, answers of mere text.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from itertools import count
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from .action import Action
+from .catalogue.rules import AnswerRule
+from .exceptions import ActionError, ActionTimeout, AMIError, ConnectionLost, InvalidAction, RemoteProtocolError
+from .futures import DetachedFuture
+from .message import Event, Origin, Response
+from .protocol import AMIVersion, Limits
+
+__all__ = ["BlockingCall", "Call", "FutureCall", "PendingCalls"]
+
+logger = logging.getLogger("pyami_sync")
+
+UNIFORM_LISTS = AMIVersion((2, 7))  # Asterisk 13.2: every list begins with EventList: start
+ACTION_ID = b"\r\nActionID: "
+
+
+class Call:
+    """One action under way: what it asked, what has come of it so far."""
+
+    __slots__ = (
+        "action",
+        "begun",
+        "deadline",
+        "given_up",
+        "items",
+        "key",
+        "names",
+        "response",
+        "rule",
+        "sent",
+        "timeout",
+    )
+
+    def __init__(self, action: Action[Any], key: bytes, rule: AnswerRule | None, timeout: float | None) -> None:
+        self.action = action
+        self.key = key
+        self.rule = rule
+        self.timeout = timeout
+        self.begun = monotonic()
+        self.deadline = None if timeout is None else self.begun + timeout
+        # The writer sets `sent` before it looks at `given_up`, a caller who gives up does the reverse: so an
+        # action that is reported as not sent is certainly not sent.
+        self.sent = False
+        self.given_up = False
+        self.response: Response | None = None  # the start of a list
+        self.items: list[Event] = []
+        self.names: set[bytes] = set()  # event names known to be items of this list, as spelled on the wire
+
+    def settle(self, result: Response | BaseException) -> None:
+        """Take the outcome; runs once, on the thread that took the call out of the table."""
+        raise NotImplementedError
+
+    def expire(self) -> None:
+        """End for want of a complete answer; the table has let go of it already."""
+        self.settle(self.timed_out())
+
+    def timed_out(self) -> ActionTimeout:
+        """What to tell who waited."""
+        self.given_up = True
+        return ActionTimeout(self.action.name, self.timeout, partial=list(self.items), sent=self.sent)
+
+
+class BlockingCall(Call):
+    """A call whose caller waits for it: a bare lock, the cheapest way to wake one thread."""
+
+    __slots__ = ("_done", "_result")
+
+    def __init__(self, action: Action[Any], key: bytes, rule: AnswerRule | None, timeout: float | None) -> None:
+        super().__init__(action, key, rule, timeout)
+        self._result: Response | BaseException | None = None
+        self._done = Lock()
+        self._done.acquire()
+
+    def settle(self, result: Response | BaseException) -> None:
+        self._result = result
+        self._done.release()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the outcome, at most that many seconds (-1: no limit); tell whether it is there."""
+        return self._done.acquire(timeout=timeout)
+
+    def outcome(self) -> Response | BaseException:
+        """The outcome; only after :meth:`wait` said that it is there."""
+        assert self._result is not None
+        return self._result
+
+
+class FutureCall(Call):
+    """A call whose caller holds a future."""
+
+    __slots__ = ("check", "future", "timer")
+
+    def __init__(
+        self,
+        action: Action[Any],
+        key: bytes,
+        rule: AnswerRule | None,
+        timeout: float | None,
+        future: DetachedFuture[Any],
+        check: bool,
+    ) -> None:
+        super().__init__(action, key, rule, timeout)
+        self.future = future
+        self.check = check
+        self.timer: Any = None
+
+    def settle(self, result: Response | BaseException) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        if isinstance(result, ActionError) and not self.check:
+            result = result.response
+        if isinstance(result, BaseException):
+            self.future.fail(result)
+        else:
+            self.future.resolve(result)
+
+
+class Fence(Call):
+    """A Ping behind an action that may answer with nothing: its answer shows that nothing more comes."""
+
+    __slots__ = ("_fenced", "_table")
+
+    def __init__(self, key: bytes, fenced: Call, table: PendingCalls) -> None:
+        super().__init__(PING, key, None, fenced.timeout)
+        self._fenced = fenced
+        self._table = table
+
+    def settle(self, result: Response | BaseException) -> None:
+        if isinstance(result, Response):
+            self._table.conclude(self._fenced)
+
+
+PING: Action[Response] = Action("Ping")
+
+
+class PendingCalls:
+    """The calls of one connection.
+
+    :meth:`take` belongs to the thread that reads the socket; everything else may be called from any thread.
+    Safe without a lock of its own: each step on the table is one dict operation.
+
+    Args:
+        prefix: what the ActionIDs made here begin with.
+        limits: for lists.
+        event_class: which class an event is, by its name on the wire.
+
+    """
+
+    def __init__(self, prefix: str, limits: Limits, event_class: Callable[[bytes], type[Event]]) -> None:
+        self.prefix = prefix
+        self._ids = count(1)
+        self._calls: dict[bytes, Call] = {}
+        self._collecting: dict[bytes, Call] = {}  # those of them that expect events
+        self._adjacent: Call | None = None  # the list under way whose items carry no ActionID
+        self._limits = limits
+        self._event_class = event_class
+        self.ami_version: AMIVersion | None = None
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def calls(self) -> list[Call]:
+        """Those under way, oldest first."""
+        return list(self._calls.values())
+
+    def new_id(self) -> str:
+        """An ActionID that no other call and no other session uses."""
+        return f"{self.prefix}{next(self._ids)}"
+
+    def add(self, call: Call) -> Fence | None:
+        """Enter a call before it is sent; give the fence that must be sent right behind it, if it needs one.
+
+        Raises:
+            InvalidAction: another call with its ActionID is under way.
+
+        """
+        if self._calls.setdefault(call.key, call) is not call:
+            raise InvalidAction(f"an action with ActionID {call.key.decode()!r} is under way", header="ActionID")
+        rule = call.rule
+        if rule is None:
+            return None
+        if rule.shape == "event":
+            self._collecting[call.key] = call  # DataGet answers with its event alone
+        if not rule.fenced:
+            return None
+        fence = Fence(self.new_id().encode(), call, self)
+        self._calls[fence.key] = fence
+        return fence
+
+    def remove(self, call: Call) -> bool:
+        """Take a call out; tell whether it was still under way, so that the caller decides its outcome."""
+        # An ActionID that a user chose may be in use again by now: never take out another's call.
+        if self._calls.get(call.key) is not call or self._calls.pop(call.key, None) is None:
+            return False
+        self._collecting.pop(call.key, None)
+        return True
+
+    def expire(self, call: Call) -> None:
+        """End a call whose time is up, unless its answer has come in the meantime."""
+        if self.remove(call):
+            call.expire()
+
+    def fail_all(self, reason: str, cause: BaseException | None) -> None:
+        """End every call because the connection has ended."""
+        while self._calls:
+            try:
+                _, call = self._calls.popitem()
+            except KeyError:
+                break
+            self._collecting.pop(call.key, None)
+            exc = ConnectionLost(reason, partial=list(call.items), sent=call.sent)
+            exc.__cause__ = cause
+            call.settle(exc)
+
+    # What the reader does
+
+    def take(self, frames: list[bytes], only_events: bool, origin: Origin) -> list[bytes]:
+        """Take answers and list items out of messages that came in; give the events among them, all of them.
+
+        Answers are taken before any of the events is published: they must not wait behind a flood.
+        """
+        if only_events and not self._collecting:
+            return frames
+        events = []
+        for frame in frames:
+            if frame[:7] == b"Event: ":
+                events.append(frame)
+                if self._collecting:
+                    self._event(frame, origin)
+                continue
+            kind = frame[: frame.find(b":")].lower()
+            if kind == b"response":
+                self._response(frame, origin)
+            elif kind == b"event":
+                events.append(frame)
+                self._event(frame, origin)
+            else:
+                self._text(frame, origin)
+        return events
+
+    def _response(self, frame: bytes, origin: Origin) -> None:
+        call = self._owner(frame, origin)
+        if call is None:
+            return
+        response = call.action.response_class._wire(frame, origin)
+        rule = call.rule
+        if not response.ok:
+            self._error(call, response)
+        elif call.response is not None:
+            logger.debug("dropped a second response to %s: %r", call.action.name, response)
+        elif response.get("EventList", "").strip().lower() == "start":
+            self._start_list(call, response)
+        elif rule is None or not self._more_follows(rule):
+            self._settle(call, response)
+        else:
+            self._start_list(call, response)
+
+    def _more_follows(self, rule: AnswerRule) -> bool:
+        """Whether a Success that does not announce a list is followed by events all the same."""
+        if rule.shape == "list":
+            return rule.unmarked and self.ami_version is not None and self.ami_version < UNIFORM_LISTS
+        return rule.shape in ("event", "window")
+
+    def _start_list(self, call: Call, response: Response) -> None:
+        call.response = response
+        self._collecting[call.key] = call
+        rule = call.rule
+        if rule is not None and (rule.items_without_id or rule.shape == "window"):
+            self._adjacent = call
+        if call.key not in self._calls:  # its caller gave up between the look-up and here
+            self._collecting.pop(call.key, None)
+
+    def _error(self, call: Call, response: Response) -> None:
+        said = response.message.strip().lower()
+        if call.rule is not None and any(said.startswith(text) for text in call.rule.empty):
+            response._empty = True
+            self._settle(call, response)
+            return
+        response.events = call.items
+        self._settle(call, ActionError(call.action.name, response, partial=list(call.items)))
+
+    def _owner(self, frame: bytes, origin: Origin) -> Call | None:
+        """The call that a response belongs to."""
+        at = frame.find(ACTION_ID)
+        if at >= 0:
+            start = at + len(ACTION_ID)
+            end = frame.find(b"\r\n", start)
+            key = frame[start:] if end < 0 else frame[start:end]
+        else:
+            key = (Response._wire(frame, origin).action_id or "").encode("utf-8", "surrogateescape")
+        call = self._calls.get(key)
+        if call is not None:
+            return call
+        if not key and len(self._calls) == 1 and b"Missing action in request" not in frame:
+            # Some handlers forget the id (Events of old servers); with one call under way there is no doubt.
+            return next(iter(self.calls()), None)
+        logger.debug("dropped a late or unasked response: %r", Response._wire(frame, origin))
+        return None
+
+    def _event(self, frame: bytes, origin: Origin) -> None:
+        """Give an event to the list that it belongs to, if it belongs to one."""
+        at = frame.find(ACTION_ID)
+        call = None
+        if at >= 0:
+            start = at + len(ACTION_ID)
+            end = frame.find(b"\r\n", start)
+            call = self._collecting.get(frame[start:] if end < 0 else frame[start:end])
+        if call is None:
+            call = self._adjacent
+            if call is None:
+                return
+            if call.key not in self._calls:
+                self._adjacent = None
+                return
+        end = frame.find(b"\r\n", 7)
+        name = frame[7:] if end < 0 else frame[7:end]
+        if name not in call.names:
+            if call.rule is not None and call.rule.glued and b"\r\nEvent: " in frame:
+                self._unglue(frame, call, origin)
+                return
+            if not self._belongs(call, name, frame, origin):
+                return
+        self._grow(call, name, frame, origin)
+
+    def _belongs(self, call: Call, name: bytes, frame: bytes, origin: Origin) -> bool:
+        """Look closer at the first event of a name: close the list, learn the name, or leave it alone."""
+        rule = call.rule
+        event = Event._wire(frame, origin)
+        folded = event.name.lower()
+        if rule is not None and rule.shape == "window":
+            if folded != rule.complete:
+                call.items.append(self._make(name, frame, origin))
+                return False
+        elif call is self._adjacent and event.action_id is None:
+            # Only by its place: it must be an item by name, and queued events always have a Privilege.
+            return rule is not None and folded in rule.items and "Privilege" not in event
+        marked = event.get("EventList", "").strip().lower()
+        if marked in ("complete", "cancelled") or (rule is not None and folded == rule.complete):
+            self._conclude_with(call, self._make(name, frame, origin))
+            return False
+        if rule is not None and folded in rule.items:
+            if not rule.items_without_id:
+                call.names.add(name)
+            return True
+        if rule is None or rule.shape == "list":
+            if "Privilege" in event:
+                return False  # a queued event that repeats our id, as UserEvent and OriginateResponse do
+            call.names.add(name)
+            return True
+        return False
+
+    def _grow(self, call: Call, name: bytes, frame: bytes, origin: Origin) -> None:
+        rule = call.rule
+        if rule is not None:
+            if rule.bare_lf:
+                frame = frame.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+            if rule.shape == "event":
+                call.items.append(self._make(name, frame, origin))
+                self._settle(call, self._collected(call, None))
+                return
+        call.items.append(self._make(name, frame, origin))
+        if len(call.items) > self._limits.list_items:
+            self._settle(
+                call, RemoteProtocolError(f"the list of {call.action.name} passed {self._limits.list_items} items")
+            )
+
+    def _unglue(self, frame: bytes, call: Call, origin: Origin) -> None:
+        """Take apart a message that holds a whole list because its handler forgot the blank lines."""
+        first, *others = frame.split(b"\r\nEvent: ")
+        for each in (first, *(b"Event: " + other for other in others)):
+            end = each.find(b"\r\n")
+            name = each[7:] if end < 0 else each[7:end]
+            if name.lower().decode("utf-8", "surrogateescape") == (call.rule.complete if call.rule else ""):
+                self._conclude_with(call, self._make(name, each, origin))
+            else:
+                self._grow(call, name, each, origin)
+
+    def _text(self, frame: bytes, origin: Origin) -> None:
+        """Give an answer without a Response line to the oldest call that answers so."""
+        for call in self.calls():
+            if call.rule is not None and call.rule.shape == "text":
+                first = frame.partition(b"\r\n")[0]
+                made = call.action.response_class
+                if call.response is not None:
+                    call.response._body += b"\r\n\r\n" + frame
+                elif b": " in first:
+                    call.response = made._wire(frame, origin)
+                else:
+                    call.response = made._text(frame, origin)
+                return
+        logger.debug("dropped a message that is neither event nor response: %r", frame[:200])
+
+    def _make(self, name: bytes, frame: bytes, origin: Origin) -> Event:
+        return self._event_class(name)._wire(frame, origin)
+
+    # Endings
+
+    def _collected(self, call: Call, complete: Event | None) -> Response:
+        response = call.response
+        if response is None:  # DataGet, or a text answer that is empty
+            response = call.action.response_class._wire(b"", Origin())
+        response.events = call.items
+        response.complete = complete
+        return response
+
+    def _conclude_with(self, call: Call, complete: Event) -> None:
+        if call is self._adjacent:
+            self._adjacent = None
+        self._settle(call, self._collected(call, complete))
+
+    def conclude(self, call: Call) -> None:
+        """End a fenced call with what has come: its fence was answered, so nothing more will."""
+        self._settle(call, self._collected(call, None))
+
+    def _settle(self, call: Call, result: Response | AMIError) -> None:
+        if self.remove(call):
+            call.settle(result)

@@ -1,0 +1,497 @@
+"""Who wants this event: routing events to subscribers, each with a bounded buffer of its own.
+
+The dispatcher offers events and never waits: what a subscriber does with them happens on its own thread (a
+stream) or on a callback thread, one callback at a time (a strand). A subscriber that can't keep up fills its
+buffer and is then told how many it lost, at the place in the order where they are missing.
+
+The cost of an event does not depend on how many subscriptions there are: a name leads, through one dict, to
+the subscribers that want it, and an event that nobody wants is never made into an object.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from threading import Condition, Lock
+from typing import Any, Literal, Self
+
+from .deadline import Deadline
+from .exceptions import ConnectionClosed, EventsLost, WaitTimeout
+from .futures import ExpectedEvent
+from .message import Event, Origin
+from .selection import HeaderFilter, Selectors, Where, header_filter
+
+__all__ = ["EventStream", "Overflow", "Subscription", "Subscriptions"]
+
+logger = logging.getLogger("pyami_sync")
+
+Overflow = Literal["error", "drop_oldest"]
+MAXSIZE = 50_000
+KNOWN_NAMES = 5_000
+BURST = 1_000  # callbacks that a strand runs before it lets another one have its thread
+
+
+class Gap:
+    """The place in a buffer where events are missing.
+
+    Its count grows until it is taken; the lock makes sure that no loss is added to one already reported.
+    """
+
+    __slots__ = ("_count", "_lock", "_taken")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._taken = False
+        self._lock = Lock()
+
+    def grow(self, count: int) -> bool:
+        """Add to it; False when it has been taken, so that another one is needed."""
+        with self._lock:
+            if not self._taken:
+                self._count += count
+            return not self._taken
+
+    def take(self) -> EventsLost:
+        """What to tell the subscriber."""
+        with self._lock:
+            self._taken = True
+            return EventsLost(self._count)
+
+
+class Subscriber:
+    """One taker of events: its choice, its buffer, its counts.
+
+    Args:
+        selectors: which events by name.
+        where: which of these by their headers. A mapping is tested by the dispatcher; a predicate is user
+            code and runs where the events are taken.
+        maxsize: most events in the buffer.
+        overflow: what happens when it is full.
+
+    """
+
+    def __init__(self, selectors: Selectors, where: Where, maxsize: int, overflow: Overflow) -> None:
+        if overflow not in ("error", "drop_oldest"):
+            raise ValueError(f"overflow is 'error' or 'drop_oldest', not {overflow!r}")
+        if not isinstance(maxsize, int) or maxsize < 1:
+            raise ValueError(f"maxsize is a positive number of events, not {maxsize!r}")
+        self.selectors = selectors
+        self.accepts: HeaderFilter | None = None
+        self.predicate: Callable[[Any], object] | None = None
+        if callable(where):
+            self.predicate = where
+        elif where is not None:
+            self.accepts = header_filter(where)
+        self.maxsize = maxsize
+        self.overflow = overflow
+        self.delivered = 0
+        """Events handed to the user so far."""
+        self.lost = 0
+        """Events lost so far because the buffer was full."""
+        self.active = True
+        """Whether it still gets events."""
+        self.batch: list[Event] = []  # the dispatcher's: events of the batch under way
+        self._buffer: deque[Event | Gap] = deque()
+        self._gap: Gap | None = None  # the one at the buffer's end while it overflows
+
+    @property
+    def pending(self) -> int:
+        """Events in the buffer."""
+        return len(self._buffer)
+
+    def offer(self, events: list[Event]) -> None:
+        """Put events into the buffer as far as they fit; only the dispatcher calls it, and it never waits."""
+        buffer = self._buffer
+        room = self.maxsize - len(buffer)
+        if len(events) <= room:
+            self._gap = None
+            buffer.extend(events)
+        elif self.overflow == "drop_oldest":
+            buffer.extend(events)
+            for _ in range(len(buffer) - self.maxsize):
+                try:
+                    buffer.popleft()
+                except IndexError:  # taken in the meantime
+                    break
+                self.lost += 1
+        else:
+            # One place beyond the maximum is the gap's, so that a full buffer can always say so. The gap
+            # grows until there is room again behind it.
+            if room > 0:
+                self._gap = None
+                buffer.extend(events[:room])
+                events = events[room:]
+            if self._gap is None or not self._gap.grow(len(events)):
+                self._gap = Gap()
+                self._gap.grow(len(events))
+                buffer.append(self._gap)
+            self.lost += len(events)
+        self.wake()
+
+    def wake(self) -> None:
+        """Tell the taker that there is something in the buffer."""
+        raise NotImplementedError
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: empty, and with locks that no thread of the parent holds."""
+        self._buffer = deque()
+        self._gap = None
+        self.batch = []
+
+    def finish(self, exc: ConnectionClosed | None) -> None:
+        """Say that no more events will come; those in the buffer are still given out."""
+        raise NotImplementedError
+
+
+class Subscription(Subscriber):
+    """A registered callback.
+
+    Its calls run one at a time, in wire order, on a callback thread. They may call any blocking method of the
+    client. What a callback raises is logged and given to the error hook; the next event is delivered all the
+    same. ``with`` cancels it at the end.
+    """
+
+    def __init__(
+        self,
+        callback: Callable[[Any], object],
+        selectors: Selectors,
+        where: Where,
+        maxsize: int,
+        overflow: Overflow,
+        owner: Subscriptions,
+    ) -> None:
+        super().__init__(selectors, where, maxsize, overflow)
+        self.callback = callback
+        self._owner = owner
+        self._lock = Lock()
+        self._scheduled = False  # on a callback thread, or about to be
+
+    def cancel(self) -> None:
+        """Stop: no further call begins; one under way on another thread goes on to its end."""
+        self._owner.remove(self)
+        self.active = False
+        self._buffer.clear()
+
+    def wake(self) -> None:
+        with self._lock:
+            if self._scheduled or not self._buffer:
+                return
+            self._scheduled = True
+        self._owner.submit(self._run)
+
+    def _run(self) -> None:
+        try:
+            self._deliver()
+        finally:
+            with self._lock:
+                # Under the lock, so that no event can slip in between the look and the flag.
+                again = self._scheduled = bool(self._buffer) and self.active
+            if again:
+                self._owner.submit(self._run)
+
+    def _deliver(self) -> None:
+        take = self._buffer.popleft
+        callback, predicate = self.callback, self.predicate
+        for _ in range(BURST):
+            if not self.active:
+                return
+            try:
+                event = take()
+            except IndexError:
+                return
+            try:
+                if event.__class__ is Gap:
+                    raise event.take()
+                if predicate is None or predicate(event):
+                    self.delivered += 1
+                    callback(event)
+            except (Exception, SystemExit) as exc:
+                self._owner.report(exc, self, None if isinstance(event, Gap) else event)
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._lock = Lock()
+        self._scheduled = False
+
+    def finish(self, exc: ConnectionClosed | None) -> None:
+        """Nothing to say: callbacks that wait for nothing need no end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.cancel()
+
+    def __call__(self, event: Any) -> object:
+        """Call the decorated function as if it were not decorated."""
+        return self.callback(event)
+
+    def __repr__(self) -> str:
+        name = getattr(self.callback, "__qualname__", repr(self.callback))
+        return f"<Subscription {name} to {self.selectors.text}>"
+
+
+class EventStream(Subscriber):
+    """Events in wire order: an iterator and a context manager.
+
+    Iterating blocks until the next event. It ends when the session is closed, when nothing came for
+    ``timeout`` seconds, or when the stream is closed; a link lost for good raises
+    :exc:`~pyami_sync.ConnectionLost`, a buffer that overflowed :exc:`~pyami_sync.EventsLost` at the place
+    where events are missing, and the next call goes on behind it. Several threads may take from one stream;
+    each event goes to one of them.
+    """
+
+    def __init__(
+        self,
+        selectors: Selectors,
+        where: Where,
+        maxsize: int,
+        overflow: Overflow,
+        owner: Subscriptions,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(selectors, where, maxsize, overflow)
+        self.timeout = timeout
+        self._owner = owner
+        self._some = Condition(Lock())
+        self._waiting = 0
+        self._end: ConnectionClosed | None = None
+        self._ended = False
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Wait for the next event, at most ``timeout`` seconds (:data:`None`: for ever).
+
+        Raises:
+            WaitTimeout: none came in time.
+            EventsLost: events are missing at this place.
+            ConnectionClosed: the stream or the session has ended and the buffer is empty.
+
+        """
+        deadline = Deadline(timeout)
+        predicate = self.predicate
+        while True:
+            event = self._take(deadline)
+            if event is None:
+                raise WaitTimeout(self.selectors.text, timeout)
+            if event.__class__ is Gap:
+                raise event.take()
+            if predicate is None or predicate(event):
+                self.delivered += 1
+                return event
+
+    def _take(self, deadline: Deadline) -> Any:
+        try:
+            return self._buffer.popleft()  # the usual case under load, without a lock
+        except IndexError:
+            pass
+        self._owner.check_thread("waiting for an event")
+        with self._some:
+            while True:
+                if self._buffer:
+                    return self._buffer.popleft()
+                if self._ended:
+                    raise self._end or ConnectionClosed("the event stream is closed")
+                remaining = deadline.remaining()
+                if remaining == 0:
+                    return None
+                self._waiting += 1
+                try:
+                    self._some.wait(remaining)
+                finally:
+                    self._waiting -= 1
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self.get(self.timeout)
+        except WaitTimeout:
+            raise StopIteration from None
+        except ConnectionClosed as exc:
+            if type(exc) is ConnectionClosed:
+                raise StopIteration from None
+            raise
+
+    def wake(self) -> None:
+        # Without the lock when nobody waits: a taker looks at the buffer again after it has taken the lock.
+        with self._some:
+            if self._waiting:
+                self._some.notify(self._waiting)
+
+    def finish(self, exc: ConnectionClosed | None) -> None:
+        with self._some:
+            if not self._ended:
+                self._ended = True
+                self._end = exc
+            self._some.notify_all()
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._some = Condition(Lock())
+        self._waiting = 0
+
+    def close(self) -> None:
+        """Take no more events and drop those in the buffer; waiting threads are released."""
+        self._owner.remove(self)
+        self.active = False
+        self._buffer.clear()
+        self.finish(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<EventStream of {self.selectors.text}, {self.pending} pending, {self.lost} lost>"
+
+
+class Expectation(Subscriber):
+    """The first event that fits, as a future."""
+
+    def __init__(self, selectors: Selectors, where: Where, owner: Subscriptions, fail_on_loss: bool) -> None:
+        super().__init__(selectors, where, 1, "error")
+        self._owner = owner
+        self.fail_on_loss = fail_on_loss
+        self.future = ExpectedEvent(owner.submit, selectors.text, self.cancel)
+
+    def offer(self, events: list[Event]) -> None:
+        if self.active:
+            self.active = False
+            self._owner.remove(self)
+            self.delivered = 1
+            self.future.resolve(events[0])
+
+    def finish(self, exc: ConnectionClosed | None) -> None:
+        if self.active:
+            self.active = False
+            self.future.fail(exc or ConnectionClosed())
+
+    def cancel(self) -> None:
+        """Stop expecting."""
+        self.active = False
+        self._owner.remove(self)
+
+
+class Routes(dict[bytes, tuple[type[Event], tuple[Subscriber, ...]] | None]):
+    """From an event's name on the wire to its class and takers; :data:`None` where nobody wants it."""
+
+    def __init__(self, takers: tuple[Subscriber, ...], event_class: Callable[[bytes], type[Event]]) -> None:
+        super().__init__()
+        self.takers = takers
+        self._event_class = event_class
+
+    def __missing__(self, name: bytes) -> tuple[type[Event], tuple[Subscriber, ...]] | None:
+        if len(self) >= KNOWN_NAMES:
+            self.clear()
+        cls = self._event_class(name)
+        text = name.decode("utf-8", "surrogateescape")
+        wanted = tuple(taker for taker in self.takers if taker.selectors.want(text, cls))
+        route = self[name] = (cls, wanted) if wanted else None
+        return route
+
+
+class Subscriptions:
+    """All subscribers of one client, or of one cluster.
+
+    Any thread may add and remove; :meth:`publish` belongs to the dispatcher. Adding replaces the routes as a
+    whole, so that the dispatcher never needs a lock.
+
+    Args:
+        submit: hands a job to the callback threads.
+        event_class: which class an event is, by its name on the wire.
+        report: error hook, called on a callback thread.
+        check_thread: raises when the calling thread must not block.
+
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Callable[[], None]], None],
+        event_class: Callable[[bytes], type[Event]],
+        report: Callable[[BaseException, Subscription, Event | None], None],
+        check_thread: Callable[[str], None],
+    ) -> None:
+        self.submit = submit
+        self.report = report
+        self.check_thread = check_thread
+        self.event_class = event_class
+        self._lock = Lock()
+        self._routes = Routes((), event_class)
+
+    def add(self, taker: Subscriber) -> None:
+        """Give it every matching event from now on."""
+        with self._lock:
+            self._routes = Routes((*self._routes.takers, taker), self.event_class)
+
+    def remove(self, taker: Subscriber) -> None:
+        """Give it no more."""
+        with self._lock:
+            takers = tuple(each for each in self._routes.takers if each is not taker)
+            if len(takers) != len(self._routes.takers):
+                self._routes = Routes(takers, self.event_class)
+
+    def __iter__(self) -> Iterator[Subscriber]:
+        return iter(self._routes.takers)
+
+    def __len__(self) -> int:
+        return len(self._routes.takers)
+
+    def publish(self, frames: list[bytes], plain: bool, origin: Origin) -> None:
+        """Offer events to those who want them, in wire order.
+
+        Args:
+            frames: raw events.
+            plain: whether each begins with exactly ``Event: ``.
+            origin: where and when they came in.
+
+        """
+        routes = self._routes
+        if not routes.takers:
+            return
+        touched: list[Subscriber] = []
+        for frame in frames:
+            if plain or frame[:7] == b"Event: ":
+                end = frame.find(b"\r\n", 7)
+                name = frame[7:end] if end > 0 else frame[7:]
+            else:
+                name = Event._wire(frame).name.encode("utf-8", "surrogateescape")
+            route = routes[name]
+            if route is None:
+                continue
+            cls, takers = route
+            event: Event = cls.__new__(cls)
+            event._raw = frame
+            event._origin = origin
+            event._index = None
+            for taker in takers:
+                if taker.accepts is None or taker.accepts(event):
+                    batch = taker.batch
+                    if not batch:
+                        touched.append(taker)
+                    batch.append(event)
+        for taker in touched:
+            batch = taker.batch
+            taker.batch = []
+            taker.offer(batch)
+
+    def publish_marker(self, event: Event) -> None:
+        """Offer a marker that the library made to those who want every event or name this one."""
+        for taker in self._routes.takers:
+            if taker.selectors.want_marker(event.name, type(event)) and (taker.accepts is None or taker.accepts(event)):
+                taker.offer([event])
+
+    def after_fork(self) -> None:
+        """Keep the subscribers in a forked child; what waits in their buffers is the parent's to deliver."""
+        self._lock = Lock()
+        for taker in self._routes.takers:
+            taker.after_fork()
+
+    def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
+        """Tell all that no more events will come (or, of a loss, only those who can't outlast one)."""
+        for taker in self._routes.takers:
+            if not only_loss_sensitive or getattr(taker, "fail_on_loss", False):
+                taker.finish(exc)

@@ -1,0 +1,102 @@
+"""The threads that run user code: few, made when needed, gone when idle."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Lock, Thread, current_thread
+
+from .deadline import Deadline
+
+__all__ = ["Workers"]
+
+logger = logging.getLogger("pyami_sync")
+Job = Callable[[], None]
+
+
+class Workers:
+    """A pool of daemon threads that grows while its jobs block and shrinks when they don't.
+
+    A callback that blocks keeps one thread; the next job gets another, up to the limit. The threads are
+    daemons, so that a callback which never returns can't keep the interpreter from ending (the threads of
+    :class:`~concurrent.futures.ThreadPoolExecutor` are waited for at exit).
+
+    Args:
+        name: what the threads' names begin with.
+        limit: most threads; so many jobs may block before another one waits.
+        idle: seconds after which a thread without work ends.
+
+    """
+
+    def __init__(self, name: str, limit: int = 32, idle: float = 10.0) -> None:
+        self._name = name
+        self.limit = limit
+        self._idle_after = idle
+        self._work = Condition(Lock())
+        self._jobs: deque[Job] = deque()
+        self._threads: set[Thread] = set()
+        self._idle = 0
+        self._made = 0
+        self._closed = False
+
+    def submit(self, job: Job) -> None:
+        """Run a job soon on one of the threads; never blocks. After :meth:`close` it is dropped."""
+        with self._work:
+            if self._closed:
+                return
+            self._jobs.append(job)
+            if len(self._jobs) <= self._idle:
+                self._work.notify()
+                return
+            if len(self._threads) >= self.limit:
+                return
+            self._made += 1
+            thread = Thread(target=self._run, name=f"{self._name}-{self._made}", daemon=True)
+            self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending, or out of threads: another thread does the job
+            with self._work:
+                self._threads.discard(thread)
+            logger.exception("can't start a callback thread")
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                while not self._jobs:
+                    if self._closed:
+                        self._threads.discard(current_thread())
+                        return
+                    self._idle += 1
+                    woken = self._work.wait(self._idle_after)
+                    self._idle -= 1
+                    if not woken and not self._jobs:
+                        self._threads.discard(current_thread())
+                        return
+                job = self._jobs.popleft()
+            try:
+                job()
+            except Exception:
+                logger.exception("a callback thread's job raised")
+            except SystemExit:
+                logger.warning("sys.exit() in a callback ends only that callback; use close() to end the session")
+            del job  # it may hold the last reference to a client
+
+    @property
+    def threads(self) -> list[Thread]:
+        """Those alive now."""
+        with self._work:
+            return list(self._threads)
+
+    def close(self, deadline: Deadline) -> list[Thread]:
+        """Drop what has not begun, wait for what has; give the threads that are still busy at the deadline."""
+        with self._work:
+            self._closed = True
+            self._jobs.clear()
+            self._work.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
+            if thread is not current_thread():
+                thread.join(deadline.remaining())
+        return [thread for thread in threads if thread.is_alive() and thread is not current_thread()]

@@ -1,0 +1,54 @@
+"""Metadata, extras and entry points."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'^version = "(.+)"$', (here / "pyami_sync/version.py").read_text("utf-8"), re.MULTILINE)
+
+extras = {
+    "cli": ["click>=8.1", "rich>=13.7"],
+    "flask": ["flask>=3.0"],
+    "django": ["django>=4.2"],
+    "schema": ["pydantic>=2.6"],
+    "prometheus": ["prometheus-client>=0.20"],
+    "rx": ["reactivex>=4.0"],
+    "test": ["pytest>=8.0"],
+}
+
+setup(
+    name="pyami-sync",
+    version=version[1],
+    description="A threaded, synchronous client for the Asterisk Manager Interface (AMI)",
+    long_description=(here / "README.rst").read_text("utf-8"),
+    long_description_content_type="text/x-rst",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["pyami_sync", "pyami_sync.*"]),
+    package_data={"pyami_sync": ["py.typed", "catalogue/*.json"]},
+    python_requires=">=3.11",
+    install_requires=[],
+    extras_require=extras,
+    entry_points={
+        "console_scripts": ["pyami-sync = pyami_sync.cli:main"],
+        "pytest11": ["pyami_sync = pyami_sync.testing.plugin"],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Framework :: Celery",
+        "Framework :: Django",
+        "Framework :: Flask",
+        "Framework :: Pytest",
+        "Intended Audience :: Developers",
+        "Intended Audience :: System Administrators",
+        "Intended Audience :: Telecommunications Industry",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Communications :: Telephony",
+        "Typing :: Typed",
+    ],
+)
