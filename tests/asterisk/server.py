@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import dataclasses
 import itertools
+import os
 import pathlib
 import random
 import shutil
@@ -99,6 +100,7 @@ class AsteriskServer:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
         self._write_files()
         atexit.register(self.remove)
 
@@ -183,7 +185,9 @@ class AsteriskServer:
         self.start()
 
     def remove(self) -> None:
-        """Stop it and delete its run directory; safe to call again."""
+        """Stop it and delete its run directory; safe to call again, and without effect in a forked child."""
+        if os.getpid() != self._owner:
+            return
         self.stop(timeout=5.0)
         shutil.rmtree(self.run_dir, ignore_errors=True)
         atexit.unregister(self.remove)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import pathlib
 import socket
@@ -167,6 +169,17 @@ def test_leaves_no_process_behind(asterisk_version: int, end: str) -> None:
     pid, run_dir = done.stdout.split()
     scenario.wait_until(lambda: not _alive(int(pid)), "the server ends with its owner")
     scenario.wait_until(lambda: not pathlib.Path(run_dir).exists(), "its directory is gone as well")
+
+
+def test_survives_the_exit_of_a_forked_child(asterisk: AsteriskServer) -> None:
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()
+        os._exit(0)
+    assert os.waitpid(child, 0) == (child, 0)
+    with asterisk.session() as raw:
+        assert b"Pong" in raw.ask("Ping")
 
 
 def test_keeps_its_mounts_to_itself(asterisk: AsteriskServer) -> None:
