@@ -4495,6 +4495,15 @@ class PeerEntry(TypedEvent):
     status = Text("Status")
     """State."""
     description = Text("Description")
+    auto_forcerport = Bool("AutoForcerport")
+    force_rport = Bool("Forcerport")
+    auto_comedia = Bool("AutoComedia")
+    comedia = Bool("Comedia")
+    video_support = Bool("VideoSupport")
+    text_support = Bool("TextSupport")
+    acl = Bool("ACL")
+    realtime_device = Bool("RealtimeDevice")
+    account_code = Text("AccountCode")
 
 
 class PeerlistComplete(ListComplete):
@@ -4789,6 +4798,9 @@ class QueueMemberPause(QueueMemberEvent):
 
     event_name = "QueueMemberPause"
 
+    reason = Text("Reason")
+    """Why it is paused (Asterisk up to 16)."""
+
 
 class QueueMemberPenalty(QueueMemberEvent):
     """The penalty of a queue's member changed.
@@ -4989,6 +5001,12 @@ class RegistryEntry(TypedEvent):
     refresh = Int("Refresh")
     state = Text("State")
     """State."""
+    port = Int("Port")
+    """Port."""
+    domain = Text("Domain")
+    """Domain."""
+    domain_port = Int("DomainPort")
+    registration_time = Time("RegistrationTime")
 
 
 class Reload(ModuleEvent):
