@@ -1,0 +1,27 @@
+"""What every test shares: real servers on demand, and nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+pytest_plugins = ["tests.asterisk.plugin"]
+
+
+def _own_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("pyami")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """Fail a test that leaves a thread of the library running."""
+    before = set(_own_threads())
+    yield
+    deadline = time.monotonic() + 5
+    while left := [thread for thread in _own_threads() if thread not in before]:
+        if time.monotonic() > deadline:
+            pytest.fail(f"threads left behind: {[thread.name for thread in left]}")
+        left[0].join(0.1)
