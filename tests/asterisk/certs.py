@@ -35,9 +35,7 @@ def make_certificates(directory: pathlib.Path) -> Certificates:
 def _authority(directory: pathlib.Path, name: str, subject: str) -> tuple[pathlib.Path, pathlib.Path]:
     cert, key = directory / f"{name}.pem", directory / f"{name}.key"
     usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
-    _openssl(
-        "req", "-x509", *_new_key(key), "-out", str(cert), "-days", "3650", "-subj", f"/CN={subject}", *usage
-    )
+    _openssl("req", "-x509", *_new_key(key), "-out", str(cert), "-days", "3650", "-subj", f"/CN={subject}", *usage)
     return cert, key
 
 

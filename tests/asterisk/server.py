@@ -198,16 +198,12 @@ class AsteriskServer:
             raise ServerError(f"{self.name} does not run\n{self.log_tail()}")
         inside = ("nsenter", f"--target={self.pid}", "--mount", "--root", "--wd=/")
         console = ("/usr/sbin/asterisk", "-C", "/srv/etc/asterisk.conf", "-rx", command)
-        done = subprocess.run(
-            (*inside, *console), capture_output=True, text=True, errors="replace", timeout=timeout
-        )
+        done = subprocess.run((*inside, *console), capture_output=True, text=True, errors="replace", timeout=timeout)
         if done.returncode:
             raise ServerError(f"{command!r} failed: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def session(
-        self, user: str | None = "admin", *, events: str | None = "off", tls: bool = False
-    ) -> RawSession:
+    def session(self, user: str | None = "admin", *, events: str | None = "off", tls: bool = False) -> RawSession:
         """Open a raw session, logged in unless `user` is None."""
         raw = RawSession(self.tls_port if tls else self.port, ca_file=self.ca_file if tls else None)
         if user is not None:

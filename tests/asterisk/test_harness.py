@@ -108,9 +108,7 @@ def test_strange_values_come_through_raw(empty: AsteriskServer) -> None:
     assert b"AppData: Bytes \xff\xfe\xe9 \xf0\x9f\x93\x9e\r\n" in raw.capture
 
 
-def test_restarts_and_dies_on_the_same_ports(
-    asterisk_version: int, asterisk_factory: AsteriskFactory
-) -> None:
+def test_restarts_and_dies_on_the_same_ports(asterisk_version: int, asterisk_factory: AsteriskFactory) -> None:
     server = asterisk_factory(asterisk_version)
     first = server.pid
     with server.session(events="on") as raw:
