@@ -16,15 +16,6 @@ from .model import ConfigChange, Headers, ListAction, TypedAction, changed, numb
 if TYPE_CHECKING:
     from . import events
 
-    ChargedItem = Literal[
-        "NA",
-        "SpecialArrangement",
-        "BasicCommunication",
-        "CallAttempt",
-        "CallSetup",
-        "UserUserInfo",
-        "SupplementaryService",
-    ]
     PJSIPShowEndpointItem = (
         events.EndpointDetail
         | events.AorDetail
@@ -234,6 +225,15 @@ RateType = Literal[
     "Flat",
     "Volume",
     "SpecialCode",
+]
+ChargedItem = Literal[
+    "NA",
+    "SpecialArrangement",
+    "BasicCommunication",
+    "CallAttempt",
+    "CallSetup",
+    "UserUserInfo",
+    "SupplementaryService",
 ]
 AocBillingId = Literal[
     "Normal",

@@ -5363,6 +5363,17 @@ class TestEvent(TypedEvent):
 
     event_name = "TestEvent"
 
+    type = Text("Type")
+    state = Text("State")
+    """State."""
+    app_file = Text("AppFile")
+    app_function = Text("AppFunction")
+    app_line = Int("AppLine")
+    channel = Text("Channel")
+    """Name of the channel."""
+    call_id = Text("CallID")
+    prior_call_id = Text("PriorCallID")
+
 
 class TransportDetail(TypedEvent):
     """The transport of an endpoint.

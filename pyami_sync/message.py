@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Self, cast, overload
+from typing import Annotated, Any, NamedTuple, Self, cast, overload
 
 from .redaction import redact
 
@@ -269,6 +269,13 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._shown()}>"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Let pydantic check and write messages; only pydantic calls this, so only it need be there."""
+        from .schema import PydanticType
+
+        return handler.generate_schema(Annotated[Any, PydanticType(source)])
 
     def _shown(self) -> str:
         shown = Message._wire(redact(self._raw[: 4 * REPR_LIMIT]), self._origin)

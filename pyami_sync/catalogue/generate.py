@@ -211,8 +211,8 @@ def actions_module(vocabulary: Vocabulary) -> str:
     aliases: dict[str, str] = {}
     classes = [action_class(vocabulary, action, aliases) for action in vocabulary.actions.values()]
     kinds = {field_class(parameter) for a in vocabulary.actions.values() for parameter in a["parameters"]} - {""}
-    literals = [text for name, text in aliases.items() if not name.endswith("Item")]
-    items = [text for name, text in aliases.items() if name.endswith("Item")]
+    literals = [text for text in aliases.values() if "= Literal[" in text]
+    items = [text for text in aliases.values() if text not in literals]
     lines = [
         HEADER,
         '"""A class for every action of Asterisk 13 to 23: its arguments by keyword, its answer by type.',
