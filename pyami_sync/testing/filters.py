@@ -19,6 +19,9 @@ _METHODS: dict[str, Callable[[str, str], bool]] = {
 _criterion = re.compile(r"\s*(action|name|header|method)\(([^)]*)\)[\s,]*")
 
 
+BAD = "Filter was formatted incorrectly.  Check the syntax of the filter given."
+
+
 class BadFilter(ValueError):
     """A filter that the server refuses; the text is its answer."""
 
@@ -49,6 +52,8 @@ class Filters:
             BadFilter: the server would refuse it.
 
         """
+        if not pattern and criteria is None:
+            raise BadFilter(BAD)
         if criteria is None:
             exclude = pattern.startswith("!")
             test = self._legacy(pattern[1:] if exclude else pattern)
@@ -61,7 +66,7 @@ class Filters:
         try:
             search = re.compile(pattern).search
         except re.error:
-            raise BadFilter("Filter format error") from None
+            raise BadFilter(BAD) from None
         return lambda text: search(text) is not None
 
     @staticmethod
@@ -71,7 +76,7 @@ class Filters:
         while at < len(criteria):
             match = _criterion.match(criteria, at)
             if not match:
-                raise BadFilter("Filter format error")
+                raise BadFilter(BAD)
             found[match[1]] = match[2].strip()
             at = match.end()
         method = found.get("method", "none")
@@ -82,7 +87,7 @@ class Filters:
             or (method == "none") != (not pattern)
             or not (name or header or pattern)
         ):
-            raise BadFilter("Filter format error")
+            raise BadFilter(BAD)
 
         def test(text: str) -> bool:
             if name and not text.startswith(f"Event: {name}\r\n"):

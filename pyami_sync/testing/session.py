@@ -103,6 +103,11 @@ class Session:
 
         return release
 
+    def take_held(self) -> list[bytes]:
+        """Give the events that wait for the answer being made, so that they become a part of it."""
+        held, self._held = self._held, []
+        return held
+
     # Ending
 
     def end(self) -> None:

@@ -12,6 +12,7 @@ from ..action import Action
 from ..message import Message
 from .handlers import HANDLERS, Call
 from .loop import Loop
+from .pbx import PBX
 from .recorder import Actions
 from .rights import User, bits_of, event_classes, names_of
 from .server import TLS, Server
@@ -68,6 +69,7 @@ class Simulator(Server):
         auth_limit: how many such clients there may be; a real server allows 50.
         write_timeout: seconds after which a client that does not read is dropped; a real server waits 0.1.
         fragment: most bytes in one write; 1 sends byte by byte.
+        seed: makes whatever :attr:`pbx` leaves to chance come out the same.
         loop: a :class:`~pyami_sync.testing.loop.Loop` to share with other simulators instead of an own thread.
 
     """
@@ -90,6 +92,7 @@ class Simulator(Server):
         auth_limit: int | None = None,
         write_timeout: float | None = None,
         fragment: int | None = None,
+        seed: int = 0,
         loop: Loop | None = None,
     ) -> None:
         known = {username: User(secret)}
@@ -121,6 +124,8 @@ class Simulator(Server):
         """When it was made, in seconds since 1970; its uptime counts from here."""
         self.actions = Actions()
         """Every action that arrived, logins included."""
+        self.pbx = PBX(self, seed)
+        """The telephone system behind it."""
         self._scripts: dict[str, deque[tuple[Reply, int | None]]] = {}
         self._silent: set[str] = set()
         self._delays: dict[str, tuple[float, bool]] = {}
@@ -270,6 +275,10 @@ class Simulator(Server):
         self.actions.assert_not_sent(name, **headers)
 
     # What sessions ask, on the loop's thread
+
+    def _shut(self) -> None:
+        self.pbx.close()
+        super()._shut()
 
     def make_session(self, sock: socket.socket) -> Session:
         """Make the session of an accepted socket."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import core
+from . import bridges, channels, cli, core, database, devices, irregular, queues
 from .registry import HANDLERS, Call, Handler, handler
 
-__all__ = ["HANDLERS", "Call", "Handler", "core", "handler"]
+_MODULES = (bridges, channels, cli, core, database, devices, irregular, queues)  # they register themselves
+
+__all__ = ["HANDLERS", "Call", "Handler", "handler"]

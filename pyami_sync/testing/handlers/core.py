@@ -100,7 +100,7 @@ def list_commands(call: Call) -> bytes:
             continue
         if known.bits and user is not None and not known.bits & user.write_bits:
             continue
-        lines.append((known.name, f"{known.about}  (Priv: {names_of(known.bits).removesuffix(',all')})"))
+        lines.append((known.name, f"{known.about}  (Priv: {names_of(known.bits)})"))
     return call.response("Success", *lines)
 
 
@@ -129,8 +129,6 @@ def add_filter(call: Call) -> bytes:
     if call.get("Operation") != "Add":
         return call.error("Unknown operation")
     pattern, criteria = call.get("Filter"), call.get("MatchCriteria")
-    if not pattern and not criteria:
-        return call.error("Filter format error")
     try:
         call.session.filters.add(pattern, criteria or None)
     except BadFilter as exc:

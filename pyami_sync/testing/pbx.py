@@ -1,0 +1,417 @@
+"""The simulator's small telephone system: what can happen to its channels, and the events that tell of it.
+
+Its state may be looked at from any thread; it changes on the simulator's thread only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from .apps import run_dialplan
+from .flow import Steps, Task
+from .state import (
+    BUSY,
+    CAUSES,
+    DEVICE_STATES,
+    DOWN,
+    RING,
+    RINGING,
+    UP,
+    Bridge,
+    Channel,
+    Conference,
+    Endpoint,
+    Lot,
+    Member,
+    Pair,
+    Queue,
+    default_dialplan,
+    escape,
+)
+
+if TYPE_CHECKING:
+    from .simulator import Simulator
+
+__all__ = ["PBX"]
+
+EPOCH = 1_700_000_000  # unique ids begin with it, so that they are the same in each run
+
+
+class PBX:
+    """Channels, bridges, queues, endpoints, a database and a dialplan, and how they change.
+
+    Args:
+        simulator: what sends its events.
+        seed: makes whatever is left to chance come out the same.
+
+    """
+
+    def __init__(self, simulator: Simulator, seed: int = 0) -> None:
+        self.simulator = simulator
+        self.random = random.Random(seed)
+        self.pace = 1.0
+        """What every duration is multiplied with, above 0; set it before the first call."""
+        self.channels: dict[str, Channel] = {}
+        self.bridges: dict[str, Bridge] = {}
+        self.queues: dict[str, Queue] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self.conferences: dict[str, Conference] = {}
+        self.lots = {"default": Lot("default", 701, 720)}
+        self.database: dict[tuple[str, str], str] = {}
+        self.variables: dict[str, str] = {}
+        """Global variables."""
+        self.dialplan = default_dialplan()
+        self.calls = 0
+        """Calls that were made so far."""
+        self._names = itertools.count()
+        self._locals = itertools.count()
+        self._ids = itertools.count()
+        self._tasks: set[Task] = set()
+        self._device_states: dict[str, str] = {}  # as they were told last
+        for name in ("alice", "bob"):
+            self.endpoints[name] = Endpoint(name, [f"sip:{name}@127.0.0.1:9"])
+        login = int(time.time())
+        support = Queue("support", strategy="leastrecent", timeout=5.0)
+        support.members = {
+            "Local/801@members/n": Member("Alice", "Local/801@members/n", login=login),
+            "Local/802@members/n": Member("Bob O'Brien", "Local/802@members/n", penalty=5, login=login),
+        }
+        self.queues = {"support": support, "empty": Queue("empty")}
+
+    # Ground
+
+    def wall_clock(self) -> int:
+        """Seconds since 1970."""
+        return int(time.time())
+
+    @property
+    def now(self) -> float:
+        """The moment, in seconds of its own clock, which runs ``1 / pace`` times as fast as others."""
+        return self.simulator.loop.now / self.pace
+
+    def emit(self, name: str, *parts: Iterable[Pair]) -> None:
+        """Send an event made of these groups of headers."""
+        self.simulator.publish(name, [(key, str(value)) for part in parts for key, value in part])
+
+    def spawn(self, steps: Steps[Any]) -> Task:
+        """Run something that takes time."""
+
+        def run() -> Steps[None]:
+            try:
+                yield from steps
+            finally:
+                self._tasks.discard(task)
+
+        task = Task(self.simulator.loop, run(), self.pace)
+        self._tasks.add(task)
+        return task.start()
+
+    def close(self) -> None:
+        """Stop whatever is going on, without a word."""
+        for task in list(self._tasks):
+            task.stop()
+
+    # Channels
+
+    def new_channel(
+        self,
+        name: str,
+        context: str,
+        exten: str,
+        *,
+        state: int = DOWN,
+        linked: Channel | None = None,
+        endpoint: Endpoint | None = None,
+        uniqueid: str = "",
+    ) -> Channel:
+        """Make a channel and tell so."""
+        system = self.simulator.system_name
+        number = next(self._ids)
+        uniqueid = uniqueid or f"{system + '-' if system else ''}{EPOCH}.{number}"
+        linkedid = linked.linkedid if linked is not None else uniqueid
+        channel = Channel(name, uniqueid, linkedid, context, exten, self.now, state, endpoint=endpoint)
+        self.channels[name] = channel
+        self.emit("Newchannel", channel.snapshot())
+        return channel
+
+    def dial(self, target: str, *, linked: Channel | None = None, uniqueid: str = "") -> Channel | None:
+        """Make the channel, or the pair of a Local channel, that calls a device; nothing rings yet.
+
+        :data:`None` when there is no such device.
+        """
+        technology, _, rest = target.partition("/")
+        resource = rest.partition("/")[0]
+        if technology.lower() == "local":
+            exten, _, context = resource.partition("@")
+            context = context or "default"
+            name = f"Local/{exten}@{context}-{next(self._locals):08x}"
+            first = self.new_channel(f"{name};1", context, exten, linked=linked, uniqueid=uniqueid)
+            second = self.new_channel(f"{name};2", context, exten, state=RING, linked=first)
+            first.peer, second.peer = second, first
+            return first
+        endpoint = self.endpoints.get(resource) if technology.lower() == "pjsip" else None
+        if endpoint is None or not endpoint.contacts:
+            return None
+        name = f"PJSIP/{endpoint.name}-{next(self._names):08x}"
+        return self.new_channel(name, endpoint.context, "s", linked=linked, endpoint=endpoint, uniqueid=uniqueid)
+
+    def local_bridge(self, channel: Channel) -> None:
+        """Tell that the halves of a Local channel are joined."""
+        peer = channel.peer
+        if peer is not None:
+            self.emit(
+                "LocalBridge",
+                channel.snapshot("LocalOne"),
+                peer.snapshot("LocalTwo"),
+                [("Context", peer.context), ("Exten", peer.exten), ("LocalOptimization", "No")],
+            )
+
+    def ring(self, channel: Channel) -> None:
+        """Let what was dialled do what it does when it is called: ring, answer, refuse."""
+        if channel.peer is not None:
+            self.run(channel.peer, run_dialplan(self, channel.peer))
+        elif channel.endpoint is not None:
+            self.run(channel, self._device(channel, channel.endpoint))
+
+    def run(self, channel: Channel, steps: Steps[Any], *, requests: bool = True) -> None:
+        """Let a channel do something; when it has done it, it hangs up.
+
+        Args:
+            channel: who does it.
+            steps: what it does.
+            requests: whether the dialplan asks for the hangup, and says so.
+
+        """
+
+        def life() -> Steps[None]:
+            yield from steps
+            if channel.gone:
+                return
+            cause = channel.cause or (16 if requests else 0)
+            if requests:
+                self.emit("SoftHangupRequest", channel.snapshot(), [("Cause", cause)])
+            self.hangup(channel, cause)
+
+        task = self.spawn(life())
+        if not task.stopped:
+            channel.tasks.append(task)
+
+    def _device(self, channel: Channel, endpoint: Endpoint) -> Steps[None]:
+        yield endpoint.rings
+        if endpoint.busy:
+            self.fail(channel, "BUSY")
+            channel.cause = 17
+            return
+        self.set_state(channel, RINGING)
+        yield channel.changed if endpoint.answers is None else endpoint.answers
+        self.set_state(channel, UP)
+        if endpoint.talks is None:
+            while True:
+                yield channel.changed
+        yield endpoint.talks
+        self.emit("HangupRequest", channel.snapshot(), [("Cause", 16)])
+        self.hangup(channel, 16)
+
+    def set_state(self, channel: Channel, state: int) -> None:
+        """Change a channel's state, and that of the other half of a Local channel with it."""
+        if channel.state == state or channel.gone:
+            return
+        channel.state = state
+        self.emit("Newstate", channel.snapshot())
+        peer = channel.peer
+        if peer is not None and channel.name.endswith(";2") and state in (RINGING, UP) and peer.state != UP:
+            peer.state = state
+            self.emit("Newstate", peer.snapshot())
+            peer.changed.fire()
+        self._device_changed(channel)
+        channel.changed.fire()
+
+    def ringing(self, channel: Channel) -> None:
+        """Tell the caller of a channel that it rings."""
+        heard = channel.peer or channel
+        if heard.state in (DOWN, RING):
+            heard.state = RINGING
+            self.emit("Newstate", heard.snapshot())
+            heard.changed.fire()
+
+    def fail(self, channel: Channel, status: str) -> None:
+        """Tell the caller of a channel why it will not be answered."""
+        heard = channel.peer or channel
+        heard.failure = status
+        if status == "BUSY" and channel.peer is not None:
+            channel.state = BUSY
+            self.emit("Newstate", channel.snapshot())
+        heard.changed.fire()
+
+    def set_caller(self, channel: Channel, number: str, name: str) -> None:
+        """Give a channel, and the other half of a Local channel, its caller."""
+        for each in (channel, channel.peer):
+            if each is not None:
+                each.number, each.caller = number, name
+                self.emit(
+                    "NewCallerid",
+                    each.snapshot(),
+                    [("CID-CallingPres", "0 (Presentation Allowed, Not Screened)")],
+                )
+                each.connected_number, each.connected = number, name
+                self.emit("NewConnectedLine", each.snapshot())
+
+    def set_variable(self, channel: Channel | None, name: str, value: str) -> None:
+        """Set a variable of a channel, or a global one."""
+        if channel is None:
+            self.variables[name] = value
+            head: list[Pair] = [("Channel", "none"), ("Uniqueid", "none")]
+        else:
+            channel.variables[name.lstrip("_")] = value
+            head = channel.snapshot()
+        self.emit("VarSet", head, [("Variable", name), ("Value", escape(value))])
+
+    def execute(self, channel: Channel, application: str, data: str, exten: str | None = None) -> None:
+        """Tell that a channel runs an application."""
+        channel.application, channel.data = application, data
+        self.emit(
+            "Newexten",
+            channel.snapshot(),
+            [
+                ("Extension", channel.exten if exten is None else exten),
+                ("Application", application),
+                ("AppData", data),
+            ],
+        )
+
+    def hangup(self, channel: Channel, cause: int = 16) -> None:
+        """End a channel: what it does, where it is, and the other half of a Local channel."""
+        if channel.gone:
+            return
+        channel.gone = True
+        channel.cause = cause
+        peer = channel.peer
+        if peer is not None and not peer.gone:
+            self.emit("HangupRequest", peer.snapshot(), [("Cause", cause)])
+        tasks, channel.tasks = channel.tasks, []
+        for task in tasks:
+            task.stop()
+        self.leave(channel)
+        self.emit("Hangup", channel.snapshot(), [("Cause", cause), ("Cause-txt", CAUSES.get(cause, "Unknown"))])
+        self.channels.pop(channel.name, None)
+        self._device_changed(channel)
+        channel.changed.fire()
+        if peer is not None and not peer.gone:
+            self.emit("SoftHangupRequest", peer.snapshot(), [("Cause", 16)])
+            self.hangup(peer, cause)
+
+    # Bridges
+
+    def new_bridge(
+        self,
+        kind: str = "basic",
+        technology: str = "simple_bridge",
+        creator: str = "<unknown>",
+        name: str = "<unknown>",
+    ) -> Bridge:
+        """Make a bridge."""
+        uniqueid = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+        bridge = self.bridges[uniqueid] = Bridge(uniqueid, kind, technology, creator, name)
+        self.emit("BridgeCreate", bridge.snapshot())
+        return bridge
+
+    def enter(self, bridge: Bridge, channel: Channel) -> None:
+        """Put a channel into a bridge, out of any other."""
+        self.leave(channel)
+        bridge.channels.append(channel)
+        channel.bridge = bridge
+        self.emit("BridgeEnter", bridge.snapshot(), channel.snapshot())
+
+    def leave(self, channel: Channel) -> None:
+        """Take a channel out of its bridge, if it is in one; an empty bridge ends."""
+        bridge = channel.bridge
+        if bridge is None:
+            return
+        channel.bridge = None
+        bridge.channels.remove(channel)
+        self.emit("BridgeLeave", bridge.snapshot(), channel.snapshot())
+        for other in bridge.channels:
+            other.changed.fire()
+        if not bridge.channels:
+            self.bridges.pop(bridge.uniqueid, None)
+            self.emit("BridgeDestroy", bridge.snapshot())
+
+    def talk(self, caller: Channel, called: Channel) -> Steps[None]:
+        """Join two channels until one of them leaves; then the called one is hung up."""
+        bridge = self.new_bridge()
+        try:
+            self.enter(bridge, called)
+            self.enter(bridge, caller)
+            self.set_variable(called, "BRIDGEPEER", caller.name)
+            self.set_variable(caller, "BRIDGEPEER", called.name)
+            while called.bridge is bridge and caller.bridge is bridge:
+                yield caller.changed
+        finally:
+            stays = called.bridge is bridge
+            if caller.bridge is bridge:
+                self.leave(caller)
+            if stays:
+                self.hangup(called)
+
+    # Devices and queues
+
+    def device_state(self, device: str) -> str:
+        """The state of a device as events spell it."""
+        technology, _, name = device.partition("/")
+        if technology == "PJSIP":
+            endpoint = self.endpoints.get(name)
+            if endpoint is None:
+                return "INVALID"
+            if not endpoint.contacts:
+                return "UNAVAILABLE"
+            states = {channel.state for channel in list(self.channels.values()) if channel.endpoint is endpoint}
+        else:
+            name = device.removesuffix("/n")
+            states = {channel.state for channel in list(self.channels.values()) if channel.device == name}
+        if not states:
+            return "NOT_INUSE"
+        if RINGING in states:
+            return "RINGING" if states <= {RINGING, DOWN} else "RINGINUSE"
+        return "INUSE"
+
+    def member_status(self, member: Member) -> int:
+        """The number that tells whether a queue's member can be called."""
+        return DEVICE_STATES[self.device_state(member.state_interface or member.interface)][0]
+
+    def member_event(self, event: str, queue: Queue, member: Member) -> None:
+        """Tell of a queue's member."""
+        self.emit(
+            event,
+            [("Queue", queue.name), ("MemberName", member.name), ("Interface", member.interface)],
+            member.headers(self.member_status(member)),
+            [("Ringinuse", int(member.ring_in_use)), ("Wrapuptime", 0)],
+        )
+
+    def _device_changed(self, channel: Channel) -> None:
+        device = channel.endpoint.device if channel.endpoint is not None else channel.device
+        state = self.device_state(device)
+        if self._device_states.get(device, "NOT_INUSE") == state:
+            return
+        self._device_states[device] = state
+        self.emit("DeviceStateChange", [("Device", device), ("State", state)])
+        for queue in self.queues.values():
+            for member in queue.members.values():
+                if member.interface.removesuffix("/n") == device:
+                    self.member_event("QueueMemberStatus", queue, member)
+                    queue.changed.fire()
+
+    def find(self, name: str) -> Channel | None:
+        """A channel by its name, without case, or by its unique id."""
+        for channel in self.channels.values():
+            if channel.name.lower() == name.lower() or channel.uniqueid == name:
+                return channel
+        return None
+
+    def matching(self, accept: Callable[[str], object]) -> list[Channel]:
+        """Channels whose names a function accepts, newest first."""
+        return [channel for channel in reversed(list(self.channels.values())) if accept(channel.name)]
