@@ -239,21 +239,24 @@ class PendingCalls:
         if only_events and not self._collecting:
             return frames
         events = []
-        for frame in frames:
-            if frame[:7] == b"Event: ":
-                events.append(frame)
-                if self._collecting:
-                    self._event(frame, origin)
-                continue
-            kind = frame[: frame.find(b":")].lower()
-            if kind == b"response":
-                self._response(frame, origin)
-            elif kind == b"event":
-                events.append(frame)
-                self._event(frame, origin)
-            else:
-                self._text(frame, origin)
+        for each in frames:
+            frame: bytes | None = each
+            while frame is not None:
+                frame = self._take_one(frame, origin, events)
         return events
+
+    def _take_one(self, frame: bytes, origin: Origin, events: list[bytes]) -> bytes | None:
+        """Take one message; give another one that was glued to its end."""
+        kind = frame[: frame.find(b":")].lower()
+        if kind == b"event":
+            events.append(frame)
+            if self._collecting:
+                self._event(frame, origin)
+        elif kind == b"response":
+            self._response(frame, origin)
+        else:
+            return self._text(frame, origin)
+        return None
 
     def _response(self, frame: bytes, origin: Origin) -> None:
         call = self._owner(frame, origin)
@@ -392,20 +395,22 @@ class PendingCalls:
             else:
                 self._grow(call, name, each, origin)
 
-    def _text(self, frame: bytes, origin: Origin) -> None:
-        """Give an answer without a Response line to the oldest call that answers so."""
-        for call in self.calls():
-            if call.rule is not None and call.rule.shape == "text":
-                first = frame.partition(b"\r\n")[0]
-                made = call.action.response_class
-                if call.response is not None:
-                    call.response._body += b"\r\n\r\n" + frame
-                elif b": " in first:
-                    call.response = made._wire(frame, origin)
-                else:
-                    call.response = made._text(frame, origin)
-                return
-        logger.debug("dropped a message that is neither event nor response: %r", frame[:200])
+    def _text(self, frame: bytes, origin: Origin) -> bytes | None:
+        """Give an answer without a Response line to the oldest call that answers so.
+
+        The table of IAXnetstats ends in LF CR LF, so that the message behind it is glued to it: it is given back.
+        """
+        text, glued, rest = frame.partition(b"\n\r\n")
+        call = next((each for each in self.calls() if each.rule is not None and each.rule.shape == "text"), None)
+        if call is None:
+            logger.debug("dropped a message that is neither event nor response: %r", frame[:200])
+        elif call.response is not None:
+            call.response._body += b"\r\n\r\n" + text
+        elif b": " in text.partition(b"\r\n")[0]:
+            call.response = call.action.response_class._wire(text, origin)
+        else:
+            call.response = call.action.response_class._text(text, origin)
+        return rest if glued and rest else None
 
     def _make(self, name: bytes, frame: bytes, origin: Origin) -> Event:
         return self._event_class(name)._wire(frame, origin)
