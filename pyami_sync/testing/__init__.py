@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from .leaks import assert_no_leaks
+from .replay import ReplayServer
 from .rights import User
+from .scenario import Play, Scenario
 from .session import Session
 from .simulator import Simulator
+from .state import Endpoint
+from .tape import Record, Recorder, read_tape
 
-__all__ = ["Session", "Simulator", "User"]
+__all__ = [
+    "Endpoint",
+    "Play",
+    "Record",
+    "Recorder",
+    "ReplayServer",
+    "Scenario",
+    "Session",
+    "Simulator",
+    "User",
+    "assert_no_leaks",
+    "read_tape",
+]

@@ -226,7 +226,7 @@ def queue(pbx: PBX, channel: Channel, data: str) -> Steps[None]:
                 pbx.hangup(called, 0)
             pbx.emit("MusicOnHoldStop", channel.snapshot())
             found.abandoned += 1
-            held = int(pbx.now - caller.since)
+            held = pbx.since(caller.since)
             pbx.emit(
                 "QueueCallerAbandon",
                 channel.snapshot(),
@@ -280,7 +280,7 @@ def _serve(pbx: PBX, found: Queue, caller: Caller, called: Channel, member: Memb
     """Let a caller of a queue talk to the member who answered."""
     channel = caller.channel
     about = [("Queue", found.name), ("Interface", member.interface), ("MemberName", member.name)]
-    held = int(pbx.now - caller.since)
+    held = pbx.since(caller.since)
     found.hold_time = (found.hold_time * 3 + held) // 4
     pbx.emit(
         "AgentConnect",
@@ -295,7 +295,7 @@ def _serve(pbx: PBX, found: Queue, caller: Caller, called: Channel, member: Memb
         yield from pbx.talk(channel, called)
         by = "agent"
     finally:
-        talked = int(pbx.now - began)
+        talked = pbx.since(began)
         found.completed += 1
         found.talk_time = (found.talk_time * 3 + talked) // 4
         member.in_call = False
@@ -367,7 +367,7 @@ def park(pbx: PBX, channel: Channel, data: str, lot_name: str = "default", parke
     pbx.enter(bridge, channel)
 
     def about() -> list[tuple[str, object]]:
-        spent = int(pbx.now - parked.since)
+        spent = pbx.since(parked.since)
         return [
             ("ParkerDialString", parked.parker),
             ("Parkinglot", lot.name),

@@ -50,6 +50,8 @@ class Connection:
         """Most bytes in one read; a real server reads 1024, which over TLS leaves longer records half-read."""
         self.write_timeout: float | None = None
         """Seconds without progress after which a client that does not read is dropped; a real server has 0.1."""
+        self.on_drained: Callable[[], object] | None = None
+        """Called when everything that was to be sent has left."""
         self.closed = False
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -212,8 +214,12 @@ class Connection:
             return
         if self._ending and not self._out:
             self.close()
-        else:
-            self._watch()
+            return
+        self._watch()
+        if not self._out and self.on_drained is not None:
+            # In a round of its own, so that others get their turn however fast the client reads.
+            on_drained, self.on_drained = self.on_drained, None
+            self._loop.call_later(0.0, on_drained)
 
     def _progress(self) -> None:
         if self._slow is not None:

@@ -94,6 +94,10 @@ class PBX:
         """The moment, in seconds of its own clock, which runs ``1 / pace`` times as fast as others."""
         return self.simulator.loop.now / self.pace
 
+    def since(self, moment: float) -> int:
+        """Whole seconds since a moment."""
+        return int(self.now - moment + 1e-6)
+
     def emit(self, name: str, *parts: Iterable[Pair]) -> None:
         """Send an event made of these groups of headers."""
         self.simulator.publish(name, [(key, str(value)) for part in parts for key, value in part])
@@ -159,6 +163,10 @@ class PBX:
             return None
         name = f"PJSIP/{endpoint.name}-{next(self._names):08x}"
         return self.new_channel(name, endpoint.context, "s", linked=linked, endpoint=endpoint, uniqueid=uniqueid)
+
+    def incoming(self, device: str, context: str, exten: str, endpoint: Endpoint | None = None) -> Channel:
+        """Make the channel of a call that a device makes."""
+        return self.new_channel(f"{device}-{next(self._names):08x}", context, exten, endpoint=endpoint)
 
     def local_bridge(self, channel: Channel) -> None:
         """Tell that the halves of a Local channel are joined."""
@@ -302,7 +310,8 @@ class PBX:
         self._device_changed(channel)
         channel.changed.fire()
         if peer is not None and not peer.gone:
-            self.emit("SoftHangupRequest", peer.snapshot(), [("Cause", 16)])
+            if peer.tasks:
+                self.emit("SoftHangupRequest", peer.snapshot(), [("Cause", 16)])
             self.hangup(peer, cause)
 
     # Bridges

@@ -6,7 +6,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, overload
+from typing import Any, Self, overload
 
 from ..action import Action
 from ..message import Message
@@ -15,6 +15,7 @@ from .loop import Loop
 from .pbx import PBX
 from .recorder import Actions
 from .rights import User, bits_of, event_classes, names_of
+from .scenario import Play, Scenario
 from .server import TLS, Server
 from .session import Session, error
 from .wire import Headers, Reply, frame, header, pairs_of, to_frames
@@ -70,6 +71,8 @@ class Simulator(Server):
         write_timeout: seconds after which a client that does not read is dropped; a real server waits 0.1.
         fragment: most bytes in one write; 1 sends byte by byte.
         seed: makes whatever :attr:`pbx` leaves to chance come out the same.
+        scenario: what to :meth:`play` from the start.
+        any_login: accept every login, whatever its name and secret.
         loop: a :class:`~pyami_sync.testing.loop.Loop` to share with other simulators instead of an own thread.
 
     """
@@ -93,6 +96,8 @@ class Simulator(Server):
         write_timeout: float | None = None,
         fragment: int | None = None,
         seed: int = 0,
+        scenario: Scenario | None = None,
+        any_login: bool = False,
         loop: Loop | None = None,
     ) -> None:
         known = {username: User(secret)}
@@ -118,6 +123,9 @@ class Simulator(Server):
         self.system_name = system_name
         self.timestamps = timestamps
         self.login_pause = login_pause
+        self.any_login = any_login
+        self.tells_boot = True
+        """Whether a login is followed by FullyBooted."""
         self.shutting_down = False
         """Whether every action is answered with ``Asterisk is shutting down``."""
         self.started = time.time()
@@ -130,10 +138,30 @@ class Simulator(Server):
         self._silent: set[str] = set()
         self._delays: dict[str, tuple[float, bool]] = {}
         self._refusing = False
+        self._scenario = scenario
 
     def __repr__(self) -> str:
         where = f"{self.host}:{self._port}" if self._port else "not started"
         return f"<Simulator of Asterisk {self.version}, {where}, {len(self.sessions)} sessions>"
+
+    def start(self) -> Self:
+        """Listen, and begin the scenario; ``with`` does it, too.
+
+        Raises:
+            OSError: the port can't be had.
+
+        """
+        super().start()
+        scenario, self._scenario = self._scenario, None
+        if scenario is not None:
+            self.play(scenario)
+        return self
+
+    def play(self, scenario: Scenario) -> Play:
+        """Furnish :attr:`pbx` anew and let calls be made; give what can be waited for and stopped."""
+        play = Play(scenario, self.pbx)
+        self.loop.run(play.start)
+        return play
 
     # Scripts
 
@@ -292,6 +320,10 @@ class Simulator(Server):
         elif isinstance(banner, str):
             banner = banner.removesuffix("\r\n") + "\r\n"
         session.send(banner)
+
+    def logged_in(self, session: Session) -> None:
+        """Take note of a login that was accepted; its answer is sent after this."""
+        self.notify()
 
     def received(self, session: Session, action: Action) -> None:
         """Take note of an action."""

@@ -118,7 +118,7 @@ def parked_calls(call: Call) -> bytes:
         if wanted and lot.name != wanted:
             continue
         for parked in lot.calls.values():
-            spent = int(pbx.now - parked.since)
+            spent = pbx.since(parked.since)
             about = [
                 ("ParkerDialString", parked.parker),
                 ("Parkinglot", lot.name),
@@ -173,7 +173,7 @@ def confbridge_list(call: Call) -> bytes:
             [
                 ("Conference", room.name),
                 *((flag, "No") for flag in flags if flag != "EndMarkedAny" or call.simulator.major >= 16),
-                ("AnsweredTime", int(pbx.now - since)),
+                ("AnsweredTime", pbx.since(since)),
                 *channel.snapshot(),
             ],
         )

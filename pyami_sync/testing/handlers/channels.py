@@ -117,7 +117,7 @@ def _status(call: Call, channel: Channel, names: list[str]) -> list[Pair]:
         ("Writetrans", ""),
         ("Callgroup", 0),
         ("Pickupgroup", 0),
-        ("Seconds", int(pbx.now - channel.created)),
+        ("Seconds", pbx.since(channel.created)),
         *(("Variable", text) for text in variables),
     ]
 

@@ -7,7 +7,7 @@ import random
 import time
 
 from ..filters import BadFilter
-from ..rights import ALL, CLASSES, names_of, parse_mask
+from ..rights import ALL, CLASSES, User, names_of, parse_mask
 from ..wire import frame
 from .registry import HANDLERS, Call, handler
 
@@ -30,8 +30,12 @@ def login(call: Call) -> bytes | None:
         return call.success("Already authenticated")
     name = call.get("Username").lower()
     user = next((user for known, user in simulator.users.items() if known.lower() == name), None)
+    if simulator.any_login and user is None:
+        user = User("")
     if user is not None and not simulator.refusing:
-        if call.get("AuthType").lower() == "md5":
+        if simulator.any_login:
+            accepted = True
+        elif call.get("AuthType").lower() == "md5":
             proof = hashlib.md5((session.challenge + user.secret).encode(), usedforsecurity=False).hexdigest()
             accepted = bool(session.challenge) and call.get("Key") == proof
         else:
@@ -41,7 +45,7 @@ def login(call: Call) -> bytes | None:
             mask = parse_mask(call.get("Events"))
             session.mask = ALL if mask is None else mask
             answer = call.success("Authentication accepted") + fully_booted(call)
-            simulator.notify()
+            simulator.logged_in(session)
             return answer
     refusal = call.error("Authentication failed")
 
@@ -56,7 +60,11 @@ def login(call: Call) -> bytes | None:
 def fully_booted(call: Call) -> bytes:
     """What follows the answer to a login when the session takes events of class ``system``."""
     session, simulator = call.session, call.simulator
-    if session.user is None or not session.mask & session.user.read_bits & CLASSES["system"]:
+    if (
+        session.user is None
+        or not simulator.tells_boot
+        or not session.mask & session.user.read_bits & CLASSES["system"]
+    ):
         return b""
     uptime = int(time.time() - simulator.started) if simulator.major >= 14 else None
     return frame(

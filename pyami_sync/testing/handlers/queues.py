@@ -47,7 +47,7 @@ def queue_status(call: Call) -> bytes:
                         ("CallerIDName", channel.caller or "unknown"),
                         ("ConnectedLineNum", channel.connected_number or "unknown"),
                         ("ConnectedLineName", channel.connected or "unknown"),
-                        ("Wait", int(pbx.now - caller.since)),
+                        ("Wait", pbx.since(caller.since)),
                         ("Priority", caller.priority),
                     ],
                 )
@@ -84,7 +84,7 @@ def queue_summary(call: Call) -> bytes:
                 for member, state in zip(queue.members.values(), states, strict=True)
                 if state in (0, 1) and not member.paused
             ]
-            longest = max((int(pbx.now - caller.since) for caller in queue.callers), default=0)
+            longest = max((pbx.since(caller.since) for caller in queue.callers), default=0)
             yield (
                 "QueueSummary",
                 [

@@ -1,0 +1,208 @@
+"""Recorded traffic in a file: what passed on the wire, when, and in which direction.
+
+The format, version 1: text and bytes packed with gzip (``zcat`` shows it). The first line is
+``pyami-tape 1 <seconds since 1970>``. Then, for each piece of traffic, a line with the microseconds since the
+piece before it, ``<`` for received or ``>`` for sent, and a number of bytes; then so many bytes and a line
+feed. The file is a row of gzip members, each complete in itself, and is only ever appended to: a recorder
+that is killed leaves a file that can be read but for the last moment. No secret is written.
+
+Files that are not of this kind are taken for what a server sent, as it is or packed with gzip or xz; their
+times are those of the events' ``Timestamp`` headers, as far as they have some.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import re
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol, Self
+
+from ..redaction import redact
+
+__all__ = ["Record", "Recorder", "read_tape"]
+
+MAGIC = b"pyami-tape 1 "
+_MARKS = {"received": b"<", "sent": b">"}
+_timestamp = re.compile(rb"\r\nTimestamp: (\d+\.\d+)\r\n").search
+
+
+class Record(NamedTuple):
+    """A piece of traffic."""
+
+    time: float
+    """Seconds since the recording began."""
+    direction: str
+    """``"received"`` or ``"sent"``, as the client saw it."""
+    raw: bytes
+
+
+class HasWire(Protocol):
+    """What a recorder can be attached to: a client."""
+
+    def on_wire(self, callback: Callable[[str, bytes], object], /) -> Any:
+        """Have a callback called with the direction and the bytes of all traffic."""
+
+
+class Recorder:
+    """Write traffic to a file; it is appended to if it exists.
+
+    A thread named ``pyami-recorder`` writes, at least once a second, so that recording delays nobody.
+    Use it as a context manager, or call :meth:`close`.
+
+    Args:
+        path: of the file.
+        client: whose traffic to record: anything with ``on_wire(callback)``.
+        interval: most seconds until traffic is in the file.
+
+    """
+
+    def __init__(self, path: str | os.PathLike[str], client: HasWire | None = None, *, interval: float = 1.0) -> None:
+        self.interval = interval
+        self.count = 0
+        """Pieces of traffic recorded so far."""
+        self._file = open(path, "ab")  # noqa: SIM115 - closed by close()
+        self._pending: list[tuple[float, bytes, bytes]] = []
+        self._last = time.monotonic()
+        self._closed = False
+        self._change = threading.Condition()
+        self._taps: list[Any] = []
+        if not self._file.tell():
+            self._write(MAGIC + f"{time.time():.3f}\n".encode())
+        self._thread = threading.Thread(target=self._run, name="pyami-recorder", daemon=True)
+        self._thread.start()
+        if client is not None:
+            self.attach(client)
+
+    def attach(self, client: HasWire) -> None:
+        """Record the traffic of a client from now on."""
+        self._taps.append(client.on_wire(self.add))
+
+    def add(self, direction: str, raw: bytes) -> None:
+        """Record a piece of traffic; after :meth:`close` it is dropped. For any thread."""
+        record = (time.monotonic(), _MARKS[direction], bytes(raw))
+        with self._change:
+            if self._closed:
+                return
+            self._pending.append(record)
+            self.count += 1
+            if len(self._pending) == 1:
+                self._change.notify()
+
+    def close(self) -> None:
+        """Write what is left and close the file; idempotent."""
+        for tap in self._taps:
+            cancel = getattr(tap, "cancel", None)
+            if cancel is not None:
+                cancel()
+        with self._change:
+            self._closed = True
+            self._change.notify()
+        self._thread.join()
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._pending or self._closed)
+                if not self._closed:
+                    # A moment to let more come: a member of the file for each piece would pack badly.
+                    self._change.wait_for(lambda: self._closed, self.interval)
+                pending, self._pending = self._pending, []
+                closed = self._closed
+            if pending:
+                self._write(b"".join(map(self._spell, pending)))
+            if closed:
+                return
+
+    def _spell(self, record: tuple[float, bytes, bytes]) -> bytes:
+        moment, mark, raw = record
+        raw = redact(raw)
+        passed = max(0, int((moment - self._last) * 1e6))
+        self._last = moment
+        return b"%d %b %d\n%b\n" % (passed, mark, len(raw), raw)
+
+    def _write(self, data: bytes) -> None:
+        packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+        self._file.write(packer.compress(data) + packer.flush())
+        self._file.flush()
+
+
+def read_tape(path: str | os.PathLike[str]) -> Iterator[Record]:
+    """Read a tape, or a dump of what a server sent, piece by piece.
+
+    What a killed recorder left incomplete at the end is not given.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: it is a tape, but damaged.
+
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    if data.startswith(b"\x1f\x8b"):
+        data = _unpack(data)
+    elif data.startswith(b"\xfd7zXZ"):
+        data = lzma.decompress(data)
+    yield from _records(data) if data.startswith(MAGIC) else _dump(data)
+
+
+def _unpack(data: bytes) -> bytes:
+    """Unpack gzip members, as far as they go."""
+    found = []
+    while data.startswith(b"\x1f\x8b"):
+        unpacker = zlib.decompressobj(31)
+        try:
+            found.append(unpacker.decompress(data) + unpacker.flush())
+        except zlib.error:
+            break
+        data = unpacker.unused_data
+    return b"".join(found)
+
+
+def _records(data: bytes) -> Iterator[Record]:
+    at = data.index(b"\n") + 1
+    moment = 0.0
+    while at < len(data):
+        end = data.find(b"\n", at)
+        if end < 0:
+            return
+        try:
+            passed, mark, size = data[at:end].split(b" ")
+            start, stop = end + 1, end + 1 + int(size)
+            direction = {b"<": "received", b">": "sent"}[mark]
+            moment += int(passed) / 1e6
+        except (ValueError, KeyError):
+            raise ValueError(f"the tape is damaged at byte {at}") from None
+        if stop >= len(data):
+            return
+        yield Record(moment, direction, data[start:stop])
+        at = stop + 1
+
+
+def _dump(data: bytes) -> Iterator[Record]:
+    greeting, line, rest = data.partition(b"\r\n")
+    if b": " in greeting:
+        rest = data
+    else:
+        yield Record(0.0, "received", greeting + line)
+    began: float | None = None
+    moment = 0.0
+    for frame in rest.split(b"\r\n\r\n"):
+        if not frame:
+            continue
+        found = _timestamp(frame, 0, 400)
+        if found:
+            stamp = float(found[1])
+            began = stamp if began is None else began
+            moment = max(moment, stamp - began)
+        yield Record(moment, "received", frame + b"\r\n\r\n")
