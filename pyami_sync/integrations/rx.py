@@ -1,0 +1,159 @@
+"""Events as a reactivex ``Observable`` (extra ``rx``).
+
+::
+
+    calls = client.observable("Newchannel", "Hangup")
+    calls.pipe(ops.map(lambda event: event["Channel"])).subscribe(print)
+
+The observable is cold: each subscription to it is a subscription of its own at the client, from then on, and
+disposing it cancels that. Observers are called one event at a time, in wire order, on a callback thread of the
+client, so that they may block and may use the client in any way. What one raises is logged and told to the
+client's error hooks, and the next event is delivered all the same.
+
+Back-pressure: Rx knows none, so each subscription has a bounded buffer, which an observer slower than the
+server fills. With ``overflow="error"`` the sequence then ends with :exc:`~pyami_sync.EventsLost` at the place
+where events are missing (``retry()`` begins anew); with ``"drop_oldest"`` the oldest events go, and
+``client.stats()`` counts them. Neither slows down anybody else.
+
+How it ends: closing the client completes the sequence (what still waits for a slow observer is dropped, as it is
+for callbacks); a link lost for good ends it with :exc:`~pyami_sync.ConnectionLost` behind the last event. A link
+that comes back ends nothing: sequences of all events, and those that name them, show the markers
+``ConnectionLost`` and ``Reconnected`` at their place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..exceptions import ConcurrencyError, ConnectionClosed
+from ..listening import Listener
+from ..selection import Selector, Selectors, Where
+from ..subscriptions import BURST, MAXSIZE, Gap, Overflow, Subscription
+from . import missing
+
+try:
+    from reactivex import Observable
+    from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+    from reactivex.disposable import Disposable
+except ModuleNotFoundError:
+    raise missing("reactivex", "rx") from None
+
+__all__ = ["observable"]
+
+
+class End:
+    """Stands in the buffer behind the last event."""
+
+    def __init__(self, exc: ConnectionClosed | None) -> None:
+        self.exc = exc
+
+
+class Emission(Subscription):
+    """One observer's subscription: a strand of callbacks that also tells how it ends.
+
+    At most one thread delivers at a time: the one that has set ``_delivering``.
+    """
+
+    def __init__(self, observer: ObserverBase[Any], *args: Any) -> None:
+        super().__init__(observer.on_next, *args)
+        self._observer = observer
+        self._delivering = False
+        self._ended = False
+
+    def finish(self, exc: ConnectionClosed | None) -> None:
+        """Let the observer know the end, behind the events (of a loss) or at once (of a close)."""
+        buffer: Any = self._buffer
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+            if exc is None:
+                buffer.clear()
+            buffer.append(End(exc))
+        if exc is None:
+            try:
+                self._owner.check_thread("ending an observable")
+            except ConcurrencyError:
+                pass
+            else:
+                # Here and now: the callback threads end with the client and may not come to it any more.
+                self._run()
+                return
+        self.wake()
+
+    def _run(self) -> None:
+        with self._lock:
+            if self._delivering:
+                return  # the thread that delivers looks at the buffer again before it stops
+            self._delivering = True
+        while True:
+            self._deliver()
+            with self._lock:
+                if self._buffer and self.active and self._ended:
+                    continue
+                self._delivering = False
+                again = self._scheduled = bool(self._buffer) and self.active
+            if again:
+                self._owner.submit(self._run)
+            return
+
+    def _deliver(self) -> None:
+        take: Any = self._buffer.popleft
+        for _ in range(BURST):
+            if not self.active:
+                return
+            try:
+                item = take()
+            except IndexError:
+                return
+            try:
+                if isinstance(item, End):
+                    self._finish_with(item.exc)
+                elif isinstance(item, Gap):
+                    self._finish_with(item.take())
+                elif self.predicate is None or self.predicate(item):
+                    self.delivered += 1
+                    self._observer.on_next(item)
+            except (Exception, SystemExit) as exc:
+                self._owner.report(exc, self, None if isinstance(item, End | Gap) else item)
+
+    def _finish_with(self, exc: Exception | None) -> None:
+        self.cancel()
+        if exc is None:
+            self._observer.on_completed()
+        else:
+            self._observer.on_error(exc)
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._delivering = False
+
+
+def observable(
+    source: Listener,
+    *selectors: Selector,
+    where: Where = None,
+    maxsize: int = MAXSIZE,
+    overflow: Overflow = "error",
+) -> Observable[Any]:
+    """Make an observable of the events of a client, or of a cluster.
+
+    Args:
+        source: a client or a :class:`~pyami_sync.ClusterPool`.
+        selectors: event names, globs or event classes; none means every event.
+        where: a predicate (runs where the observer does), or a mapping of headers to values or globs.
+        maxsize: most events that may wait for an observer.
+        overflow: what happens beyond: ``"error"`` ends the sequence with :exc:`~pyami_sync.EventsLost`;
+            ``"drop_oldest"`` drops the oldest and counts.
+
+    """
+    choice = Selectors(selectors)
+
+    def subscribe(observer: ObserverBase[Any], scheduler: SchedulerBase | None = None) -> DisposableBase:
+        emission = Emission(observer, choice, where, maxsize, overflow, source.subscriptions)
+        source.subscriptions.add(emission)
+        if source._over():
+            emission.finish(None)
+        return Disposable(emission.cancel)
+
+    return Observable(subscribe)
