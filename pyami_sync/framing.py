@@ -24,6 +24,7 @@ BLANK = b"\r\n\r\n"
 END_COMMAND = b"--END COMMAND--\r\n\r\n"
 NOISE = b"\r\n"
 is_follows = re.compile(rb"response:[ ]*follows\r\n", re.IGNORECASE).match
+is_follows_frame = re.compile(rb"response:[ ]*follows(?:\r\n|\Z)", re.IGNORECASE).match  # of one cut off already
 
 
 class Framer:
@@ -82,7 +83,7 @@ class Framer:
         rest = frames.pop()
         odd = [frame for frame in frames if frame[:7] != b"Event: "]
         self.only_events = not odd
-        if odd and any(not frame or frame[0] in NOISE or is_follows(frame) for frame in odd):
+        if odd and any(not frame or frame[0] in NOISE or is_follows_frame(frame) for frame in odd):
             frames, rest = self._cut(chunk)
         if len(chunk) > self.max_line or len(chunk) >> 1 > self.max_headers or len(chunk) > self.max_frame:
             for frame in frames:
