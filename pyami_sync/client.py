@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -19,7 +20,7 @@ from .deadline import Deadline
 from .engine import Engine
 from .exceptions import ActionError, ActionTimeout, ConnectionClosed, EventsLost
 from .futures import DetachedFuture
-from .hooks import Hook
+from .hooks import ActionHook, Hook
 from .listening import DEFAULT, Listener
 from .message import Event, Response
 from .metrics import Stats, SubscriptionStats
@@ -139,6 +140,7 @@ class AMIClient(Listener):
         self._state_hook = Hook("states", self._submit)
         self._error_hook = Hook("errors", self._submit)
         self._wire_hook = Hook("the wire", self._submit)
+        self._action_hook = ActionHook()
         self.subscriptions = Subscriptions(self._submit, event_class, self._report, self._check)
         routed = self.subscriptions if subscriptions is None else subscriptions(self.subscriptions)
         self._session = Session(
@@ -255,6 +257,18 @@ class AMIClient(Listener):
         made = self._make(action, headers)
         limit = self.options.timeout if timeout is DEFAULT else timeout
         self._check(made.name)
+        if not self._action_hook:
+            return self._send(made, limit, check)
+        end = self._action_hook.begin(made)
+        try:
+            response = self._send(made, limit, check)
+        except BaseException as exc:
+            end(None, exc)
+            raise
+        end(response, None)
+        return response
+
+    def _send(self, made: Action[Any], limit: float | None, check: bool) -> Response:
         metrics = self._session.metrics
         started = time.monotonic()
         try:
@@ -302,6 +316,18 @@ class AMIClient(Listener):
         """
         made = self._make(action, headers)
         limit = self.options.timeout if timeout is DEFAULT else timeout
+        if not self._action_hook:
+            return self._start(made, limit, check)
+        end = self._action_hook.begin(made)
+        try:
+            future = self._start(made, limit, check)
+        except BaseException as exc:
+            end(None, exc)
+            raise
+        future.add_done_callback(lambda done: end(*_outcome(done)))
+        return future
+
+    def _start(self, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
         started = time.monotonic()
         connection = self._route(made, limit)
         future: DetachedFuture[Any] = DetachedFuture(self._submit, lambda: self._cancelled(connection, call))
@@ -466,6 +492,17 @@ class AMIClient(Listener):
         (:exc:`EventsLost`, with no event); call what is returned to stop."""
         return self._error_hook.add(callback)
 
+    def on_action(
+        self, observer: Callable[[Action[Any]], Callable[[Response | None, BaseException | None], object] | None]
+    ) -> Callable[[], None]:
+        """Call ``observer(action)`` as each action begins, and what that returns as it ends.
+
+        It begins on the thread that sends, before anything is sent, so that it must be quick; what it returns
+        is called as ``end(response, exception)``, one of them :data:`None`: after :meth:`send` on the same
+        thread, after :meth:`submit` on a callback thread. Call what is returned to stop.
+        """
+        return self._action_hook.add(observer)
+
     def on_wire(self, callback: Callable[[str, bytes], object]) -> Callable[[], None]:
         """Tap the wire: ``callback("sent" or "received", raw)`` with whole messages, credentials replaced.
 
@@ -480,11 +517,14 @@ class AMIClient(Listener):
 
         return stop
 
-    def observable(self, *selectors: Selector, where: Where = None) -> Any:
-        """Events as a reactivex ``Observable`` (needs the extra ``rx``)."""
+    def observable(self, *selectors: Selector, where: Where = None, **buffer: Any) -> Any:
+        """Events as a reactivex ``Observable`` (needs the extra ``rx``); see :mod:`pyami_sync.integrations.rx`.
+
+        ``maxsize`` and ``overflow`` are those of :meth:`events`: Rx knows no back-pressure.
+        """
         from .integrations.rx import observable
 
-        return observable(self, *selectors, where=where)
+        return observable(self, *selectors, where=where, **buffer)
 
     # Inside
 
@@ -516,7 +556,7 @@ class AMIClient(Listener):
 
     def after_fork(self) -> None:
         """Become the client of a forked child: same subscriptions, no connection until first use."""
-        for hook in (self._state_hook, self._error_hook, self._wire_hook):
+        for hook in (self._state_hook, self._error_hook, self._wire_hook, self._action_hook):
             hook.after_fork()
         self.subscriptions.after_fork()
         self._session.after_fork()
@@ -556,6 +596,14 @@ def interrupt_main() -> None:
         signal.pthread_kill(main.ident, signal.SIGINT)
     else:
         _thread.interrupt_main()
+
+
+def _outcome(future: Future[Any]) -> tuple[Response | None, BaseException | None]:
+    """A done future's response or exception."""
+    try:
+        return future.result(), None
+    except BaseException as exc:
+        return None, exc
 
 
 def _left(limit: float | None, started: float) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-__all__ = ["Hook"]
+__all__ = ["ActionHook", "Hook"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -78,3 +78,52 @@ class Hook:
                     callback(*args)
                 except Exception:
                     logger.exception("a callback for %s raised", self._name)
+
+
+class ActionHook:
+    """Observers of actions: each is called as an action begins, and what it returned as the action ends.
+
+    Begins run on the thread that sends, before a byte of the action has left; so that a tracer finds the
+    caller's context. What one raises is logged and changes nothing for the caller.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._observers: tuple[Callable[[Any], Callable[[Any, Any], object] | None], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._observers)
+
+    def add(self, observer: Callable[[Any], Callable[[Any, Any], object] | None]) -> Callable[[], None]:
+        """Add an observer; call what is returned to take it away."""
+        with self._lock:
+            self._observers = (*self._observers, observer)
+
+        def remove() -> None:
+            with self._lock:
+                self._observers = tuple(each for each in self._observers if each is not observer)
+
+        return remove
+
+    def begin(self, action: Any) -> Callable[[Any, BaseException | None], None]:
+        """Tell that an action begins; call what is returned with its response or exception when it ends."""
+        ends = []
+        for observer in self._observers:
+            try:
+                ends.append(observer(action))
+            except Exception:
+                logger.exception("an observer of actions raised")
+
+        def end(response: Any, exc: BaseException | None) -> None:
+            for each in reversed(ends):
+                if each is not None:
+                    try:
+                        each(response, exc)
+                    except Exception:
+                        logger.exception("an observer of actions raised")
+
+        return end
+
+    def after_fork(self) -> None:
+        """Forget a lock that another thread may have held."""
+        self._lock = Lock()
