@@ -1,9 +1,9 @@
 """One TCP life: bytes in and out, and the calls that wait for answers on it.
 
-Reading happens on the engine's reader alone. Writing happens on whichever thread calls: it puts its frame in
+Reading happens on the engine's thread alone. Writing happens on whichever thread calls: it puts its frame in
 a queue and, if no other thread is at it, sends all that is queued in one go. A thread that finds another one
 sending leaves its frame to that one. So no caller waits for a lock while a peer is slow; what the socket does
-not take the reader sends on when it can.
+not take the engine sends on when it can.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from threading import Condition, Event, Lock, Thread
 from typing import Any, Protocol
 
@@ -41,11 +42,11 @@ class Owner(Protocol):
     """Whom a connection reports to."""
 
     def publish(self, frames: list[bytes], plain: bool, origin: Origin) -> None:
-        """Events came in; called by the dispatcher, in wire order."""
+        """Events came in; called by the engine's thread, in wire order."""
         ...
 
     def ended(self, connection: Connection, exc: ConnectionLost) -> None:
-        """The connection is over; called by the dispatcher, behind the last of its events."""
+        """The connection is over; called by the engine's thread, behind the last of its events."""
         ...
 
     def tapped(self, direction: str, frames: list[bytes]) -> None:
@@ -100,7 +101,7 @@ class Connection:
         self._out: deque[tuple[bytes, Call | None]] = deque()
         self._writing = Lock()
         self._unsent: bytes = b""
-        self._blocked = False  # the socket takes no more: the reader goes on when it does
+        self._blocked = False  # the socket takes no more: the engine goes on when it does
         self._room = Condition(Lock())
         self._crowded = 0  # callers that wait for room in the queue
 
@@ -161,7 +162,7 @@ class Connection:
             self._room.notify_all()
         lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
         lost.__cause__ = cause
-        self.engine.call_soon(self._owner.ended, self, lost)
+        self.engine.call_soon(lambda: self._owner.ended(self, lost))
 
     def abandon(self) -> None:
         """Let go of a socket that another process uses, in a forked child; touches neither lock nor peer."""
@@ -171,7 +172,7 @@ class Connection:
         except OSError:
             pass
 
-    # Reading: on the engine's reader
+    # Reading: on the engine's thread
 
     def fileno(self) -> int:
         """For the selector."""
@@ -212,12 +213,12 @@ class Connection:
             if self.tapping:
                 self._owner.tapped("received", [protocol.greeting.text.encode() + b"\r\n"])
         if frames:
-            self._take(frames, len(chunk))
+            self._take(frames)
         if self.channel.owes:  # TLS may have to answer on its own account
             self._flush()
         return True
 
-    def _take(self, frames: list[bytes], size: int) -> None:
+    def _take(self, frames: list[bytes]) -> None:
         plain = self._protocol.framer.only_events
         origin = Origin(self.encoding, time.time(), self.node)
         if self.tapping:
@@ -228,7 +229,11 @@ class Connection:
         events = self.pending.take(frames, plain, origin)
         if events:
             self.events_received += len(events)
-            self.engine.hand_over(size, (self._owner.publish, events, plain, origin))
+            try:
+                self._owner.publish(events, plain, origin)
+            except Exception:
+                # What is wrong with one subscriber is no reason to end the session of all.
+                logger.exception("publishing events raised")
 
     def _ended_by_peer(self) -> None:
         held = self._protocol.framer.pending
@@ -245,7 +250,7 @@ class Connection:
         self._broke(exc)
 
     def _pump(self) -> None:
-        """Read a transport that can only block; the reader still does everything else."""
+        """Read a transport that can only block; the engine's thread still does everything else."""
         while self._end is None:
             try:
                 chunk = self.channel.receive() or b""
@@ -253,12 +258,18 @@ class Connection:
                 self._broke(exc)
                 return
             done = Event()
-            self.engine.run_on_reader(lambda chunk=chunk, done=done: (self.received(chunk), done.set()))  # type: ignore[misc]
+            self.engine.call_soon(partial(self._pumped, chunk, done))
             # One chunk at a time: what a fast peer sends waits in the transport, not in memory.
             while not done.wait(1.0) and self._end is None:
                 pass
             if not chunk:
                 return
+
+    def _pumped(self, chunk: bytes, done: Event) -> None:
+        try:
+            self.received(chunk)
+        finally:
+            done.set()
 
     # Calling
 
@@ -352,7 +363,7 @@ class Connection:
     # Writing: on whichever thread comes
 
     def writable(self) -> None:
-        """Go on sending; called by the reader."""
+        """Go on sending; called by the engine."""
         self.engine.want_write(self, False)
         self._blocked = False
         self._flush()
@@ -363,7 +374,7 @@ class Connection:
             try:
                 self._drain()
             except OSError as exc:
-                # What the server sent before it went can still be read, so the reader ends it, in its turn.
+                # What the server sent before it went can still be read, so the engine ends it, in its turn.
                 logger.debug("sending failed: %s", exc)
                 self._out.clear()
                 self._unsent = b""

@@ -29,7 +29,7 @@ class Beat(Call):
 
 
 class Keepalive:
-    """Watches one connection with timers on the dispatcher; it has no thread.
+    """Watches one connection with timers on the engine; it has no thread.
 
     Args:
         connection: to watch.

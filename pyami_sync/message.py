@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple, Self, cast, overload
+from typing import Annotated, Any, NamedTuple, Self, TypeVar, cast, overload
 
 from .redaction import redact
 
@@ -36,18 +36,30 @@ class Origin(NamedTuple):
 
 LOCAL = Origin()
 
-_needles: dict[str, bytes] = {}
+
+class Needle(NamedTuple):
+    """What to look for in a message's bytes to find a header."""
+
+    exact: bytes
+    """The header as most servers send it, with the line end before it."""
+    size: int
+    """Bytes in that."""
+    folded: bytes
+    """The name in lower case, with its line end and colon: for other spellings."""
 
 
-def needle(name: str) -> bytes:
-    """What to look for in a message in lower case to find the header of that name."""
-    try:
-        return _needles[name]
-    except KeyError:
+_needles: dict[str, Needle] = {}
+
+
+def needle(name: str) -> Needle:
+    """Make what finds the header of that name."""
+    found = _needles.get(name)
+    if found is None:
         if len(_needles) > 10_000:  # names may come from outside: don't let them pile up
             _needles.clear()
-        found = _needles[name] = b"\r\n" + name.encode("utf-8", "surrogateescape").lower() + b":"
-        return found
+        line = b"\r\n" + name.encode("utf-8", "surrogateescape") + b":"
+        found = _needles[name] = Needle(line + b" ", len(line) + 1, line.lower())
+    return found
 
 
 class Message:
@@ -141,21 +153,32 @@ class Message:
     def get(self, name: str, default: None) -> str | None: ...
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of a header, or ``default``."""
-        found = self._find(needle(name))
+        found = self._find(_needles.get(name) or needle(name))
         return default if found is None else found
 
-    def _find(self, key: bytes) -> str | None:
-        """The first value of the header that :func:`needle` made ``key`` from."""
+    def _find(self, key: Needle) -> str | None:
+        """The first value of the header that :func:`needle` made ``key`` from.
+
+        A header spelled exactly so comes first, then one that differs in case: servers spell a header in one
+        way, and looking for this way alone costs half.
+        """
+        raw = self._raw
+        start = raw.find(key[0])
+        if start < 0:
+            return self._find_folded(key[2])
+        start += key[1]
+        end = raw.find(b"\r\n", start)
+        return (raw[start:end] if end >= 0 else raw[start:]).decode(self._origin[0], "surrogateescape")
+
+    def _find_folded(self, key: bytes) -> str | None:
+        """The first value of a header in any spelling, also in the first line and without a blank."""
         raw = self._raw
         if len(raw) > FIRST_LOOK:
             return self._find_in_long(key)
-        lowered = raw.lower()
-        at = lowered.find(key)
-        if lowered.startswith(key[2:]):
-            at = -2
-        elif at < 0:
+        at = (b"\r\n" + raw.lower()).find(key)
+        if at < 0:
             return None
-        start = at + len(key)
+        start = at + len(key) - 2
         end = raw.find(b"\r\n", start)
         if raw[start : start + 1] == b" ":
             start += 1
@@ -167,7 +190,7 @@ class Message:
             # The headers that say what a message is come first; look there before all of it is taken apart.
             cut = self._raw.rfind(b"\r\n", 0, FIRST_LOOK)
             if cut > 0:
-                found = Message._wire(self._raw[:cut], self._origin)._find(key)
+                found = Message._wire(self._raw[:cut], self._origin)._find_folded(key)
                 if found is not None:
                     return found
             index = self._make_index()
@@ -289,12 +312,25 @@ class Event(Message):
     Events with a class of their own in :mod:`pyami_sync.events` arrive as that class; all others as this one.
     """
 
-    __slots__ = ()
+    __slots__ = ("name",)
 
-    @property
-    def name(self) -> str:
-        """What happened, as the server spells it."""
-        return self.get("Event", "")
+    name: str
+    """What happened, as the server spells it."""
+
+    def __init__(
+        self,
+        headers: Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]] = (),
+        *,
+        encoding: str = "utf-8",
+    ) -> None:
+        super().__init__(headers, encoding=encoding)
+        self.name = self.get("Event", "")
+
+    @classmethod
+    def _wire(cls, raw: bytes, origin: Origin = LOCAL) -> Self:
+        self = super()._wire(raw, origin)
+        self.name = self.get("Event", "")
+        return self
 
     @property
     def action_id(self) -> str | None:
@@ -338,6 +374,19 @@ class Event(Message):
                 variable, _, value = text.partition("=")
                 found.setdefault(variable, value)
         return found
+
+
+E = TypeVar("E", bound=Event)
+
+
+def make_event(cls: type[E], raw: bytes, origin: Origin, name: str) -> E:
+    """Make an event whose class and name are known already: the quick way for floods and long lists."""
+    event = cls.__new__(cls)
+    event._raw = raw
+    event._origin = origin
+    event._index = None
+    event.name = name
+    return event
 
 
 class Response(Message):

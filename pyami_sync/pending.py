@@ -1,7 +1,7 @@
 """Whose answer is this: the calls of one connection that wait for one.
 
 A call is entered before its bytes are sent and leaves the table exactly once: who takes it out, be it the
-reader with an answer, a caller whose time is up, or the end of the connection, alone decides its outcome.
+engine with an answer, a caller whose time is up, or the end of the connection, alone decides its outcome.
 
 The server runs the actions of a connection one after the other in the order they were sent. Correlation is
 by ActionID all the same; the order serves only where there is no id: items of IAXpeers, answers of mere text.
@@ -20,7 +20,7 @@ from .action import Action
 from .catalogue.rules import AnswerRule
 from .exceptions import ActionError, ActionTimeout, AMIError, ConnectionLost, InvalidAction, RemoteProtocolError
 from .futures import DetachedFuture
-from .message import Event, Origin, Response
+from .message import Event, Origin, Response, make_event
 from .protocol import AMIVersion, Limits
 
 __all__ = ["BlockingCall", "Call", "FutureCall", "PendingCalls"]
@@ -229,7 +229,7 @@ class PendingCalls:
             exc.__cause__ = cause
             call.settle(exc)
 
-    # What the reader does
+    # What the engine does
 
     def take(self, frames: list[bytes], only_events: bool, origin: Origin) -> list[bytes]:
         """Take answers and list items out of messages that came in; give the events among them, all of them.
@@ -413,7 +413,7 @@ class PendingCalls:
         return rest if glued and rest else None
 
     def _make(self, name: bytes, frame: bytes, origin: Origin) -> Event:
-        return self._event_class(name)._wire(frame, origin)
+        return make_event(self._event_class(name), frame, origin, name.decode("utf-8", "surrogateescape"))
 
     # Endings
 

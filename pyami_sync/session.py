@@ -1,6 +1,6 @@
 """What survives connections: opening, logging in, noticing a loss, coming back.
 
-The state of a session changes on the dispatcher (a link ended) or on the thread that opens or closes; both
+The state of a session changes on the engine (a link ended) or on the thread that opens or closes; both
 happen under one lock that is never held over anything that waits.
 """
 
@@ -62,7 +62,7 @@ class Link:
     """One connection with what it needs to know of its session.
 
     Events that come before a new link has its place in the order (behind the marker that tells of the gap)
-    are held back. Everything but :meth:`tapped` runs on the dispatcher.
+    are held back. Everything but :meth:`tapped` runs on the engine.
     """
 
     def __init__(self, session: Session) -> None:
@@ -244,7 +244,8 @@ class Session:
             self._keepalive = Keepalive(connection, self.options.keepalive, self.options.keepalive_timeout)
             self._keepalive.start()
         if connection.end is not None:  # it ended before it was ours: nobody else will tell
-            self.engine.call_soon(self.link_ended, connection, connection.lost(sent=True))
+            lost = connection.lost(sent=True)
+            self.engine.call_soon(lambda: self.link_ended(connection, lost))
         return True
 
     def close(self, reason: ConnectionClosed | None = None) -> None:
@@ -305,7 +306,7 @@ class Session:
     # Coming back
 
     def link_ended(self, connection: Connection, exc: ConnectionLost) -> None:
-        """A connection is over; runs on the dispatcher, behind the last of its events."""
+        """A connection is over; runs on the engine, behind the last of its events."""
         from . import markers
 
         policy = self.options.reconnect
@@ -363,8 +364,8 @@ class Session:
             return
         outage = time.monotonic() - self._lost_at
         self.metrics.outage(outage)
-        # The marker goes to the dispatcher before the state is told, and the events held back go behind it.
-        self.engine.call_soon(self._mark_return, link, outage, restarted, attempt + 1)
+        # The marker goes to the engine before the state is told, and the events held back go behind it.
+        self.engine.call_soon(lambda: self._mark_return(link, outage, restarted, attempt + 1))
         if self._adopt(generation, connection):
             logger.info("%s: connected again after %.2f s", self.options.address, outage)
 

@@ -1,6 +1,6 @@
 """Who wants this event: routing events to subscribers, each with a bounded buffer of its own.
 
-The dispatcher offers events and never waits: what a subscriber does with them happens on its own thread (a
+The engine offers events and never waits: what a subscriber does with them happens on its own thread (a
 stream) or on a callback thread, one callback at a time (a strand). A subscriber that can't keep up fills its
 buffer and is then told how many it lost, at the place in the order where they are missing.
 
@@ -64,7 +64,7 @@ class Subscriber:
 
     Args:
         selectors: which events by name.
-        where: which of these by their headers. A mapping is tested by the dispatcher; a predicate is user
+        where: which of these by their headers. A mapping is tested by the engine; a predicate is user
             code and runs where the events are taken.
         maxsize: most events in the buffer.
         overflow: what happens when it is full.
@@ -91,7 +91,7 @@ class Subscriber:
         """Events lost so far because the buffer was full."""
         self.active = True
         """Whether it still gets events."""
-        self.batch: list[Event] = []  # the dispatcher's: events of the batch under way
+        self.batch: list[Event] = []  # the engine's: events of the batch under way
         self._buffer: deque[Event | Gap] = deque()
         self._gap: Gap | None = None  # the one at the buffer's end while it overflows
 
@@ -101,7 +101,7 @@ class Subscriber:
         return len(self._buffer)
 
     def offer(self, events: list[Event]) -> None:
-        """Put events into the buffer as far as they fit; only the dispatcher calls it, and it never waits."""
+        """Put events into the buffer as far as they fit; only the engine calls it, and it never waits."""
         buffer = self._buffer
         room = self.maxsize - len(buffer)
         if len(events) <= room:
@@ -193,21 +193,25 @@ class Subscription(Subscriber):
     def _deliver(self) -> None:
         take = self._buffer.popleft
         callback, predicate = self.callback, self.predicate
-        for _ in range(BURST):
-            if not self.active:
-                return
-            try:
-                event = take()
-            except IndexError:
-                return
-            try:
-                if event.__class__ is Gap:
-                    raise event.take()
-                if predicate is None or predicate(event):
-                    self.delivered += 1
-                    callback(event)
-            except (Exception, SystemExit) as exc:
-                self._owner.report(exc, self, None if isinstance(event, Gap) else event)
+        delivered = 0
+        try:
+            for _ in range(BURST):
+                if not self.active:
+                    return
+                try:
+                    event = take()
+                except IndexError:
+                    return
+                try:
+                    if event.__class__ is Gap:
+                        raise event.take()
+                    if predicate is None or predicate(event):
+                        delivered += 1
+                        callback(event)
+                except (Exception, SystemExit) as exc:
+                    self._owner.report(exc, self, None if isinstance(event, Gap) else event)
+        finally:
+            self.delivered += delivered
 
     def after_fork(self) -> None:
         super().after_fork()
@@ -376,29 +380,32 @@ class Expectation(Subscriber):
         self._owner.remove(self)
 
 
-class Routes(dict[bytes, tuple[type[Event], tuple[Subscriber, ...]] | None]):
-    """From an event's name on the wire to its class and takers; :data:`None` where nobody wants it."""
+Route = tuple[type[Event], str, tuple[Subscriber, ...]]
+
+
+class Routes(dict[bytes, Route | None]):
+    """From an event's name on the wire to its class, name and takers; :data:`None` where nobody wants it."""
 
     def __init__(self, takers: tuple[Subscriber, ...], event_class: Callable[[bytes], type[Event]]) -> None:
         super().__init__()
         self.takers = takers
         self._event_class = event_class
 
-    def __missing__(self, name: bytes) -> tuple[type[Event], tuple[Subscriber, ...]] | None:
-        if len(self) >= KNOWN_NAMES:
+    def __missing__(self, name: bytes) -> Route | None:
+        if len(self) >= KNOWN_NAMES:  # names come from outside: don't let them pile up
             self.clear()
         cls = self._event_class(name)
         text = name.decode("utf-8", "surrogateescape")
         wanted = tuple(taker for taker in self.takers if taker.selectors.want(text, cls))
-        route = self[name] = (cls, wanted) if wanted else None
+        route = self[name] = (cls, text, wanted) if wanted else None
         return route
 
 
 class Subscriptions:
     """All subscribers of one client, or of one cluster.
 
-    Any thread may add and remove; :meth:`publish` belongs to the dispatcher. Adding replaces the routes as a
-    whole, so that the dispatcher never needs a lock.
+    Any thread may add and remove; :meth:`publish` belongs to the engine. Adding replaces the routes as a
+    whole, so that the engine never needs a lock.
 
     Args:
         submit: hands a job to the callback threads.
@@ -454,19 +461,20 @@ class Subscriptions:
             return
         touched: list[Subscriber] = []
         for frame in frames:
-            if plain or frame[:7] == b"Event: ":
-                end = frame.find(b"\r\n", 7)
-                name = frame[7:end] if end > 0 else frame[7:]
+            end = frame.find(b"\r\n", 7)
+            if end > 0 and (plain or frame[:7] == b"Event: "):
+                route = routes[frame[7:end]]
             else:
-                name = Event._wire(frame).name.encode("utf-8", "surrogateescape")
-            route = routes[name]
+                route = routes[Event._wire(frame).name.encode("utf-8", "surrogateescape")]
             if route is None:
                 continue
-            cls, takers = route
-            event: Event = cls.__new__(cls)
+            cls, name, takers = route
+            # As make_event() does; a call for each event of a flood is what counts here.
+            event = cls.__new__(cls)
             event._raw = frame
             event._origin = origin
             event._index = None
+            event.name = name
             for taker in takers:
                 if taker.accepts is None or taker.accepts(event):
                     batch = taker.batch

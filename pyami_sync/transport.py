@@ -64,7 +64,7 @@ class SocketLike(Protocol):
 class Channel:
     """A non-blocking byte stream over a socket.
 
-    :meth:`receive` belongs to the reader, :meth:`encode` and :meth:`send` to whoever holds the connection's
+    :meth:`receive` belongs to the engine, :meth:`encode` and :meth:`send` to whoever holds the connection's
     write lock.
     """
 
