@@ -215,6 +215,14 @@ class Engine:
 
         self._command(add)
 
+    def watch(self, link: Pollable, events: int) -> None:
+        """Wait for a link that is not connected yet; ``events`` are those of :mod:`selectors`."""
+
+        def add(selector: selectors.BaseSelector) -> None:
+            selector.register(link, events, link)
+
+        self._command(add)
+
     def unregister(self, link: Pollable, then: Callable[[], None]) -> None:
         """Serve it no more; ``then`` runs on the reader when it is out of the selector."""
 
