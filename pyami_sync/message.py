@@ -23,6 +23,7 @@ __all__ = ["Event", "Message", "Origin", "Response"]
 END_COMMAND = b"--END COMMAND--"
 FIRST_LOOK = 2048  # bytes of a long message that are searched before an index of it all is made
 REPR_LIMIT = 600
+NO_NAME = b"\r\n:"
 follows = re.compile(rb"response:[ ]*follows\r\n((?:privilege|actionid|message):[^\n]*\r\n)*", re.IGNORECASE).match
 
 
@@ -80,7 +81,7 @@ class Message:
     ) -> None:
         lines = []
         for name, value in _pairs(headers):
-            if not name and "\r\n" not in value:
+            if not name and value and ":" not in value and "\r\n" not in value:
                 line = value
             else:
                 line = f"{name}: {value}"
@@ -154,12 +155,19 @@ class Message:
         if lowered.startswith(key[2:]):
             at = -2
         elif at < 0:
-            return None
+            return self._find_odd(key)
         start = at + len(key)
         end = raw.find(b"\r\n", start)
         if raw[start : start + 1] == b" ":
             start += 1
         return (raw[start:] if end < 0 else raw[start:end]).decode(self._origin[0], "surrogateescape")
+
+    def _find_odd(self, key: bytes) -> str | None:
+        """Look for what no search for its bytes can find: a line without colon, a name in another encoding."""
+        if key.isascii() and key != NO_NAME:
+            return None
+        values = self._make_index().get(key[2:-1].decode("utf-8", "surrogateescape"))
+        return values[0] if values else None
 
     def _find_in_long(self, key: bytes) -> str | None:
         index = self._index
@@ -431,7 +439,7 @@ class Response(Message):
         lines = self._raw.decode(encoding, "surrogateescape").split("\r\nOutput: ")
         del lines[0]
         # The marker inside a value is impossible, but another header may follow the last line of output.
-        if len(lines) == self._raw.count(b"\r\nOutput:") and not any("\r\n" in line for line in lines):
+        if len(lines) == self._raw.lower().count(b"\r\noutput:") and not any("\r\n" in line for line in lines):
             return lines
         return self.get_all("Output")
 
