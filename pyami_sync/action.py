@@ -80,12 +80,13 @@ class Action(Message, Generic[R]):
         for header, value in pairs:
             if value is None:
                 continue
-            if isinstance(value, str):
-                if header.lower() == "actionid":
-                    check_action_id(value)
-                lines.append(encode_line(header, value, encoding))
-            else:
-                lines += [encode_line(header, text, encoding) for text in as_texts(header, value)]
+            if not isinstance(header, str):
+                raise InvalidAction(f"a header's name can't be a {type(header).__name__}", header=str(header))
+            texts = [value] if isinstance(value, str) else as_texts(header, value)
+            if header.lower() == "actionid":
+                for text in texts:
+                    check_action_id(text)
+            lines += [encode_line(header, text, encoding) for text in texts]
         if len(lines) > MAX_HEADERS:
             raise InvalidAction(f"{name}: {len(lines)} lines; a server takes at most {MAX_HEADERS}")
         self._raw = b"\r\n".join(lines)
@@ -115,8 +116,14 @@ class Action(Message, Generic[R]):
         if self.action_id is None:
             head, line, rest = raw.partition(b"\r\n")
             raw = b"%b\r\nActionID: %b%b%b" % (head, action_id.encode("ascii"), line, rest)
-        if raw.count(b"\r\n") >= MAX_HEADERS:
+        ends = raw.count(b"\r\n")
+        if ends >= MAX_HEADERS:
             raise InvalidAction(f"{self.name}: with its ActionID over {MAX_HEADERS} lines, the most a server takes")
+        # One made of bytes has not been checked: to a server a bare LF is a line end, and CR LF CR LF the end.
+        if raw.count(b"\n") != ends or raw.count(b"\r") != ends or b"\0" in raw or b"\r\n\r\n" in raw:
+            raise InvalidAction("an action holds CR, LF or NUL: refused as an injection")
+        if len(raw) > MAX_LINE and max(map(len, raw.split(b"\r\n"))) > MAX_LINE:
+            raise InvalidAction(f"{self.name}: a line of more than {MAX_LINE} bytes, the most a server takes")
         return raw + b"\r\n\r\n"
 
     def with_action_id(self, action_id: str) -> Self:
@@ -144,10 +151,10 @@ def encode_line(name: str, value: str, encoding: str) -> bytes:
         raise InvalidAction(f"header name {name!r} is empty, or has a colon or outer blanks", header=name)
     try:
         line = f"{name}: {value}".encode(encoding, "surrogateescape")
-    except UnicodeEncodeError as exc:
-        raise InvalidAction(
-            f"header {name!r} has a character that {encoding} can't carry", header=name
-        ) from exc.with_traceback(None)
+    except UnicodeEncodeError:
+        line = None
+    if line is None:  # raised out here, as that exception's repr holds the value, which may be a secret
+        raise InvalidAction(f"header {name!r} has a character that {encoding} can't carry", header=name)
     # On the encoded bytes, so that no encoding can smuggle a line end past this.
     if _forbidden(line):
         raise InvalidAction(f"header {name!r} holds CR, LF or NUL: refused as an injection", header=name)

@@ -17,10 +17,12 @@ from typing import Any, Self, TypeVar, overload
 from .action import Action, HeaderValue
 from .connection import Connection
 from .deadline import Deadline
+from .dialing import Dialer
 from .engine import Engine
 from .exceptions import ActionError, ActionTimeout, ConnectionClosed, EventsLost
 from .futures import DetachedFuture
 from .hooks import ActionHook, Hook
+from .link import Publisher
 from .listening import DEFAULT, Listener
 from .message import Event, Response
 from .metrics import Stats, SubscriptionStats
@@ -37,6 +39,8 @@ __all__ = ["AMIClient", "connect"]
 
 logger = logging.getLogger("pyami_sync")
 R = TypeVar("R", bound=Response)
+Route = Callable[[Action[Any], float | None], Connection]
+"""Finds the connection to send an action on, within so many seconds."""
 
 
 clients: weakref.WeakSet[AMIClient] = weakref.WeakSet()
@@ -130,9 +134,22 @@ class AMIClient(Listener):
         callback_threads: int,
         *,
         engine: Engine | None = None,
-        subscriptions: Callable[[Subscriptions], Any] | None = None,
-        run: Callable[[Callable[[], None]], None] | None = None,
+        publisher: Callable[[Subscriptions], Publisher] | None = None,
+        dialer: Dialer | None = None,
+        observe: Callable[[], None] | None = None,
     ) -> None:
+        """Make everything; the last four are for a client that is one of many.
+
+        Args:
+            options: how the session is to be.
+            transport: a connected socket-like object, or :data:`None`.
+            callback_threads: of an engine of its own.
+            engine: one that others use too; closing the client leaves it running.
+            publisher: makes of the client's subscriptions what gets its events.
+            dialer: connects in the background.
+            observe: see :class:`~pyami_sync.session.Session`.
+
+        """
         self.options = options
         self._own_engine = engine is None
         self._callback_threads = callback_threads
@@ -142,15 +159,16 @@ class AMIClient(Listener):
         self._wire_hook = Hook("the wire", self._submit)
         self._action_hook = ActionHook()
         self.subscriptions = Subscriptions(self._submit, event_class, self._report, self._check)
-        routed = self.subscriptions if subscriptions is None else subscriptions(self.subscriptions)
         self._session = Session(
             options,
             self.engine,
-            routed,
-            run=run or self._submit,
+            self.subscriptions if publisher is None else publisher(self.subscriptions),
+            run=self._submit,
             transport=transport,
             on_state=self._state_hook,
             tap=self._tap,
+            dialer=dialer,
+            observe=observe,
         )
         self._exit: SystemExit | None = None
         self._version: str | None = None
@@ -255,24 +273,26 @@ class AMIClient(Listener):
 
         """
         made = self._make(action, headers)
-        limit = self.options.timeout if timeout is DEFAULT else timeout
+        return self._send_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
+
+    def _send_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> Response:
         self._check(made.name)
         if not self._action_hook:
-            return self._send(made, limit, check)
+            return self._send(route, made, limit, check)
         end = self._action_hook.begin(made)
         try:
-            response = self._send(made, limit, check)
+            response = self._send(route, made, limit, check)
         except BaseException as exc:
             end(None, exc)
             raise
         end(response, None)
         return response
 
-    def _send(self, made: Action[Any], limit: float | None, check: bool) -> Response:
+    def _send(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> Response:
         metrics = self._session.metrics
         started = time.monotonic()
         try:
-            response = self._route(made, limit).call(made, _left(limit, started))
+            response = route(made, limit).call(made, _left(limit, started))
         except ActionError as exc:
             metrics.count("error", time.monotonic() - started)
             if check:
@@ -315,21 +335,23 @@ class AMIClient(Listener):
 
         """
         made = self._make(action, headers)
-        limit = self.options.timeout if timeout is DEFAULT else timeout
+        return self._submit_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
+
+    def _submit_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
         if not self._action_hook:
-            return self._start(made, limit, check)
+            return self._start(route, made, limit, check)
         end = self._action_hook.begin(made)
         try:
-            future = self._start(made, limit, check)
+            future = self._start(route, made, limit, check)
         except BaseException as exc:
             end(None, exc)
             raise
         future.add_done_callback(lambda done: end(*_outcome(done)))
         return future
 
-    def _start(self, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
+    def _start(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
         started = time.monotonic()
-        connection = self._route(made, limit)
+        connection = route(made, limit)
         future: DetachedFuture[Any] = DetachedFuture(self._submit, lambda: self._cancelled(connection, call))
         call = FutureCall(made, connection.make_key(made), connection.rule(made), _left(limit, started), future, check)
         future.observe(lambda: self._count_future(made, future, started))

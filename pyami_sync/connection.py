@@ -91,6 +91,8 @@ class Connection:
         self.events_received = 0
         self.tapping = False
         """Whether the owner wants to see what goes by."""
+        self.on_greeted: Callable[[], None] = _nothing
+        """Called once, when the greeting has come or the end came first; must not block."""
         self._owner = owner
         self._protocol = WireProtocol(limits)
         self._find_rule = find_rule
@@ -123,10 +125,16 @@ class Connection:
 
         """
         if not self._greeted.wait(deadline.remaining()):
-            raise ConnectError(
-                f"connected, but no greeting within {deadline.timeout:g} s: is this an AMI port (5038), not one"
-                " that expects TLS (use amis://) or HTTP? A stalled server looks the same"
-            )
+            raise no_greeting(deadline.timeout)
+        return self.greeting()
+
+    def greeting(self) -> Greeting:
+        """The server's first line, once it has come.
+
+        Raises:
+            ConnectError: the connection ended before, or it is no AMI server.
+
+        """
         greeting = self._protocol.greeting
         if greeting is None:
             if isinstance(self._end, ConnectError):
@@ -152,7 +160,7 @@ class Connection:
         reason = exc.reason if isinstance(exc, ConnectionLost | ConnectError) else str(exc)
         cause = exc.__cause__ or (None if isinstance(exc, ConnectionLost) else exc)
         self.pending.fail_all(reason, cause)
-        self._greeted.set()
+        self._greet()
         if self.channel.blocking:
             self.channel.close()
         else:
@@ -163,6 +171,11 @@ class Connection:
         lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
         lost.__cause__ = cause
         self.engine.call_soon(lambda: self._owner.ended(self, lost))
+
+    def _greet(self) -> None:
+        callback, self.on_greeted = self.on_greeted, _nothing
+        self._greeted.set()
+        callback()
 
     def abandon(self) -> None:
         """Let go of a socket that another process uses, in a forked child; touches neither lock nor peer."""
@@ -209,7 +222,7 @@ class Connection:
             return False
         if not greeted and protocol.greeting is not None:
             self.pending.ami_version = protocol.greeting.version
-            self._greeted.set()
+            self._greet()
             if self.tapping:
                 self._owner.tapped("received", [protocol.greeting.text.encode() + b"\r\n"])
         if frames:
@@ -286,7 +299,7 @@ class Connection:
 
         """
         frame = call.action.encode(call.key.decode("ascii"), self.encoding)
-        if len(self._out) > MOST_QUEUED:
+        if self.crowded:
             self._wait_for_room(call)
         with self._order:
             fence = self.pending.add(call)
@@ -348,13 +361,18 @@ class Connection:
         finally:
             del result, call  # the traceback must not keep what it is about alive
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many frames wait for a slow peer that the next one would have to wait for room."""
+        return len(self._out) > MOST_QUEUED
+
     def _wait_for_room(self, call: Call) -> None:
         self.engine.check_thread("sending to a slow peer")
         deadline = Deadline(call.timeout)
         with self._room:
             self._crowded += 1
             try:
-                while len(self._out) > MOST_QUEUED and self._end is None:
+                while self.crowded and self._end is None:
                     if not self._room.wait(deadline.remaining()) and deadline.expired:
                         raise ActionTimeout(call.action.name, call.timeout, sent=False)
             finally:
@@ -423,6 +441,19 @@ class Connection:
             for frame in frames:
                 logger.debug("> %s", _shown(frame))
         return frames[0] if len(frames) == 1 else b"".join(frames)
+
+
+def no_greeting(seconds: float | None) -> ConnectError:
+    """What to say of a server that says nothing."""
+    within = "in time" if seconds is None else f"within {seconds:g} s"
+    return ConnectError(
+        f"connected, but no greeting {within}: is this an AMI port (5038), not one"
+        " that expects TLS (use amis://) or HTTP? A stalled server looks the same"
+    )
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _shown(frame: bytes) -> str:

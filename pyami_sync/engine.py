@@ -199,7 +199,16 @@ class Engine:
             # Bytes that came along with a TLS handshake make no descriptor readable any more.
             self._serve(link, selectors.EVENT_READ)
 
-        self._on_thread(add)
+        self.on_thread(add)
+
+    def watch(self, link: Pollable, events: int) -> None:
+        """Wait for a link that is not connected yet; ``events`` are those of :mod:`selectors`."""
+
+        def add() -> None:
+            assert self._selector is not None
+            self._selector.register(link, events, link)
+
+        self.on_thread(add)
 
     def unregister(self, link: Pollable, then: Callable[[], None]) -> None:
         """Serve it no more; ``then`` runs when it is out of the selector."""
@@ -212,7 +221,7 @@ class Engine:
                 pass
             then()
 
-        self._on_thread(out)
+        self.on_thread(out)
 
     def want_write(self, link: Pollable, wanted: bool) -> None:
         """Call the link's ``writable`` when its socket takes bytes again, or no more."""
@@ -225,9 +234,9 @@ class Engine:
             except (KeyError, ValueError, OSError):
                 pass  # closed in the meantime
 
-        self._on_thread(modify)
+        self.on_thread(modify)
 
-    def _on_thread(self, job: Callable[[], None]) -> None:
+    def on_thread(self, job: Callable[[], object]) -> None:
         """Do something with the selector, which no other thread touches: now if this is its thread."""
         if get_ident() == self._ident:
             job()

@@ -26,7 +26,7 @@ pickled (Celery and multiprocessing send exceptions between processes). None eve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,7 +62,14 @@ def _restore(cls: type[AMIError], args: tuple[Any, ...], state: dict[str, Any]) 
 
 
 class AMIError(Exception):
-    """Base of everything that this library raises on its own account."""
+    """Base of everything that this library raises on its own account.
+
+    Attributes:
+        node: the cluster's node that it is about, if a cluster's method raised it.
+
+    """
+
+    node: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses have keyword-only constructors, which the default protocol can't call.
@@ -260,12 +267,14 @@ class EventsLost(AMIError):
 
     Attributes:
         count: how many events are missing at this place.
+        lost_by_node: in a cluster, how many of them each node has.
 
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, lost_by_node: Mapping[str, int] | None = None) -> None:
         super().__init__(count)
         self.count = count
+        self.lost_by_node = dict(lost_by_node or {})
 
     def __str__(self) -> str:
         return (

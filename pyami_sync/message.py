@@ -23,6 +23,7 @@ __all__ = ["Event", "Message", "Origin", "Response"]
 END_COMMAND = b"--END COMMAND--"
 FIRST_LOOK = 2048  # bytes of a long message that are searched before an index of it all is made
 REPR_LIMIT = 600
+NO_NAME = b"\r\n:"
 follows = re.compile(rb"response:[ ]*follows\r\n((?:privilege|actionid|message):[^\n]*\r\n)*", re.IGNORECASE).match
 
 
@@ -46,6 +47,8 @@ class Needle(NamedTuple):
     """Bytes in that."""
     folded: bytes
     """The name in lower case, with its line end and colon: for other spellings."""
+    first: bytes
+    """The header as it stands in the first line, which has no line end before it."""
 
 
 _needles: dict[str, Needle] = {}
@@ -58,7 +61,7 @@ def needle(name: str) -> Needle:
         if len(_needles) > 10_000:  # names may come from outside: don't let them pile up
             _needles.clear()
         line = b"\r\n" + name.encode("utf-8", "surrogateescape") + b":"
-        found = _needles[name] = Needle(line + b" ", len(line) + 1, line.lower())
+        found = _needles[name] = Needle(line + b" ", len(line) + 1, line.lower(), line[2:])
     return found
 
 
@@ -92,7 +95,7 @@ class Message:
     ) -> None:
         lines = []
         for name, value in _pairs(headers):
-            if not name and "\r\n" not in value:
+            if not name and value and ":" not in value and "\r\n" not in value:
                 line = value
             else:
                 line = f"{name}: {value}"
@@ -163,28 +166,35 @@ class Message:
         way, and looking for this way alone costs half.
         """
         raw = self._raw
-        start = raw.find(key[0])
-        if start < 0:
-            return self._find_folded(key[2])
+        start = raw.find(key[0], 0, FIRST_LOOK)
+        if start < 0 or raw.startswith(key[3]):
+            return self._find_folded(key)
         start += key[1]
         end = raw.find(b"\r\n", start)
         return (raw[start:end] if end >= 0 else raw[start:]).decode(self._origin[0], "surrogateescape")
 
-    def _find_folded(self, key: bytes) -> str | None:
+    def _find_folded(self, key: Needle) -> str | None:
         """The first value of a header in any spelling, also in the first line and without a blank."""
         raw = self._raw
         if len(raw) > FIRST_LOOK:
             return self._find_in_long(key)
-        at = (b"\r\n" + raw.lower()).find(key)
+        at = (b"\r\n" + raw.lower()).find(key[2])
         if at < 0:
-            return None
-        start = at + len(key) - 2
+            return self._find_odd(key[2])
+        start = at + len(key[2]) - 2
         end = raw.find(b"\r\n", start)
         if raw[start : start + 1] == b" ":
             start += 1
         return (raw[start:] if end < 0 else raw[start:end]).decode(self._origin[0], "surrogateescape")
 
-    def _find_in_long(self, key: bytes) -> str | None:
+    def _find_odd(self, key: bytes) -> str | None:
+        """Look for what no search for its bytes can find: a line without colon, a name in another encoding."""
+        if key.isascii() and key != NO_NAME:
+            return None
+        values = self._make_index().get(key[2:-1].decode("utf-8", "surrogateescape"))
+        return values[0] if values else None
+
+    def _find_in_long(self, key: Needle) -> str | None:
         index = self._index
         if index is None:
             # The headers that say what a message is come first; look there before all of it is taken apart.
@@ -194,7 +204,7 @@ class Message:
                 if found is not None:
                     return found
             index = self._make_index()
-        values = index.get(key[2:-1].decode("utf-8", "surrogateescape"))
+        values = index.get(key[2][2:-1].decode("utf-8", "surrogateescape"))
         return values[0] if values else None
 
     def _make_index(self) -> dict[str, list[str]]:
@@ -480,7 +490,7 @@ class Response(Message):
         lines = self._raw.decode(encoding, "surrogateescape").split("\r\nOutput: ")
         del lines[0]
         # The marker inside a value is impossible, but another header may follow the last line of output.
-        if len(lines) == self._raw.count(b"\r\nOutput:") and not any("\r\n" in line for line in lines):
+        if len(lines) == self._raw.lower().count(b"\r\noutput:") and not any("\r\n" in line for line in lines):
             return lines
         return self.get_all("Output")
 

@@ -238,7 +238,7 @@ class PendingCalls:
         """
         if only_events and not self._collecting:
             return frames
-        events = []
+        events: list[bytes] = []
         for each in frames:
             frame: bytes | None = each
             while frame is not None:

@@ -23,6 +23,8 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from . import actions, events, markers
@@ -404,7 +406,7 @@ def answer_of(cls: type[TypedAction[Any]]) -> Any:
     classes = tuple(event_class(name.encode()) for name in items)
     # Generics take what is computed just as well, type checkers do not.
     generic: Any = ListResponse
-    return generic[Union.__getitem__(classes)] if classes else generic
+    return generic[reduce(or_, classes)] if classes else generic
 
 
 def components(*more: type) -> dict[str, Schema]:

@@ -6,7 +6,6 @@ happen under one lock that is never held over anything that waits.
 
 from __future__ import annotations
 
-import enum
 import logging
 import secrets
 import time
@@ -19,88 +18,29 @@ from .catalogue.answers import ANSWERS
 from .catalogue.rules import AnswerRule
 from .connection import Connection
 from .deadline import Deadline
+from .dialing import Dial, Dialer
 from .engine import Engine
 from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
 from .keepalive import Keepalive
-from .message import Event, Origin, Response
+from .link import Link, Publisher
+from .message import Origin, Response
 from .metrics import Metrics
 from .model import event_class
-from .opening import log_in, open_channel, restore_filters, wait_fully_booted
+from .opening import Steps, boot_steps, filter_steps, login_steps, open_channel, perform, uptime_steps
 from .options import Options
 from .pending import PendingCalls
 from .protocol import Greeting
-from .subscriptions import Subscriptions
-from .transport import make_channel
+from .state import State
+from .transport import Channel, make_channel
 
 __all__ = ["Session", "State"]
 
 logger = logging.getLogger("pyami_sync")
 
-HELD_BYTES = 64 << 20  # events of a new link that may wait for their place behind the marker
-UPTIME_WAIT = 0.5
-
-
-class State(enum.Enum):
-    """Where a session stands.
-
-    ``CONNECTING`` leads to ``CONNECTED`` or ``CLOSED``, ``CONNECTED`` to ``RECONNECTING`` or ``CLOSED``,
-    ``RECONNECTING`` to ``CONNECTED`` or ``CLOSED``.
-    """
-
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    RECONNECTING = "reconnecting"
-    CLOSED = "closed"
-
 
 def find_rule(name: str) -> AnswerRule | None:
     """How an action answers, by its name."""
     return ANSWERS.get(name.lower())
-
-
-class Link:
-    """One connection with what it needs to know of its session.
-
-    Events that come before a new link has its place in the order (behind the marker that tells of the gap)
-    are held back. Everything but :meth:`tapped` runs on the engine.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.released = False
-        self.uptime: float | None = None
-        self._held: list[tuple[list[bytes], bool, Origin]] = []
-        self._held_bytes = 0
-
-    def publish(self, frames: list[bytes], plain: bool, origin: Origin) -> None:
-        if self.released:
-            self.session.subscriptions.publish(frames, plain, origin)
-            return
-        for frame in frames[:4]:
-            if frame.startswith(b"Event: FullyBooted"):
-                self._fully_booted(Event._wire(frame))
-        self._held.append((frames, plain, origin))
-        self._held_bytes += sum(map(len, frames))
-        if self._held_bytes > HELD_BYTES:
-            self.release()
-
-    def _fully_booted(self, event: Event) -> None:
-        uptime = event.get("Uptime", "")
-        self.uptime = float(uptime) if uptime.isdecimal() else None
-
-    def release(self) -> None:
-        """Let the events go that were held back, and all further ones."""
-        if not self.released:
-            self.released = True
-            for batch in self._held:
-                self.session.subscriptions.publish(*batch)
-            self._held.clear()
-
-    def ended(self, connection: Connection, exc: ConnectionLost) -> None:
-        self.session.link_ended(connection, exc)
-
-    def tapped(self, direction: str, frames: list[bytes]) -> None:
-        self.session.tap(direction, frames)
 
 
 class Session:
@@ -109,11 +49,14 @@ class Session:
     Args:
         options: how it is to be.
         engine: serves its connections.
-        subscriptions: get its events.
+        publisher: gets its events.
         run: runs what has to wait, such as connecting again, on a thread of its own choice.
         transport: a connected socket-like object to use in place of a TCP connection, once.
         on_state: called with each new state, on a callback thread, in order.
         tap: gets what goes by on the wire, on the thread that reads or writes.
+        dialer: connects in the background without a thread that waits, for one session of many.
+        observe: called when its state has changed or a try to connect has failed, under the lock; must not
+            wait.
 
     """
 
@@ -121,18 +64,20 @@ class Session:
         self,
         options: Options,
         engine: Engine,
-        subscriptions: Subscriptions,
+        publisher: Publisher,
         *,
         run: Callable[[Callable[[], None]], None],
         transport: Any = None,
         on_state: Callable[[State], None],
         tap: Callable[[str, list[bytes]], None],
+        dialer: Dialer | None = None,
+        observe: Callable[[], None] | None = None,
     ) -> None:
         self.options = options
         self.engine = engine
-        self.subscriptions = subscriptions
+        self.publisher = publisher
         self.metrics = Metrics()
-        self.tap = tap
+        self._tap = tap
         self.greeting: Greeting | None = None
         self.filters: list[Action[Any]] = []
         """Server-side filters that were added, in order: a new login has none of them."""
@@ -142,6 +87,9 @@ class Session:
         self.since = time.time()
         """When the present state began, in seconds since the epoch."""
         self._run = run
+        self._dialer = dialer
+        self._dialing: Dial | None = None
+        self._observe = observe
         self._on_state = on_state
         self._transport = transport
         self._state = State.CLOSED
@@ -168,6 +116,8 @@ class Session:
         self._changed.notify_all()
         # Handed over under the lock, so that states are told in the order in which they were entered.
         self._on_state(state)
+        if self._observe is not None:
+            self._observe()
 
     @property
     def dormant(self) -> bool:
@@ -201,7 +151,7 @@ class Session:
         self.engine.call_soon(link.release)
         if self.options.wait_fully_booted:
             try:
-                wait_fully_booted(connection, deadline, lambda: link.uptime is not None)
+                perform(connection, boot_steps(lambda: link.uptime is not None), deadline)
             except BaseException as exc:
                 self._fail(generation, exc)
                 connection.close()
@@ -253,6 +203,7 @@ class Session:
         with self._changed:
             self._generation += 1
             connection, opening = self._connection, self._opening
+            dialing, self._dialing = self._dialing, None
             self._connection = self._opening = None
             self._wakes_by_itself = False
             if self._state is not State.CLOSED:
@@ -260,6 +211,8 @@ class Session:
                 self._enter(State.CLOSED)
         if self._keepalive is not None:
             self._keepalive.stop()
+        if dialing is not None:
+            dialing.cancel()
         for each in (connection, opening):
             if each is not None:
                 self._count_traffic(each)
@@ -275,6 +228,22 @@ class Session:
         transport, self._transport = self._transport, None
         channel = make_channel(transport) if transport is not None else open_channel(self.options, deadline)
         link = Link(self)
+        connection = self._make_connection(channel, link)
+        self._opening = connection
+        try:
+            connection.start()
+            connection.wait_greeting(deadline)
+            perform(connection, self._steps(connection, link, deadline.timeout), deadline)
+        except BaseException as exc:
+            connection.close()
+            if isinstance(exc, ConnectError) and not exc.host:
+                exc.host, exc.port = self.options.host, self.options.port
+            raise
+        finally:
+            self._opening = None
+        return connection, link
+
+    def _make_connection(self, channel: Channel, link: Link) -> Connection:
         connection = Connection(
             self.engine,
             channel,
@@ -286,22 +255,20 @@ class Session:
             find_rule=find_rule,
         )
         connection.tapping = self.tapping
-        self._opening = connection
-        try:
-            connection.start()
-            self.greeting = connection.wait_greeting(deadline)
-            # Filters must be there before events flow, or what they keep out slips in at each new login.
-            log_in(connection, self.options, deadline, event_mask="off" if self.filters else self.event_mask)
-            if self.filters:
-                restore_filters(connection, self.filters, self.event_mask, deadline)
-        except BaseException as exc:
-            connection.close()
-            if isinstance(exc, ConnectError) and not exc.host:
-                exc.host, exc.port = self.options.host, self.options.port
-            raise
-        finally:
-            self._opening = None
-        return connection, link
+        return connection
+
+    def _steps(self, connection: Connection, link: Link, timeout: float | None) -> Steps:
+        """What is said on a new connection, once it has greeted."""
+        self.greeting = connection.greeting()
+        # Filters must be there before events flow, or what they keep out slips in at each new login.
+        yield from login_steps(self.options, event_mask="off" if self.filters else self.event_mask, timeout=timeout)
+        if self.filters:
+            yield from filter_steps(self.filters, self.event_mask)
+        if self._state is State.RECONNECTING:
+            if self._connected_at and link.uptime is None:
+                yield from uptime_steps(link.learn_uptime)
+            if self.options.wait_fully_booted:
+                yield from boot_steps(lambda: link.uptime is not None)
 
     # Coming back
 
@@ -328,15 +295,14 @@ class Session:
             self._keepalive.stop()
         logger.warning("%s: %s", self.options.address, exc)
         origin = Origin(self.options.encoding, time.time(), self.options.node)
-        self.subscriptions.publish_marker(markers.ConnectionLost.make(exc.reason, origin=origin))
-        self.subscriptions.finish(connection.lost(sent=True), only_loss_sensitive=policy is not None)
+        self.publisher.publish_marker(markers.ConnectionLost.make(exc.reason, origin=origin))
+        self.publisher.finish(connection.lost(sent=True), only_loss_sensitive=policy is not None)
         if policy is not None:
             self._attempt_later(generation, 0)
 
     def _attempt_later(self, generation: int, attempt: int) -> None:
         policy = self.options.reconnect
-        assert policy is not None
-        delay = policy.delay(attempt)
+        delay = policy.delay(attempt) if policy is not None else 0.0
         if delay:
             job = lambda: self._run(lambda: self._attempt(generation, attempt))  # noqa: E731
             self.engine.call_at(time.monotonic() + delay, job)
@@ -345,10 +311,12 @@ class Session:
 
     def _attempt(self, generation: int, attempt: int) -> None:
         """Try once to come back; runs where it may wait."""
-        policy = self.options.reconnect
-        if self._generation != generation or policy is None:
+        if self._generation != generation:
             return
         self.metrics.attempts += 1
+        if self._dialer is not None:
+            self._dial(self._dialer, generation, attempt)
+            return
         try:
             connection, link = self._connect(Deadline(self.options.connect_timeout))
         except (AMIError, ValueError, OSError) as exc:
@@ -358,22 +326,53 @@ class Session:
             logger.exception("coming back raised")
             self._attempt_failed(generation, attempt, exc)
             return
-        restarted = self._restarted(connection, link)
+        self._came(generation, attempt, connection, link)
+
+    def _dial(self, dialer: Dialer, generation: int, attempt: int) -> None:
+        """Try once to come back, without waiting; the outcome arrives on the reader."""
+        link = Link(self)
+
+        def done(outcome: Connection | Exception) -> None:
+            if isinstance(outcome, Connection):
+                self._came(generation, attempt, outcome, link)
+            else:
+                self._attempt_failed(generation, attempt, outcome)
+
+        dial = dialer.dial(
+            self.options,
+            make=lambda channel: self._make_connection(channel, link),
+            steps=lambda connection: self._steps(connection, link, self.options.connect_timeout),
+            done=done,
+        )
+        with self._changed:
+            current = self._generation == generation
+            if current:
+                self._dialing = dial
+        if not current:
+            dial.cancel()
+
+    def _came(self, generation: int, attempt: int, connection: Connection, link: Link) -> None:
+        """A try has succeeded."""
         if self._generation != generation:
             connection.close()
             return
         outage = time.monotonic() - self._lost_at
-        self.metrics.outage(outage)
-        # The marker goes to the engine before the state is told, and the events held back go behind it.
-        self.engine.call_soon(lambda: self._mark_return(link, outage, restarted, attempt + 1))
+        # A session that is started in the background and is there at the first try has no gap to mark.
+        if self._connected_at or attempt:
+            self.metrics.outage(outage)
+            # The marker goes to the engine before the state is told, and the events held back behind it.
+            restarted = self._restarted(link)
+            self.engine.call_soon(lambda: self._mark_return(link, outage, restarted, attempt + 1))
+        else:
+            self.engine.call_soon(link.release)
         if self._adopt(generation, connection):
             logger.info("%s: connected again after %.2f s", self.options.address, outage)
 
     def _attempt_failed(self, generation: int, attempt: int, exc: Exception) -> None:
         policy = self.options.reconnect
-        assert policy is not None
         outage = time.monotonic() - self._lost_at
-        final = policy.gives_up(outage) or (isinstance(exc, LoginRejected) and not policy.retry_login)
+        rejected = isinstance(exc, LoginRejected)
+        final = policy is None or policy.gives_up(outage) or (rejected and not policy.retry_login)
         with self._changed:
             if self._generation != generation:
                 return
@@ -384,31 +383,26 @@ class Session:
                 lost.__cause__ = exc
                 self._closed_by = lost
                 self._enter(State.CLOSED)
+            elif self._observe is not None:
+                self._observe()
         logger.warning("%s: try %d failed: %s", self.options.address, attempt + 1, exc)
         if final:
-            self.subscriptions.finish(lost)
+            self.publisher.finish(lost)
         else:
             self._attempt_later(generation, attempt + 1)
 
-    def _restarted(self, connection: Connection, link: Link) -> bool | None:
+    def _restarted(self, link: Link) -> bool | None:
         """Whether the server has been started again since the last login; :data:`None` if it does not say."""
-        uptime = link.uptime
-        if uptime is None:
-            try:
-                said = connection.call(Action("Command", Command="core show uptime seconds"), UPTIME_WAIT).output
-                uptime = float(next(line.rpartition(":")[2] for line in said if "System uptime" in line))
-            except (AMIError, StopIteration, ValueError):
-                return None
-        if not self._connected_at:
+        if link.uptime is None or not self._connected_at:
             return None
         # Uptimes are whole seconds, so the second in which both fall is no proof of a restart.
-        return uptime + 1 < time.monotonic() - self._connected_at
+        return link.uptime + 1 < time.monotonic() - self._connected_at
 
     def _mark_return(self, link: Link, outage: float, restarted: bool | None, attempts: int) -> None:
         from . import markers
 
         origin = Origin(self.options.encoding, time.time(), self.options.node)
-        self.subscriptions.publish_marker(
+        self.publisher.publish_marker(
             markers.Reconnected.make(outage, server_restarted=restarted, attempts=attempts, origin=origin)
         )
         link.release()
@@ -469,6 +463,10 @@ class Session:
         elif name == "events":
             self.event_mask = action.get("EventMask", "") or self.event_mask
 
+    def tap(self, direction: str, frames: list[bytes]) -> None:
+        """Messages went by on the wire."""
+        self._tap(direction, frames)
+
     @property
     def current(self) -> Connection | None:
         """The connection, if there is one now."""
@@ -492,6 +490,7 @@ class Session:
         self._changed = Condition(Lock())
         self.metrics = Metrics()
         self._connection = self._opening = None
+        self._dialing = None
         self._keepalive = None
         self._generation += 1
         self._state = State.CLOSED

@@ -17,12 +17,13 @@ from threading import Condition, Lock
 from typing import Any, Literal, Self
 
 from .deadline import Deadline
-from .exceptions import ConnectionClosed, EventsLost, WaitTimeout
+from .exceptions import ConnectionClosed, WaitTimeout
 from .futures import ExpectedEvent
+from .gap import Gap
 from .message import Event, Origin
 from .selection import HeaderFilter, Selectors, Where, header_filter
 
-__all__ = ["EventStream", "Overflow", "Subscription", "Subscriptions"]
+__all__ = ["EventStream", "Gap", "Overflow", "Subscription", "Subscriptions"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -30,33 +31,6 @@ Overflow = Literal["error", "drop_oldest"]
 MAXSIZE = 50_000
 KNOWN_NAMES = 5_000
 BURST = 1_000  # callbacks that a strand runs before it lets another one have its thread
-
-
-class Gap:
-    """The place in a buffer where events are missing.
-
-    Its count grows until it is taken; the lock makes sure that no loss is added to one already reported.
-    """
-
-    __slots__ = ("_count", "_lock", "_taken")
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._taken = False
-        self._lock = Lock()
-
-    def grow(self, count: int) -> bool:
-        """Add to it; False when it has been taken, so that another one is needed."""
-        with self._lock:
-            if not self._taken:
-                self._count += count
-            return not self._taken
-
-    def take(self) -> EventsLost:
-        """What to tell the subscriber."""
-        with self._lock:
-            self._taken = True
-            return EventsLost(self._count)
 
 
 class Subscriber:
@@ -89,6 +63,7 @@ class Subscriber:
         """Events handed to the user so far."""
         self.lost = 0
         """Events lost so far because the buffer was full."""
+        self._lost_by_node: dict[str, int] = {}
         self.active = True
         """Whether it still gets events."""
         self.batch: list[Event] = []  # the engine's: events of the batch under way
@@ -100,8 +75,18 @@ class Subscriber:
         """Events in the buffer."""
         return len(self._buffer)
 
+    @property
+    def lost_by_node(self) -> dict[str, int]:
+        """In a cluster, the share of :attr:`lost` that each node has."""
+        return dict(self._lost_by_node)
+
+    def _lose(self, count: int, node: str | None) -> None:
+        self.lost += count
+        if node is not None:
+            self._lost_by_node[node] = self._lost_by_node.get(node, 0) + count
+
     def offer(self, events: list[Event]) -> None:
-        """Put events into the buffer as far as they fit; only the engine calls it, and it never waits."""
+        """Put events of one origin into the buffer as far as they fit; the engine calls it, it never waits."""
         buffer = self._buffer
         room = self.maxsize - len(buffer)
         if len(events) <= room:
@@ -111,10 +96,10 @@ class Subscriber:
             buffer.extend(events)
             for _ in range(len(buffer) - self.maxsize):
                 try:
-                    buffer.popleft()
+                    dropped = buffer.popleft()
                 except IndexError:  # taken in the meantime
                     break
-                self.lost += 1
+                self._lose(1, dropped._origin.node if isinstance(dropped, Event) else None)
         else:
             # One place beyond the maximum is the gap's, so that a full buffer can always say so. The gap
             # grows until there is room again behind it.
@@ -122,11 +107,12 @@ class Subscriber:
                 self._gap = None
                 buffer.extend(events[:room])
                 events = events[room:]
-            if self._gap is None or not self._gap.grow(len(events)):
+            node = events[0]._origin.node
+            if self._gap is None or not self._gap.grow(len(events), node):
                 self._gap = Gap()
-                self._gap.grow(len(events))
+                self._gap.grow(len(events), node)
                 buffer.append(self._gap)
-            self.lost += len(events)
+            self._lose(len(events), node)
         self.wake()
 
     def wake(self) -> None:

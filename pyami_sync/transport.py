@@ -8,20 +8,44 @@ whose server writes a record for every header: one read of the socket takes hund
 
 from __future__ import annotations
 
+import selectors
 import socket
 import ssl
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Protocol
 
 from .deadline import Deadline
 from .exceptions import ConnectError
 from .protocol import tls_records
 
-__all__ = ["TLS", "Channel", "SocketLike", "connect_socket", "make_channel", "make_context", "start_tls"]
+__all__ = [
+    "TLS",
+    "Channel",
+    "SocketLike",
+    "TLSHandshake",
+    "connect_socket",
+    "make_channel",
+    "make_context",
+    "start_tls",
+]
 
 READ_SIZE = 256 * 1024
 _want = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class _ReadBuffer(local):
+    """What sockets are read into: one for each reading thread, however many connections it serves.
+
+    Asking ``recv()`` for 256 KB would make it allocate as much each time, and a buffer for each connection
+    would be 256 MB for a thousand. What is read is copied out before the next read, so sharing is safe.
+    """
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(READ_SIZE))
+
+
+_read_buffer = _ReadBuffer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +97,6 @@ class Channel:
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
-        # One buffer for all reads: asking recv() for 256 KB makes it allocate as much each time.
-        self._view = memoryview(bytearray(READ_SIZE))
         sock.setblocking(False)
 
     def fileno(self) -> int:
@@ -83,11 +105,12 @@ class Channel:
 
     def receive(self) -> bytes | None:
         """Bytes that are there; :data:`None` when there are none now, empty at the end of the stream."""
+        view = _read_buffer.view
         try:
-            size = self.sock.recv_into(self._view)
+            size = self.sock.recv_into(view)
         except (BlockingIOError, InterruptedError):
             return None
-        return bytes(self._view[:size])
+        return bytes(view[:size])
 
     def encode(self, data: bytes) -> bytes:
         """What to put on the socket for these bytes; called once for each, in order."""
@@ -235,23 +258,30 @@ def connect_socket(host: str, port: int, deadline: Deadline) -> socket.socket:
     """
     try:
         sock = socket.create_connection((host, port), deadline.remaining())
-    except socket.gaierror as exc:
-        raise ConnectError(f"the name does not resolve ({exc.strerror}): check the host", host=host, port=port) from exc
-    except ConnectionRefusedError as exc:
-        raise ConnectError(
-            "refused: nothing listens there; check the port, and enabled=yes and bindaddr in manager.conf",
-            host=host,
-            port=port,
-        ) from exc
-    except TimeoutError as exc:
-        raise ConnectError(
-            f"no answer within {deadline.timeout:g} s: check host, route and firewall", host=host, port=port
-        ) from exc
     except OSError as exc:
-        raise ConnectError(exc.strerror or str(exc), host=host, port=port) from exc
+        raise connect_error(exc, host, port, deadline.timeout) from exc
+    set_options(sock)
+    return sock
+
+
+def set_options(sock: socket.socket) -> None:
+    """Set what every connection to a server has."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return sock
+
+
+def connect_error(exc: OSError, host: str, port: int, seconds: float | None) -> ConnectError:
+    """Say what it means that no TCP connection came about."""
+    if isinstance(exc, socket.gaierror):
+        reason = f"the name does not resolve ({exc.strerror}): check the host"
+    elif isinstance(exc, ConnectionRefusedError):
+        reason = "refused: nothing listens there; check the port, and enabled=yes and bindaddr in manager.conf"
+    elif isinstance(exc, TimeoutError):
+        within = "in time" if seconds is None else f"within {seconds:g} s"
+        reason = f"no answer {within}: check host, route and firewall"
+    else:
+        reason = exc.strerror or str(exc)
+    return ConnectError(reason, host=host, port=port)
 
 
 def make_context(tls: TLS) -> ssl.SSLContext:
@@ -273,6 +303,92 @@ def make_context(tls: TLS) -> ssl.SSLContext:
     return context
 
 
+class TLSHandshake:
+    """The opening of TLS over a non-blocking socket, step by step, so that nobody need wait for it.
+
+    Args:
+        sock: connected; stays the caller's until the handshake is done.
+        context: how to check the server.
+        server_name: for SNI and the check of the certificate.
+        host, port: for messages.
+
+    """
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_name: str, *, host: str, port: int) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._host = host
+        self._port = port
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._unsent = b""
+        check_name = server_name if (context.check_hostname or server_name) else None
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=check_name)
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether the next step has to wait until the socket takes bytes, not until some arrive."""
+        return bool(self._unsent)
+
+    def step(self) -> TLSChannel | None:
+        """Go on as far as possible without waiting; give the channel when it is done.
+
+        Raises:
+            ConnectError: the certificate is not trusted, or the other side does not speak TLS.
+
+        """
+        try:
+            return self._step()
+        except ssl.SSLCertVerificationError as exc:
+            raise self._error(
+                f"the server's certificate is not trusted: {exc.verify_message}"
+                " (give the authority, or the certificate itself, as TLS(ca_file=…))"
+            ) from exc
+        except ssl.SSLError as exc:
+            plain = "WRONG_VERSION" in (exc.reason or "") or "UNKNOWN_PROTOCOL" in (exc.reason or "")
+            advice = "the server does not speak TLS on this port: use ami:// or the TLS port, usually 5039"
+            raise self._error(advice if plain else f"TLS failed: {exc.reason or exc}") from exc
+        except OSError as exc:
+            raise self._error(f"the TLS handshake broke off: {exc.strerror or exc}") from exc
+
+    def _step(self) -> TLSChannel | None:
+        while True:
+            done = True
+            try:
+                self._tls.do_handshake()  # once done, doing it again is nothing
+            except ssl.SSLWantReadError:
+                done = False
+            finally:
+                # Also when it raises: an alert tells the server why.
+                self._unsent += self._outgoing.read()
+                if self._unsent:
+                    self._unsent = self._unsent[self._send() :]
+            if self._unsent:
+                return None
+            if done:
+                return TLSChannel(self._sock, self._tls, self._incoming, self._outgoing)
+            try:
+                chunk = self._sock.recv(65536)
+            except (BlockingIOError, InterruptedError):
+                return None
+            if not chunk:
+                raise self._error("the server closed during the TLS handshake: is it a TLS port?")
+            self._incoming.write(chunk)
+
+    def _send(self) -> int:
+        try:
+            return self._sock.send(self._unsent)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def timed_out(self, seconds: float | None) -> ConnectError:
+        """What to say when it takes too long."""
+        within = "in time" if seconds is None else f"within {seconds:g} s"
+        return self._error(f"no TLS handshake {within}: is it a TLS port (usually 5039)?")
+
+    def _error(self, reason: str) -> ConnectError:
+        return ConnectError(reason, host=self._host, port=self._port)
+
+
 def start_tls(
     sock: socket.socket, context: ssl.SSLContext, server_name: str, deadline: Deadline, *, host: str, port: int
 ) -> TLSChannel:
@@ -282,43 +398,13 @@ def start_tls(
         ConnectError: the certificate is not trusted, or the other side does not speak TLS.
 
     """
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    check_name = server_name if (context.check_hostname or server_name) else None
-    tls = context.wrap_bio(incoming, outgoing, server_hostname=check_name)
-    try:
+    handshake = TLSHandshake(sock, context, server_name, host=host, port=port)
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
         while True:
-            try:
-                tls.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-            else:
-                break
-            finally:
-                if outgoing.pending:
-                    sock.settimeout(deadline.remaining() or 0.001)
-                    sock.sendall(outgoing.read())
-            sock.settimeout(deadline.remaining() or 0.001)
-            chunk = sock.recv(65536)
-            if not chunk:
-                raise ConnectError(
-                    "the server closed during the TLS handshake: is it a TLS port?", host=host, port=port
-                )
-            incoming.write(chunk)
-    except ssl.SSLCertVerificationError as exc:
-        raise ConnectError(
-            f"the server's certificate is not trusted: {exc.verify_message}"
-            " (give the authority, or the certificate itself, as TLS(ca_file=…))",
-            host=host,
-            port=port,
-        ) from exc
-    except ssl.SSLError as exc:
-        plain = "WRONG_VERSION" in (exc.reason or "") or "UNKNOWN_PROTOCOL" in (exc.reason or "")
-        advice = "the server does not speak TLS on this port: use ami:// or the TLS port, usually 5039"
-        raise ConnectError(advice if plain else f"TLS failed: {exc.reason or exc}", host=host, port=port) from exc
-    except TimeoutError as exc:
-        raise ConnectError(
-            f"no TLS handshake within {deadline.timeout:g} s: is it a TLS port (usually 5039)?", host=host, port=port
-        ) from exc
-    except OSError as exc:
-        raise ConnectError(f"the TLS handshake broke off: {exc.strerror or exc}", host=host, port=port) from exc
-    return TLSChannel(sock, tls, incoming, outgoing)
+            channel = handshake.step()
+            if channel is not None:
+                return channel
+            selector.modify(sock, selectors.EVENT_WRITE if handshake.wants_write else selectors.EVENT_READ)
+            if not selector.select(deadline.remaining()) and deadline.expired:
+                raise handshake.timed_out(deadline.timeout)

@@ -221,8 +221,11 @@ class TestCost:
 
 
 PIECES = st.sampled_from(
-    [b"Event: A", b"Response: Success", b"Response: Follows", b"x", b"\r\n", b"\r\n\r\n", b"\n", b"\r", b": "]
-    + [b"--END COMMAND--", b"--END COMMAND--\r\n\r\n", b"ActionID: 1", "\u2028".encode(), b"\0\xff"]
+    [
+        *(b"Event: A", b"Response: Success", b"Response: Follows", b"ActionID: 1", b"x", b": ", b"\0\xff"),
+        *(b"\r\n", b"\r\n\r\n", b"\n", b"\r", "\u2028".encode()),
+        *(b"--END COMMAND--", b"--END COMMAND--\r\n\r\n"),
+    ]
 )
 
 

@@ -1,0 +1,176 @@
+"""``demo``: the whole story in a few seconds, on the embedded server or on a real one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from ...client import AMIClient
+from ...exceptions import ActionError, WaitTimeout
+from ...message import Event
+from ...subscriptions import EventStream
+from ..events import print_event
+from ..output import Output
+from ..program import Command
+from ..settings import Settings, connecting, pass_settings
+from ..tables import channel_table, endpoint_table, queue_table, read_channels, read_endpoints, read_queues
+
+__all__ = ["demo"]
+
+CONTEXT = "pyami-sync-demo"
+STEPS = ("1,1,Answer", "1,2,Wait(1)", "1,3,Hangup")
+PATIENCE = 10.0
+SHOWN = (
+    "Newchannel",
+    "Newstate",
+    "DialBegin",
+    "DialEnd",
+    "Newexten",
+    "BridgeEnter",
+    "BridgeLeave",
+    "OriginateResponse",
+    "Hangup",
+)
+
+
+@click.command(
+    cls=Command,
+    examples=["demo", "demo --json", "demo --url ami://admin@pbx", "demo --url ami://admin@pbx --call PJSIP/1101"],
+)
+@click.option("--call", metavar="CHANNEL", help="Whom to call, such as PJSIP/1101.  [nobody's phone rings]")
+@pass_settings
+def demo(settings: Settings, call: str | None) -> None:
+    """Connect, ask, list, place a call and follow it through its events.
+
+    Without a server this runs on one that is built in, so it needs no Asterisk. On a real one (--url,
+    --profile) no phone rings either: the call goes to a dialplan context that is added for it and removed
+    afterwards, unless --call names a phone.
+    """
+    output = settings.output
+    started = time.monotonic()
+    embedded = not settings.url and not settings.profile
+    with _embedded(output) if embedded else settings.connect(events=True) as client:
+        _say(output, "Connected", f"logged in as {connecting(client)}, AMI {client.ami_version or '?'}")
+        _ask(output, client)
+        _list(output, client)
+        if embedded:
+            # Alice answers and is put through to Bob.
+            _call(output, client, call or "PJSIP/alice", Context="default", Exten="201", Priority=1)
+        elif call:
+            _call(output, client, call, Application="Wait", Data=1)
+        else:
+            _call_nobody(output, client)
+    _say(output, "Closed", f"the session is over, after {time.monotonic() - started:.1f} s")
+    if embedded:
+        output.note("Next: pyami-sync --url ami://user@your-asterisk ping, or pyami-sync doctor when it does not work")
+
+
+@contextmanager
+def _embedded(output: Output) -> Iterator[AMIClient]:
+    """A client of a server that is made for this."""
+    from ...testing import Simulator
+
+    with Simulator() as simulator:
+        for endpoint in simulator.pbx.endpoints.values():
+            endpoint.rings, endpoint.answers = 0.2, 0.4
+        simulator.pbx.endpoints["alice"].talks = 1.6
+        _say(output, "Server", "a simulated Asterisk on a port of this machine")
+        with AMIClient.from_url(simulator.url) as client:
+            yield client
+
+
+def _say(output: Output, what: str, text: str, /, **facts: object) -> None:
+    """Tell a step of the story."""
+    if output.as_json:
+        output.record({"step": what.lower(), "text": text, **facts})
+    elif output.terminal:
+        from rich.text import Text
+
+        output.show(Text.assemble(("\n" if what != "Server" else "") + "● ", (what, "bold green"), f"  {text}"))
+    else:
+        output.text(f"{what}: {text}")
+    output.flush()
+
+
+def _ask(output: Output, client: AMIClient) -> None:
+    trips = [client.ping() for _ in range(5)]
+    _say(output, "Ping", f"{min(trips) * 1000:.2f} ms, the best of {len(trips)}", ms=round(min(trips) * 1000, 3))
+    try:
+        version = client.server_version
+        lines = client.command("core show version")
+    except ActionError as exc:
+        _say(output, "Version", str(exc))
+        return
+    _say(output, "Version", f"Asterisk {version or 'unknown'}", version=version)
+    _say(output, "Command", f"core show version → {lines[0] if lines else ''}", output=lines)
+
+
+def _list(output: Output, client: AMIClient) -> None:
+    tables = (
+        ("Queues", read_queues, queue_table),
+        ("Endpoints", read_endpoints, endpoint_table),
+        ("Channels", read_channels, channel_table),
+    )
+    for what, read, show in tables:
+        try:
+            rows = read(client)
+        except ActionError as exc:
+            _say(output, what, str(exc))
+            continue
+        _say(output, what, f"{len(rows)}", count=len(rows))
+        if output.as_json:
+            for row in rows:
+                output.record(row)
+        elif rows:
+            show(output, rows, title="")
+
+
+def _call_nobody(output: Output, client: AMIClient) -> None:
+    """Place a call that rings no phone: to a context of its own, which answers and hangs up."""
+    try:
+        for step in STEPS:
+            client.send("Command", Command=f"dialplan add extension {step} into {CONTEXT}")
+    except ActionError as exc:
+        _say(output, "Call", f"not placed: no context could be added for it ({exc}); name a phone with --call")
+        return
+    try:
+        _call(output, client, f"Local/1@{CONTEXT}", Application="Wait", Data=1)
+    finally:
+        client.send("Command", Command=f"dialplan remove context {CONTEXT}", check=False)
+
+
+def _call(output: Output, client: AMIClient, channel: str, **headers: str | int) -> None:
+    """Place a call and show its events until it is over."""
+    _say(output, "Call", f"calling {channel}; these are its events")
+    with client.events(*SHOWN) as stream:
+        try:
+            outcome = client.originate(
+                channel, wait=True, timeout=PATIENCE + 5, Timeout=int(PATIENCE * 1000), **headers
+            )
+        except (ActionError, WaitTimeout) as exc:
+            _say(output, "Outcome", str(exc))
+            return
+        _follow(output, stream, outcome)
+    success = outcome.get("Response") == "Success"
+    _say(output, "Outcome", "answered" if success else f"not answered (reason {outcome.get('Reason')})")
+
+
+def _follow(output: Output, stream: EventStream, outcome: Event) -> None:
+    """Print the events of the call until the channel that was called has hung up."""
+    called = outcome.get("Uniqueid", "")
+    linked = {called}
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            event = stream.get(max(0.0, deadline - time.monotonic()))
+        except WaitTimeout:
+            return
+        if event.get("Linkedid") in linked or event.get("Uniqueid") in linked or event.get("DestUniqueid") in linked:
+            print_event(output, event)
+            output.flush()
+            linked.add(event.get("Uniqueid", called))
+        if event.name == "Hangup" and event.get("Uniqueid") == called:
+            return

@@ -1,0 +1,225 @@
+"""What a command prints: for a person at a terminal, for a pipe, or as JSON, one object a line."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..message import Message
+from ..redaction import redact
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = ["Output", "clean", "hide_secrets"]
+
+UNSEEN = re.compile(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e]")
+SPINNER = "|/-\\"
+PATIENCE = 1.0
+"""Seconds that something may take before a terminal shows that it is under way."""
+
+
+def _keep_bytes(exc: UnicodeError) -> tuple[str | bytes, int]:
+    """Give bytes that no encoding could read back as they came, and what can't be written as an escape."""
+    if not isinstance(exc, UnicodeEncodeError):
+        raise exc
+    found = exc.object[exc.start : exc.end]
+    if all("\udc80" <= each <= "\udcff" for each in found):
+        return bytes(ord(each) - 0xDC00 for each in found), exc.end
+    return found.encode("ascii", "backslashreplace").decode("ascii"), exc.end
+
+
+codecs.register_error("pyami-cli", _keep_bytes)
+
+
+def clean(text: str) -> str:
+    """Make text from a server safe for a terminal: what would steer it, or can't be shown, is escaped.
+
+    Values come from callers and other users; an escape sequence in a caller's name must not reach a screen.
+    """
+    if text.isprintable():
+        return text
+    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def hide_secrets(message: Message) -> Message:
+    """Give the message with every credential in it replaced."""
+    raw = message._raw
+    hidden = redact(raw)
+    return message if hidden == raw else type(message)._wire(hidden, message._origin)
+
+
+class Output:
+    """Where results and remarks go.
+
+    Results go to standard output; remarks, progress and errors to standard error. Colour and progress are for
+    terminals alone.
+
+    Args:
+        as_json: whether results are JSON.
+        quiet: whether remarks and progress are left out.
+
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self._console: Console | None = None
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="pyami-cli")
+
+    @property
+    def terminal(self) -> bool:
+        """Whether results are for a person at a terminal."""
+        return not self.as_json and sys.stdout.isatty()
+
+    @property
+    def console(self) -> Console:
+        """A rich console on standard output; imports rich when first used."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(highlight=False, emoji=False)
+        return self._console
+
+    # Results
+
+    def text(self, text: str, *, style: str = "") -> None:
+        """Print a line of a result; colour is for terminals."""
+        if style and self.terminal:
+            from rich.text import Text
+
+            self.console.print(Text(clean(text), style))
+        else:
+            sys.stdout.write((clean(text) if self.terminal else text) + "\n")
+
+    def show(self, renderable: RenderableType) -> None:
+        """Print something of rich's; only at a terminal."""
+        self.console.print(renderable)
+
+    def record(self, values: Mapping[str, Any]) -> None:
+        """Print one object as a line of JSON."""
+        sys.stdout.write(json.dumps(values, default=str) + "\n")
+
+    def message(self, message: Message, **more: Any) -> None:
+        """Print one message as a line of JSON, with whatever else belongs to it."""
+        self.record({**hide_secrets(message).to_dict(), **more})
+
+    def table(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        styles: Mapping[str, str] | None = None,
+        numbers: Iterable[str] = (),
+    ) -> None:
+        """Print a table: drawn at a terminal, aligned columns in a pipe, where nothing is ever cut.
+
+        Args:
+            title: shown above it at a terminal.
+            columns: headings.
+            rows: one value for each column; a :class:`rich.text.Text` keeps its colour.
+            styles: rich styles by heading.
+            numbers: headings of the columns to align right.
+
+        """
+        rows = list(rows)
+        if self.terminal:
+            self.show(make_table(title, columns, rows, styles=styles, numbers=numbers))
+            return
+        texts = [list(columns), *([clean(str(value)) for value in row] for row in rows)]
+        right = [column in set(numbers) for column in columns]
+        widths = [max(len(row[at]) for row in texts) for at in range(len(columns))]
+        for row in texts:
+            cells = (
+                value.rjust(width) if to_right else value.ljust(width)
+                for value, width, to_right in zip(row, widths, right, strict=True)
+            )
+            sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+    def flush(self) -> None:
+        """Hand on what has been printed so far."""
+        sys.stdout.flush()
+
+    # Remarks
+
+    def note(self, text: str) -> None:
+        """Tell something that is no result."""
+        if not self.quiet:
+            self._remark({"note": text}, text)
+
+    def warn(self, text: str) -> None:
+        """Tell something that should be looked at, even when it is to be quiet."""
+        self._remark({"warning": text}, f"pyami-sync: {text}")
+
+    def error(self, exc: BaseException | str, code: int) -> None:
+        """Tell why it failed."""
+        kind = "Usage" if isinstance(exc, str) else type(exc).__name__
+        self._remark({"error": str(exc), "type": kind, "exit": code}, f"pyami-sync: {exc}")
+
+    def _remark(self, values: dict[str, Any], text: str) -> None:
+        # Results that were printed before it are to be seen before it.
+        self.flush()
+        line = json.dumps(values) if self.as_json else "\n".join(map(clean, text.split("\n")))
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    @contextmanager
+    def busy(self, text: str) -> Iterator[None]:
+        """Show at a terminal that something is under way, once it takes longer than a second."""
+        stream = sys.stderr
+        if self.quiet or self.as_json or not stream.isatty() or os.environ.get("TERM") in (None, "dumb"):
+            yield
+            return
+        over = threading.Event()
+
+        def turn() -> None:
+            wait, step = PATIENCE, 0
+            while not over.wait(wait):
+                wait = 0.1
+                seconds = PATIENCE + step * wait
+                stream.write(f"\r\x1b[K{SPINNER[step % len(SPINNER)]} {text} ({seconds:.0f} s)")
+                stream.flush()
+                step += 1
+            if step:
+                stream.write("\r\x1b[K")
+                stream.flush()
+
+        thread = threading.Thread(target=turn, name="pyami-progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def make_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    styles: Mapping[str, str] | None = None,
+    numbers: Iterable[str] = (),
+) -> Any:
+    """Make a table of rich's; text of a server is escaped on the way."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    right = set(numbers)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", style=(styles or {}).get(column))
+    for row in rows:
+        table.add_row(*(value if isinstance(value, Text) else Text(clean(str(value))) for value in row))
+    return table

@@ -1,0 +1,258 @@
+"""The program as a whole: its commands, how they end, and what a signal does."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
+from types import FrameType
+from typing import Any
+
+import click
+
+from ..exceptions import AMIError
+from ..version import version
+from .arguments import hide_secrets_in_process_list
+from .exits import CODES, FAILED, INTERRUPTED, OK, USAGE, code_of
+from .output import Output
+from .settings import Settings, output_options, server_options
+
+__all__ = ["Command", "Group", "program", "run"]
+
+PROGRAM = "pyami-sync"
+COMPLETION_VARIABLE = "_PYAMI_SYNC_COMPLETE"
+
+COMMANDS = {
+    "channels": ("tables", "Calls that are up, as a table."),
+    "cluster": ("cluster", "Ask, tell and watch many servers at once."),
+    "command": ("asking", "Run console commands."),
+    "completion": ("completion", "Print the shell's completion script."),
+    "demo": ("demo", "See it work, without any Asterisk."),
+    "describe": ("describe", "Explain an action or an event."),
+    "doctor": ("doctor", "Say why it does not work, and what to do."),
+    "endpoints": ("tables", "Phones and trunks, as a table."),
+    "events": ("listening", "Show what happens, as it happens."),
+    "originate": ("calls", "Place a call and tell how it went."),
+    "ping": ("asking", "Measure the round trip."),
+    "profiles": ("profiles", "Named servers."),
+    "queues": ("tables", "Queues with members and callers, as a table."),
+    "record": ("tapes", "Write the traffic to a file, for a bug report."),
+    "replay": ("tapes", "Serve a recording as if it were an Asterisk."),
+    "send": ("asking", "Send any action."),
+    "simulate": ("tapes", "Serve a simulated Asterisk."),
+    "top": ("top", "Calls, queues and events per second, live."),
+    "wait": ("listening", "Wait for an event, in scripts."),
+}
+"""The module and a line of help of each command, so that listing them imports none of them."""
+
+
+class Command(click.Command):
+    """A command with the options that all share, and with examples in its help.
+
+    Args:
+        examples: command lines without the program's name.
+        connects: whether it takes the options that name a server.
+
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        *,
+        examples: Sequence[str] = (),
+        connects: bool = True,
+        params: Iterable[click.Parameter] | None = None,
+        **more: Any,
+    ) -> None:
+        own = list(params or ())
+        taken = {option for each in own for option in each.opts}
+        shared = [*(server_options() if connects else ()), *output_options()]
+        # An own option of the same name, such as the --timeout of `wait`, takes the place of the shared one.
+        self.shared = [each for each in shared if not taken & set(each.opts)]
+        self.examples = examples
+        super().__init__(name, params=[*own, *self.shared], **more)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        shared = set(map(id, self.shared))
+        own = [each for each in self.get_params(ctx) if id(each) not in shared]
+        for title, options in (("Options", own), ("Common options", self.shared)):
+            rows = [row for row in (each.get_help_record(ctx) for each in options) if row]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(self.examples, formatter)
+
+
+def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
+    """Write example command lines as they are, not filled like text."""
+    if examples:
+        with formatter.section("Examples"):
+            for example in examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{PROGRAM} {example}\n")
+
+
+class Group(click.Group):
+    """A command with commands of its own, with the options that all share."""
+
+    command_class = Command
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        examples: Sequence[str] = (),
+        params: Iterable[click.Parameter] | None = None,
+        **more: Any,
+    ) -> None:
+        self.shared = [*server_options(), *output_options()]
+        self.examples = examples
+        super().__init__(name, params=[*(params or ()), *self.shared], **more)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(self.examples, formatter)
+
+
+class LazyGroup(Group):
+    """The program itself: a command's module is imported when that command is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f".commands.{COMMANDS[cmd_name][0]}", __package__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), text) for code, text in CODES.items()])
+
+
+def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        sys.stdout.write(f"{PROGRAM} {version}\n")
+        context.exit()
+
+
+program = LazyGroup(
+    name=PROGRAM,
+    help=(
+        "A toolbox for whoever has an Asterisk: ask it, watch it, find out why it does not answer.\n\n"
+        "Name the server by --url, by AMI_URL or by a profile, and keep its secret in AMI_SECRET, in a file"
+        " (--secret-file) or in the profile; you are asked for it otherwise. Common options may stand before or"
+        " behind the command. In a pipe there is no colour, and nothing is cut."
+    ),
+    examples=[
+        "demo",
+        "--url ami://admin@pbx ping",
+        "queues --watch",
+        "send QueueAdd Queue=support Interface=PJSIP/1101",
+        "events 'Queue*' --where Queue=support --for 5m",
+        "doctor --url amis://admin@pbx",
+    ],
+    params=[
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show it."
+        )
+    ],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the program and return its exit code; no exception comes out but a defect of the program itself."""
+    output = Output(as_json="--json" in arguments, quiet="-q" in arguments or "--quiet" in arguments)
+    if COMPLETION_VARIABLE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(program, {}, PROGRAM, COMPLETION_VARIABLE, os.environ[COMPLETION_VARIABLE])
+    if hide_secrets_in_process_list(arguments):
+        output.warn("a secret in an argument can be seen by others in the process list; use AMI_SECRET or a file")
+    with _signals():
+        try:
+            code = _run(arguments, output)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read from us, such as `head`, has enough.
+            code = OK
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except OSError as exc:
+            if exc.errno != errno.EPIPE:
+                raise
+            code = OK
+    _detach_broken_pipe()
+    return code
+
+
+def _run(arguments: list[str], output: Output) -> int:
+    try:
+        with program.make_context(PROGRAM, arguments, obj=Settings()) as context:
+            found = program.invoke(context)
+        return found if isinstance(found, int) else OK
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.exceptions.NoArgsIsHelpError as exc:
+        sys.stdout.write(exc.format_message() + "\n")
+        return USAGE
+    except click.UsageError as exc:
+        hint = f"\nTry `{exc.ctx.command_path} --help`." if exc.ctx is not None and not output.as_json else ""
+        output.error(exc.format_message() + hint, USAGE)
+        return USAGE
+    except click.ClickException as exc:
+        output.error(exc.format_message(), FAILED)
+        return FAILED
+    except click.Abort:
+        return INTERRUPTED
+    except AMIError as exc:
+        code = code_of(exc)
+        output.error(exc, code)
+        return code
+
+
+class Terminated(SystemExit):
+    """SIGTERM or SIGHUP: everything that is open is closed on the way out."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(128 + number)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """End in good order at a signal, so that no session and no full screen stays behind."""
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # Whoever had a signal ignored, as nohup does, wants it ignored.
+        with contextlib.suppress(ValueError):  # not on the main thread: signals are somebody else's
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _detach_broken_pipe() -> None:
+    """Let the interpreter's own flush at exit find nothing to complain about."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

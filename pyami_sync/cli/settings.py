@@ -1,0 +1,218 @@
+"""What all commands share: which server, as whom, and in which form to answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from ..client import AMIClient
+from ..options import Options, options_from_url
+from ..transport import TLS
+from .output import Output
+from .profiles import Profile, config_file, load_profiles, read_secret
+from .types import DURATION
+
+__all__ = ["Settings", "connecting", "output_options", "pass_settings"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Settings:
+    """What was given before or behind the command's name."""
+
+    url: str | None = None
+    profile: str | None = None
+    user: str | None = None
+    secret_file: str | None = None
+    timeout: float | None = None
+    tls_ca: str | None = None
+    as_json: bool = False
+    quiet: bool = False
+
+    _output: Output | None = None
+
+    @property
+    def output(self) -> Output:
+        """Where the command prints to."""
+        if self._output is None:
+            self._output = Output(as_json=self.as_json, quiet=self.quiet)
+        return self._output
+
+    @property
+    def given(self) -> bool:
+        """Whether any server is named: by an argument, the environment or a profile."""
+        return bool(self.url or self.profile or os.environ.get("AMI_URL") or self._chosen_profile())
+
+    def _chosen_profile(self) -> Profile | None:
+        """The profile that counts, if one does.
+
+        Raises:
+            click.UsageError: there is none of that name, or the file is not as it should be.
+
+        """
+        if self.url:
+            return None
+        name = self.profile
+        if name is None and os.environ.get("AMI_URL"):
+            return None
+        name = name or os.environ.get("AMI_PROFILE")
+        profiles, default = load_profiles()
+        if name is None:
+            return profiles[default] if default is not None else None
+        if name not in profiles:
+            known = ", ".join(profiles) or "none"
+            raise click.UsageError(f"no profile {name!r} in {config_file()} (there are {known})")
+        return profiles[name]
+
+    def make_options(self, **options: Any) -> Options:
+        """Put together how to reach the server; asks for a secret when none is to be found.
+
+        Args:
+            options: further options of the session.
+
+        Raises:
+            click.UsageError: no server is named, or what is given can't be.
+
+        """
+        profile = self._chosen_profile()
+        url = self.url or (profile.url if profile else None)
+        timeout = self.timeout or (profile.timeout if profile else None)
+        if timeout is not None:
+            options = {"timeout": timeout, "connect_timeout": timeout, **options}
+        if self.user:
+            options["username"] = self.user
+        try:
+            made = options_from_url(url, options)
+            ca_file = self.tls_ca or (profile.tls_ca if profile else None)
+            if ca_file is not None:
+                if not isinstance(made.tls, TLS):
+                    raise ValueError("--tls-ca needs amis:// in the URL")
+                made = replace(made, tls=replace(made.tls, ca_file=ca_file))
+        except ValueError as exc:
+            if url is None and not os.environ.get("AMI_URL"):
+                raise click.UsageError(
+                    "no server given: --url ami://user@host, AMI_URL, or a profile (see `pyami-sync profiles --help`)"
+                ) from None
+            raise click.UsageError(str(exc)) from None
+        if not made.username:
+            raise click.UsageError("no user given: ami://USER@host, or --user")
+        return replace(made, secret=self._find_secret(made, profile))
+
+    def _find_secret(self, options: Options, profile: Profile | None) -> str:
+        """The secret, from the first place that has one."""
+        if self.secret_file:
+            return read_secret(self.secret_file)
+        if options.secret:
+            return options.secret
+        if "AMI_SECRET" in os.environ:
+            return os.environ["AMI_SECRET"]
+        if os.environ.get("AMI_SECRET_FILE"):
+            return read_secret(os.environ["AMI_SECRET_FILE"])
+        if profile is not None and profile.secret is not None:
+            return profile.secret
+        if profile is not None and profile.secret_file is not None:
+            return read_secret(profile.secret_file)
+        if sys.stdin.isatty():
+            return str(click.prompt(f"Secret of {options.username}@{options.host}", hide_input=True, err=True))
+        raise click.UsageError(
+            f"no secret for {options.username}: AMI_SECRET, AMI_SECRET_FILE, --secret-file, or a profile's secret_file"
+        )
+
+    def make_client(self, **options: Any) -> AMIClient:
+        """Make a client, not opened yet; see :meth:`make_options`."""
+        return AMIClient.from_options(self.make_options(**options))
+
+    @contextmanager
+    def connect(self, *, events: bool | str = False, stay: bool = False, **options: Any) -> Iterator[AMIClient]:
+        """Open a session for as long as the block runs.
+
+        Args:
+            events: which classes of events are wanted; none keeps the server from sending any.
+            stay: whether to come back when the link is lost; a command that asks once rather fails at once.
+            options: further options of the session.
+
+        Raises:
+            ConnectError: no session.
+
+        """
+        options.setdefault("event_mask", events if isinstance(events, str) else None if events else "off")
+        options.setdefault("reconnect", stay)
+        client = self.make_client(**options)
+        with self.output.busy(f"connecting to {client.options.address}"):
+            client.open()
+        try:
+            yield client
+        finally:
+            client.close(1.0)
+
+
+def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Keep a shared option where the command and those above it find it."""
+    settings = context.find_root().ensure_object(Settings)
+    source = context.get_parameter_source(str(parameter.name))
+    if source is not ParameterSource.DEFAULT:
+        setattr(settings, str(parameter.name), value)
+
+
+class SharedOption(click.Option):
+    """An option of every command, that may stand before or behind the command's name."""
+
+    def __init__(self, *declarations: str, **attributes: Any) -> None:
+        super().__init__(declarations, expose_value=False, callback=_store, **attributes)
+
+
+def complete_profile(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of profiles for the shell."""
+    return [name for name in load_profiles()[0] if name.startswith(incomplete)]
+
+
+def output_options() -> list[click.Option]:
+    """The options of every command."""
+    return [
+        SharedOption("--json", "as_json", is_flag=True, help="Print JSON, one object a line."),
+        SharedOption("-q", "--quiet", is_flag=True, help="Print results and errors only."),
+    ]
+
+
+def server_options() -> list[click.Option]:
+    """The options of every command that connects."""
+    return [
+        SharedOption("--url", metavar="URL", help="Server: ami://user@host:5038, amis:// for TLS (else AMI_URL)."),
+        SharedOption(
+            "-p",
+            "--profile",
+            metavar="NAME",
+            help="Server by its name in config.toml (else AMI_PROFILE).",
+            shell_complete=complete_profile,
+        ),
+        SharedOption("--user", metavar="NAME", help="User in manager.conf, in place of the URL's."),
+        SharedOption(
+            "--secret-file",
+            metavar="FILE",
+            type=click.Path(),
+            help="File with the secret (else AMI_SECRET, AMI_SECRET_FILE, the profile, or a prompt).",
+        ),
+        SharedOption("--timeout", type=DURATION, metavar="TIME", help="For connecting and for each action.  [10s]"),
+        SharedOption("--tls-ca", metavar="FILE", type=click.Path(), help="Certificate or authority to trust."),
+    ]
+
+
+pass_settings = click.make_pass_decorator(Settings, ensure=True)
+"""Gives a command the settings as its first argument."""
+
+
+def connecting(client: AMIClient) -> str:
+    """Name the server in a remark: who, where and how."""
+    options = client.options
+    return f"{options.username}@{options.address}{' (TLS)' if options.tls else ''}"
+
+
+assert {each.name for each in fields(Settings)} >= {option.name for option in (*output_options(), *server_options())}

@@ -1,0 +1,20 @@
+"""Where a session stands."""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["State"]
+
+
+class State(enum.Enum):
+    """Where a session stands.
+
+    ``CONNECTING`` leads to ``CONNECTED`` or ``CLOSED``, ``CONNECTED`` to ``RECONNECTING`` or ``CLOSED``,
+    ``RECONNECTING`` to ``CONNECTED`` or ``CLOSED``.
+    """
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    CLOSED = "closed"
