@@ -22,6 +22,7 @@ from .exceptions import ActionError, ActionTimeout, AMIError, ConnectionLost, In
 from .futures import DetachedFuture
 from .message import Event, Origin, Response, make_event
 from .protocol import AMIVersion, Limits
+from .redaction import redact
 
 __all__ = ["BlockingCall", "Call", "FutureCall", "PendingCalls"]
 
@@ -251,7 +252,7 @@ class PendingCalls:
         if kind == b"event":
             events.append(frame)
             if self._collecting:
-                self._event(frame, origin)
+                self._event(frame if frame[:7] == b"Event: " else b"Event: " + frame[6:].lstrip(b" "), origin)
         elif kind == b"response":
             self._response(frame, origin)
         else:
@@ -311,9 +312,11 @@ class PendingCalls:
         call = self._calls.get(key)
         if call is not None:
             return call
-        if not key and len(self._calls) == 1 and b"Missing action in request" not in frame:
+        if not key and b"Missing action in request" not in frame:
             # Some handlers forget the id (Events of old servers); with one call under way there is no doubt.
-            return next(iter(self.calls()), None)
+            asking = [each for each in self.calls() if not isinstance(each, Fence)]
+            if len(asking) == 1:
+                return asking[0]
         logger.debug("dropped a late or unasked response: %r", Response._wire(frame, origin))
         return None
 
@@ -351,9 +354,10 @@ class PendingCalls:
             if folded != rule.complete:
                 call.items.append(self._make(name, frame, origin))
                 return False
-        elif call is self._adjacent and event.action_id is None:
+        elif call is self._adjacent and (event.action_id or "").encode("utf-8", "surrogateescape") != call.key:
             # Only by its place: it must be an item by name, and queued events always have a Privilege.
-            return rule is not None and folded in rule.items and "Privilege" not in event
+            known = rule is not None and folded in rule.items
+            return known and event.action_id is None and "Privilege" not in event
         marked = event.get("EventList", "").strip().lower()
         if marked in ("complete", "cancelled") or (rule is not None and folded == rule.complete):
             self._conclude_with(call, self._make(name, frame, origin))
@@ -403,7 +407,7 @@ class PendingCalls:
         text, glued, rest = frame.partition(b"\n\r\n")
         call = next((each for each in self.calls() if each.rule is not None and each.rule.shape == "text"), None)
         if call is None:
-            logger.debug("dropped a message that is neither event nor response: %r", frame[:200])
+            logger.debug("dropped a message that is neither event nor response: %r", redact(frame[:200]))
         elif call.response is not None:
             call.response._body += b"\r\n\r\n" + text
         elif b": " in text.partition(b"\r\n")[0]:

@@ -203,20 +203,22 @@ def queue(pbx: PBX, channel: Channel, data: str) -> Steps[None]:
     called: Channel | None = None
     try:
         while True:
-            member = next_member(pbx, found)
-            if member is None or found.callers[0] is not caller:
-                yield found.changed
+            # Callers are served in their order, but several at once when several members are free.
+            is_turn = next(each for each in found.callers if not each.calling) is caller
+            member = next_member(pbx, found) if is_turn else None
+            called = pbx.dial(member.interface, linked=channel) if member is not None else None
+            if member is None or called is None:
+                yield caller.turn
                 continue
-            called = pbx.dial(member.interface, linked=channel)
-            if called is None:
-                yield (found.changed, 1.0)
-                continue
+            caller.calling = True
+            found.wake()
             yield from _call_member(pbx, found, channel, called, member)
             if called.state == UP and not called.gone:
                 break
             pbx.hangup(called, 0)
             called = None
             yield 1.0
+            caller.calling = False
         pbx.emit("MusicOnHoldStop", channel.snapshot())
         _leave_queue(pbx, found, caller)
         yield from _serve(pbx, found, caller, called, member)
@@ -309,7 +311,7 @@ def _serve(pbx: PBX, found: Queue, caller: Caller, called: Channel, member: Memb
             [("HoldTime", held), ("TalkTime", talked), ("Reason", by)],
         )
         pbx.member_event("QueueMemberStatus", found, member)
-        found.changed.fire()
+        found.wake()
 
 
 def _leave_queue(pbx: PBX, found: Queue, caller: Caller) -> None:
@@ -321,7 +323,7 @@ def _leave_queue(pbx: PBX, found: Queue, caller: Caller) -> None:
     )
     for position, each in enumerate(found.callers, 1):
         each.position = position
-    found.changed.fire()
+    found.wake()
 
 
 @app("ConfBridge")

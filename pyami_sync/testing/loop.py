@@ -24,6 +24,8 @@ __all__ = ["Loop", "Timer"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+ROUND = 500  # timers before sockets get their turn again
+
 log = logging.getLogger("pyami_sync.testing")
 
 
@@ -158,13 +160,16 @@ class Loop:
         wait = max(0.0, timers[0].due - time.monotonic()) if timers else None
         ready = self._selector.select(0.0 if self._calls else wait)
         self.now = time.monotonic()
-        for key, events in ready:
-            self._guarded(lambda key=key, events=events: key.data(events))  # type: ignore[misc]
-        # Those that came while the calls run wait for the next round, so that sockets get their turn.
+        # Calls first: what a thread asked for before it sent something comes before the answer to that. Those that
+        # come while they run wait for the next round, so that sockets get their turn.
         for _ in range(len(self._calls)):
             self._guarded(self._calls.popleft())
+        for key, events in ready:
+            self._guarded(lambda key=key, events=events: key.data(events))  # type: ignore[misc]
         until = time.monotonic()
-        while timers and timers[0].due <= until:
+        for _ in range(ROUND):
+            if not timers or timers[0].due > until:
+                break
             timer = heapq.heappop(timers)
             if timer.action is not None:
                 self.now = timer.due

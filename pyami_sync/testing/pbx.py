@@ -412,7 +412,7 @@ class PBX:
             for member in queue.members.values():
                 if member.interface.removesuffix("/n") == device:
                     self.member_event("QueueMemberStatus", queue, member)
-                    queue.changed.fire()
+                    queue.wake()
 
     def find(self, name: str) -> Channel | None:
         """A channel by its name, without case, or by its unique id."""

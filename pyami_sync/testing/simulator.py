@@ -233,9 +233,20 @@ class Simulator(Server):
         classes = message.get("Privilege") or event_classes(message.get("Event", ""))
         self._send(bits_of(classes.replace("<none>", "").removesuffix(",all")), raw, session)
 
-    def publish(self, name: str, pairs: list[tuple[str, str]], session: Session | None = None) -> None:
-        """Send an event as a real server spells it: with the headers that it puts into every event."""
-        classes = next((value for key, value in pairs if key.lower() == "privilege"), None)
+    def publish(
+        self, name: str, pairs: list[tuple[str, str]], session: Session | None = None, *, own_classes: bool = True
+    ) -> None:
+        """Send an event as a real server spells it: with the headers that it puts into every event.
+
+        Args:
+            name: of the event.
+            pairs: its headers.
+            session: only this client.
+            own_classes: whether a ``Privilege`` among the headers decides who may see it.
+
+        """
+        given = pairs if own_classes else ()
+        classes = next((value for key, value in given if key.lower() == "privilege"), None)
         bits = bits_of(event_classes(name) if classes is None else classes.replace("<none>", "").removesuffix(",all"))
         head = [("Event", name)]
         if classes is None:

@@ -232,6 +232,10 @@ class Caller:
     position: int
     since: float
     priority: int = 0
+    calling: bool = False
+    """Whether a member is being called for it."""
+    turn: Signal = field(default_factory=Signal)
+    """Told when a member may be free for it."""
 
 
 @dataclass(eq=False)
@@ -247,7 +251,13 @@ class Queue:
     abandoned: int = 0
     hold_time: int = 0
     talk_time: int = 0
-    changed: Signal = field(default_factory=Signal)
+
+    def wake(self) -> None:
+        """Let the first caller for whom nobody is being called look for a free member."""
+        for caller in self.callers:
+            if not caller.calling:
+                caller.turn.fire()
+                return
 
 
 @dataclass(eq=False)

@@ -27,7 +27,7 @@ __all__ = ["Record", "Recorder", "read_tape"]
 
 MAGIC = b"pyami-tape 1 "
 _MARKS = {"received": b"<", "sent": b">"}
-_timestamp = re.compile(rb"\r\nTimestamp: (\d+\.\d+)\r\n").search
+_timestamp = re.compile(rb"\r\nTimestamp: (\d+\.\d+)(?:\r\n|\Z)").search
 
 
 class Record(NamedTuple):
@@ -170,7 +170,7 @@ def _unpack(data: bytes) -> bytes:
 
 
 def _records(data: bytes) -> Iterator[Record]:
-    at = data.index(b"\n") + 1
+    at = data.find(b"\n") + 1 or len(data)
     moment = 0.0
     while at < len(data):
         end = data.find(b"\n", at)
@@ -200,7 +200,7 @@ def _dump(data: bytes) -> Iterator[Record]:
     for frame in rest.split(b"\r\n\r\n"):
         if not frame:
             continue
-        found = _timestamp(frame, 0, 400)
+        found = _timestamp(frame)
         if found:
             stamp = float(found[1])
             began = stamp if began is None else began

@@ -41,13 +41,15 @@ class Target:
         """Return the major version of Asterisk that it is or behaves like."""
         return 16 if self.name.endswith("16") else 22
 
-    def client(self, user: str = "admin", *, tls: bool = False, **options: Any) -> AMIClient:
+    def client(self, user: str = "admin", *, tls: bool | TLS = False, **options: Any) -> AMIClient:
         """Make a client that is not opened yet."""
         options.setdefault("timeout", 30.0)
         options.setdefault("connect_timeout", 30.0)
         options.setdefault("secret", f"{user}-secret")
-        if tls:
-            options.setdefault("tls", TLS(ca_file=str(self.ca_file)))
+        if isinstance(tls, TLS):
+            options["tls"] = tls
+        elif tls:
+            options["tls"] = TLS(ca_file=str(self.ca_file))
         return AMIClient("127.0.0.1", self.tls_port if tls else self.port, username=user, **options)
 
     def witness(self, user: str = "patient", events: str = "off") -> RawSession:

@@ -164,7 +164,7 @@ def hangup(call: Call) -> bytes:
         try:
             accept = re.compile(name[1:-1]).search
         except re.error:
-            return call.error("Regex compile error")
+            return call.error(f"Regex compile failed on: {name}")
         channels = pbx.matching(accept)
         items: list[Item] = [("ChannelHungup", [("Channel", channel.name)]) for channel in channels]
         for channel in channels:

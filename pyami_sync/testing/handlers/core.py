@@ -149,5 +149,6 @@ def user_event(call: Call) -> bytes:
     name = call.get("UserEvent")
     pairs = [("UserEvent", name)]
     pairs += [(key, value) for key, value in call.action.items() if key.lower() not in ("action", "userevent")]
-    call.simulator.publish("UserEvent", pairs)
+    # Its sender may name any header, and change nothing by it.
+    call.simulator.publish("UserEvent", pairs, own_classes=False)
     return call.success("Event Sent")

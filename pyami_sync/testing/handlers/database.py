@@ -41,7 +41,11 @@ def db_get_tree(call: Call) -> bytes:
         for (each, name), value in sorted(call.simulator.pbx.database.items())
         if f"/{each}/{name}/".startswith(prefix.rstrip("/") + "/")
     ]
-    return call.listing("Result will follow", items, "DBGetTreeComplete", id_last=True)
+    start = call.start("Result will follow")
+    frames = [call.item(name, headers, id_last=True) for name, headers in items]
+    # 16 counts one, whatever it sent.
+    count = len(items) if call.simulator.major >= 18 else 1
+    return start + b"".join(frames) + call.complete("DBGetTreeComplete", count)
 
 
 @handler("DBDel", "system", about="delete a value")

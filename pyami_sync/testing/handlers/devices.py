@@ -166,9 +166,9 @@ def show_registrations_outbound(call: Call) -> bytes:
 def qualify(call: Call) -> bytes:
     name = call.get("Endpoint")
     if not name:
-        return call.error("Endpoint parameter missing")
+        return call.error("Endpoint parameter missing.")
     if name not in call.simulator.pbx.endpoints:
-        return call.error("Unable to retrieve endpoint")
+        return call.error("Unable to retrieve endpoint\n")
     return call.success("Endpoint found, will qualify")
 
 

@@ -33,8 +33,11 @@ def _iax_peer(name: str, port: int) -> list[Pair]:
 
 @handler("IAXnetstats", "system,reporting", about="show IAX statistics; text without headers")
 def iax_netstats(call: Call) -> bytes:
-    # With no calls a real server sends nothing but this.
-    return b"\r\n"
+    # A line for each call, with bare LF; with no calls a real server sends nothing but the line end.
+    lines = [
+        f"{name} 1000 -1 0 -1 -1 0 -1 0 0 0 0 0 0 0 0 Tx:NEW     Rx:ACK    \n" for name in call.simulator.pbx.channels
+    ]
+    return "".join(lines).encode("utf-8", "surrogateescape") + b"\r\n"
 
 
 @handler("FAXSessions", "call", about="list fax sessions; EventList has a capital")
@@ -120,6 +123,8 @@ def module_load(call: Call) -> bytes:
         message = done.get(call.get("LoadType").lower())
         return call.success(message) if message else call.error("Incomplete ModuleLoad action.")
     incomplete = call.error("Incomplete ModuleLoad action.")
+    if call.get("Module"):
+        return incomplete + incomplete
     return incomplete + call.error("Need module name") + incomplete
 
 
@@ -181,6 +186,8 @@ def show_dialplan(call: Call) -> bytes:
 
 @handler("VoicemailUserStatus", "call,reporting", about="show a voicemail user; success without a list", since=13)
 def voicemail_user_status(call: Call) -> bytes:
+    if not call.get("Context") or not call.get("Mailbox"):
+        return call.error("Need 'Context' and 'Mailbox' parameters.")
     return call.success("There is no voicemail user of the given info.")
 
 

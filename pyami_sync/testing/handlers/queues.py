@@ -126,7 +126,7 @@ def queue_add(call: Call) -> bytes:
     )
     queue.members[interface] = member
     pbx.member_event("QueueMemberAdded", queue, member)
-    queue.changed.fire()
+    queue.wake()
     return call.success("Added interface to queue")
 
 
@@ -165,7 +165,7 @@ def queue_pause(call: Call) -> bytes:
         member.reason = call.get("Reason") if paused else ""
         member.last_pause = int(time.time()) if paused else member.last_pause
         call.simulator.pbx.member_event("QueueMemberPause", queue, member)
-        queue.changed.fire()
+        queue.wake()
     if not found:
         return call.error("Interface not found")
     return call.success(f"Interface {'paused' if paused else 'unpaused'} successfully")

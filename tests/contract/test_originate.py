@@ -1,0 +1,73 @@
+"""Calls, followed to their outcome."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pyami_sync import ActionError, AMIClient, WaitTimeout
+
+from .conftest import Target
+
+
+@pytest.fixture
+def caller(target: Target) -> AMIClient:
+    """A session that sees the events of calls; opened by the test."""
+    return target.client(event_mask="call")
+
+
+def test_waits_for_success(caller: AMIClient) -> None:
+    with caller as ami:
+        event = ami.originate("Local/106@default", wait=True, Application="NoOp")
+        assert event.name == "OriginateResponse"
+        assert event["Response"] == "Success"
+        assert event["Reason"] == "4"
+
+
+def test_waits_for_failure(caller: AMIClient) -> None:
+    with caller as ami:
+        event = ami.originate("Local/103@default", wait=True, Application="NoOp", Timeout=5000)
+        assert event["Response"] == "Failure"
+
+
+def test_raises_what_the_server_refuses(caller: AMIClient) -> None:
+    with caller as ami:
+        with pytest.raises(ActionError):
+            ami.originate("Local/100@default", wait=True, Context="default", Exten="no-such", Priority=1)
+        with pytest.raises(ActionError):
+            ami.originate("nonsense", wait=True, Application="NoOp")
+
+
+def test_many_at_a_time_get_each_its_own(caller: AMIClient) -> None:
+    outcomes: dict[int, str] = {}
+
+    def call(number: int) -> None:
+        event = caller.originate(
+            "Local/106@default", wait=True, Application="NoOp", ChannelId=f"own-{number}", CallerID=f"<{number}>"
+        )
+        outcomes[number] = event["Uniqueid"] + event["CallerIDNum"]
+
+    with caller:
+        threads = [threading.Thread(target=call, args=(number,)) for number in range(24)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert outcomes == {number: f"own-{number}{number}" for number in range(24)}
+
+
+def test_without_its_events_it_times_out_and_says_why(target: Target) -> None:
+    with target.client(event_mask="off") as ami, pytest.raises(WaitTimeout, match="event mask"):
+        ami.originate("Local/106@default", wait=True, Application="NoOp", timeout=1.5)
+
+
+def test_a_synchronous_one_holds_up_only_its_own_session(real: Target) -> None:
+    with real.client(event_mask="off") as ami, real.client(event_mask="off") as other:
+        slow = ami.submit("Originate", Channel="Local/109@default/n", Application="NoOp", Timeout=1500)
+        behind = ami.submit("Ping")
+        assert other.ping() < 1.4
+        assert not behind.done()
+        with pytest.raises(ActionError):
+            slow.result(20)
+        assert behind.result(20)["Ping"] == "Pong"

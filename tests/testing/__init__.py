@@ -1,0 +1,1 @@
+"""Tests of pyami_sync.testing."""
