@@ -189,6 +189,9 @@ class AMIClient(Listener):
         """
         if self._own_engine and self.engine.closed:
             self.engine = self._session.engine = Engine(self.options.name, self._callback_threads)
+            for hook in (self._state_hook, self._error_hook, self._wire_hook):
+                hook.after_fork()  # what the last engine's threads had not begun is not theirs to do any more
+            self.subscriptions.reopen()
         try:
             self._session.open(Deadline(self.options.connect_timeout if timeout is None else timeout))
         except BaseException:

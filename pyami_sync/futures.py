@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from threading import Lock
 from typing import Any, TypeVar
 
 from .exceptions import WaitTimeout
@@ -32,6 +33,8 @@ class DetachedFuture(Future[T]):
         super().__init__()
         self._submit = submit
         self._on_cancel = on_cancel
+        self._ending = Lock()
+        self._ended = False  # its one outcome is chosen
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Run ``fn(future)`` on a callback thread when it is done, at once in this thread if it is already."""
@@ -52,24 +55,36 @@ class DetachedFuture(Future[T]):
 
     def cancel(self) -> bool:
         """Give up waiting; the action may still run. A late answer is dropped."""
-        cancelled = super().cancel()
-        if cancelled and self._on_cancel is not None:
+        with self._ending:
+            if self._ended or not super().cancel():
+                return self.cancelled()
+            self._ended = True
+            # An executor tells those in wait() and as_completed() when it comes to the job; here nobody will.
+            self.set_running_or_notify_cancel()
+        if self._on_cancel is not None:
             self._on_cancel()
-        return cancelled
+        return True
 
     def resolve(self, result: T) -> bool:
         """Set the result; tell whether anybody still wanted it."""
-        if not self.set_running_or_notify_cancel():
+        if not self._end():
             return False
         self.set_result(result)
         return True
 
     def fail(self, exc: BaseException) -> bool:
         """Set the exception; tell whether anybody still wanted it."""
-        if not self.set_running_or_notify_cancel():
+        if not self._end():
             return False
         self.set_exception(exc)
         return True
+
+    def _end(self) -> bool:
+        with self._ending:
+            if self._ended:
+                return False
+            self._ended = True
+            return self.set_running_or_notify_cancel()
 
 
 class ExpectedEvent(DetachedFuture[Any]):

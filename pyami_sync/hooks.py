@@ -76,7 +76,7 @@ class Hook:
             for callback in self._callbacks:
                 try:
                     callback(*args)
-                except Exception:
+                except BaseException:  # sys.exit() too: it must not keep the others from being called
                     logger.exception("a callback for %s raised", self._name)
 
 

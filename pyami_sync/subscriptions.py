@@ -478,6 +478,12 @@ class Subscriptions:
             if taker.selectors.want_marker(event.name, type(event)) and (taker.accepts is None or taker.accepts(event)):
                 taker.offer([event])
 
+    def reopen(self) -> None:
+        """Let callbacks be called again by new threads; what waited for the old ones is of a session that is over."""
+        for taker in self._routes.takers:
+            if isinstance(taker, Subscription):
+                taker.after_fork()
+
     def after_fork(self) -> None:
         """Keep the subscribers in a forked child; what waits in their buffers is the parent's to deliver."""
         self._lock = Lock()

@@ -77,10 +77,10 @@ class Workers:
                 job = self._jobs.popleft()
             try:
                 job()
-            except Exception:
-                logger.exception("a callback thread's job raised")
             except SystemExit:
                 logger.warning("sys.exit() in a callback ends only that callback; use close() to end the session")
+            except BaseException:
+                logger.exception("a callback thread's job raised")
             del job  # it may hold the last reference to a client
 
     @property
@@ -90,13 +90,17 @@ class Workers:
             return list(self._threads)
 
     def close(self, deadline: Deadline) -> list[Thread]:
-        """Drop what has not begun, wait for what has; give the threads that are still busy at the deadline."""
+        """Take no more jobs and wait for those handed over; give the threads that are still busy at the deadline.
+
+        What has not begun by then is dropped.
+        """
         with self._work:
             self._closed = True
-            self._jobs.clear()
             self._work.notify_all()
             threads = list(self._threads)
         for thread in threads:
             if thread is not current_thread():
                 thread.join(deadline.remaining())
+        with self._work:
+            self._jobs.clear()
         return [thread for thread in threads if thread.is_alive() and thread is not current_thread()]
