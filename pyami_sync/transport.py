@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 READ_SIZE = 256 * 1024
+KERNEL_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 120_000}
+"""Options of a TCP socket: seconds, seconds, a number, milliseconds."""
 _want = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -268,6 +270,12 @@ def set_options(sock: socket.socket) -> None:
     """Set what every connection to a server has."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # The kernel's own watch over a peer that is gone, where the platform has it: behind the session's keepalive,
+    # for times in which an action with a long timeout of its own holds that one's verdict back.
+    for name, value in KERNEL_KEEPALIVE.items():
+        option = getattr(socket, name, None)
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def connect_error(exc: OSError, host: str, port: int, seconds: float | None) -> ConnectError:
