@@ -139,8 +139,18 @@ def options_from_url(url: str | None, given: dict[str, Any] | None = None) -> Op
             if "host" in given:
                 return make_options(given)
             raise ValueError("no server given: pass a URL or a host, or set AMI_URL=ami://user:secret@host:5038")
+    return make_options({**url_settings(url), **given})
+
+
+def url_settings(url: str) -> dict[str, Any]:
+    """The options that a URL, or the mere name of a host, gives.
+
+    Raises:
+        ValueError: it is no such URL; the message never shows the secret.
+
+    """
     if "://" not in url:
-        return make_options({"host": url, **given})
+        return {"host": url}
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -160,7 +170,7 @@ def options_from_url(url: str | None, given: dict[str, Any] | None = None) -> Op
         raise ValueError(f"{', '.join(tls)} need amis://")
     if parts.scheme == "amis":
         found["tls"] = TLS(**tls)
-    return make_options({**found, **query, **given})
+    return {**found, **query}
 
 
 def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:

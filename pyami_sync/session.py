@@ -163,6 +163,7 @@ class Session:
             if self._state is not State.CLOSED:
                 return
             self._generation += 1
+            self._wakes_by_itself = False
             self._lost_at = time.monotonic()
             self._enter(State.RECONNECTING)
             generation = self._generation
@@ -329,7 +330,7 @@ class Session:
         self._came(generation, attempt, connection, link)
 
     def _dial(self, dialer: Dialer, generation: int, attempt: int) -> None:
-        """Try once to come back, without waiting; the outcome arrives on the reader."""
+        """Try once to come back, without waiting; the outcome arrives on the engine thread."""
         link = Link(self)
 
         def done(outcome: Connection | Exception) -> None:
@@ -436,6 +437,14 @@ class Session:
                 self.engine.check_thread("waiting for the link")
                 if not self._changed.wait(deadline.remaining()) and deadline.expired:
                     raise ActionTimeout("", deadline.timeout, sent=False)
+
+    def down(self) -> ConnectionClosed:
+        """What to tell a caller who does not wait for the link: nothing was sent."""
+        if self._state is State.CLOSED:
+            return self._closed()
+        exc = ConnectionLost(f"the link is down ({self.last_error or 'not connected yet'})", sent=False)
+        exc.__cause__ = self.last_error
+        return exc
 
     def _closed(self) -> ConnectionClosed:
         """A fresh exception for one more caller."""
