@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .action import Action
 from .client import AMIClient, connect
+from .cluster import ClusterPool
 from .exceptions import (
     ActionError,
     ActionTimeout,
@@ -35,8 +36,10 @@ from .exceptions import (
     UnknownNode,
     WaitTimeout,
 )
+from .health import NodeHealth, Readiness
 from .message import Event, Message, Response
 from .metrics import Stats
+from .node import Node
 from .protocol import Limits
 from .reconnect import ReconnectPolicy
 from .session import State
@@ -55,6 +58,7 @@ __all__ = [
     "ActionError",
     "ActionTimeout",
     "ClusterError",
+    "ClusterPool",
     "ConcurrencyError",
     "ConnectError",
     "ConnectionClosed",
@@ -68,7 +72,10 @@ __all__ = [
     "LoginRejected",
     "Message",
     "NoNodeAvailable",
+    "Node",
+    "NodeHealth",
     "ProtocolError",
+    "Readiness",
     "ReconnectPolicy",
     "RemoteProtocolError",
     "Response",
