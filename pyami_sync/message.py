@@ -478,6 +478,11 @@ class Response(Message):
         return self.get("ActionID")
 
     @property
+    def node(self) -> str | None:
+        """The cluster's node that answered; :data:`None` outside a cluster."""
+        return self._origin.node
+
+    @property
     def output(self) -> list[str]:
         """Lines of text: those of ``Command`` in its old and its new form, and of answers of mere text."""
         encoding = self._origin.encoding
