@@ -365,7 +365,10 @@ def park(pbx: PBX, channel: Channel, data: str, lot_name: str = "default", parke
         return
     parked = Parked(channel, space, pbx.now, parker or channel.device)
     lot.calls[space] = parked
-    bridge = pbx.new_bridge("parking", "holding_bridge", creator="Parking")
+    if lot.bridge is None:
+        lot.bridge = pbx.new_bridge("parking", "holding_bridge", creator="Parking", name=lot.name)
+        lot.bridge.permanent = True
+    bridge = lot.bridge
     pbx.enter(bridge, channel)
 
     def about() -> list[tuple[str, object]]:
@@ -379,6 +382,7 @@ def park(pbx: PBX, channel: Channel, data: str, lot_name: str = "default", parke
         ]
 
     pbx.emit("ParkedCall", channel.snapshot("Parkee"), about())
+    pbx.emit("MusicOnHoldStart", channel.snapshot(), [("Class", "default")])
     event = "ParkedCallGiveUp"
     try:
         came = yield (channel.changed, float(lot.timeout))
@@ -387,6 +391,7 @@ def park(pbx: PBX, channel: Channel, data: str, lot_name: str = "default", parke
         event = "UnParkedCall" if came else "ParkedCallTimeOut"
     finally:
         del lot.calls[space]
+        pbx.emit("MusicOnHoldStop", channel.snapshot())
         pbx.emit(event, channel.snapshot("Parkee"), about())
         if channel.bridge is bridge:
             pbx.leave(channel)

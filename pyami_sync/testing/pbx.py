@@ -346,7 +346,7 @@ class PBX:
         self.emit("BridgeLeave", bridge.snapshot(), channel.snapshot())
         for other in bridge.channels:
             other.changed.fire()
-        if not bridge.channels:
+        if not bridge.channels and not bridge.permanent:
             self.bridges.pop(bridge.uniqueid, None)
             self.emit("BridgeDestroy", bridge.snapshot())
 

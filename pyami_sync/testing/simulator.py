@@ -18,7 +18,7 @@ from .rights import User, bits_of, event_classes, names_of
 from .scenario import Play, Scenario
 from .server import TLS, Server
 from .session import Session, error
-from .wire import Headers, Reply, frame, header, pairs_of, to_frames
+from .wire import Headers, Reply, action_name, frame, header, pairs_of, to_frames
 
 __all__ = ["RELEASES", "Simulator"]
 
@@ -342,7 +342,7 @@ class Simulator(Server):
 
     def answer(self, session: Session, action: Action, release: Callable[[bytes], object]) -> bytes | None:
         """Give the answer to an action; :data:`None` when it is released later."""
-        name = header(action, "Action").lower()
+        name = action_name(action).lower()
         action_id = header(action, "ActionID")
         if not name:
             return error(action_id, "Missing action in request")
@@ -379,7 +379,7 @@ class Simulator(Server):
             return to_frames(reply(action, session) if callable(reply) else reply, action_id)
         known = HANDLERS.get(name)
         if known is None or self.major not in known.versions:
-            spelled = header(action, "Action")
+            spelled = action_name(action)
             return error(
                 action_id,
                 f"Invalid/unknown command: {spelled}. Use Action: ListCommands to show available commands.",

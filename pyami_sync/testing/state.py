@@ -86,6 +86,8 @@ class Bridge:
     technology: str = "simple_bridge"
     creator: str = "<unknown>"
     name: str = "<unknown>"
+    permanent: bool = False
+    """Whether it stays when it is empty, as that of a parking lot does."""
     channels: list[Channel] = field(default_factory=list)
 
     def snapshot(self) -> list[Pair]:
@@ -288,6 +290,8 @@ class Lot:
     first: int
     last: int
     timeout: int = 3600
+    bridge: Bridge | None = None
+    """Where its calls wait; made for the first of them."""
     calls: dict[int, Parked] = field(default_factory=dict)
 
 

@@ -140,4 +140,10 @@ class Reader:
 
 def header(action: Message, name: str) -> str:
     """A header of an action as the server reads it: leading blanks dropped, trailing ones kept."""
-    return action.get(name, "").lstrip(" ")
+    # The first in wire order, however it is spelled.
+    return next(iter(action.get_all(name)), "").lstrip(" ")
+
+
+def action_name(action: Message) -> str:
+    """The name of an action as the server reads it: unlike other headers, empty ones are passed over."""
+    return next((name for value in action.get_all("Action") if (name := value.lstrip(" "))), "")

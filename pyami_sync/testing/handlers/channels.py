@@ -127,7 +127,7 @@ def _value(call: Call, channel: Channel, name: str, values: dict[str, str]) -> s
     return "(null)" if found is None else found
 
 
-@handler("Getvar", "call,dialplan,reporting", about="read a variable")
+@handler("Getvar", "call,reporting", about="read a variable")
 def getvar(call: Call) -> bytes:
     pbx = call.simulator.pbx
     name, where = call.get("Variable"), call.get("Channel")
@@ -140,7 +140,7 @@ def getvar(call: Call) -> bytes:
     return call.response("Success", ("Variable", name), ("Value", own.get(name, pbx.variables.get(name, ""))))
 
 
-@handler("Setvar", "call,dialplan", about="set a variable")
+@handler("Setvar", "call", about="set a variable")
 def setvar(call: Call) -> bytes:
     pbx = call.simulator.pbx
     name, where = call.get("Variable"), call.get("Channel")

@@ -135,7 +135,7 @@ def module_check(call: Call) -> bytes:
     return call.error("Module not loaded")
 
 
-@handler("Reload", "system,config,reporting", about="read configuration again")
+@handler("Reload", "system,config", about="read configuration again")
 def reload(call: Call) -> bytes:
     module = call.get("Module")
     if module and module.removesuffix(".so") not in ("app_queue", "res_pjsip", "manager"):
