@@ -94,7 +94,10 @@ class Router:
             return iter(ranked(nodes, key))
         if callable(strategy):
             return _chosen(strategy, nodes)
-        there = [node for node in nodes if node.connected]
+        there: list[Node] = []
+        absent: list[Node] = []
+        for node in nodes:
+            (there if node.connected else absent).append(node)
         turn = next(self._turns) % (len(there) or 1)
         turned = [*there[turn:], *there[:turn]]  # equals take turns
         if strategy == "least_pending":
@@ -103,7 +106,7 @@ class Router:
             turned.sort(key=lambda node: float("inf") if node.round_trip is None else node.round_trip)
         elif strategy != "round_robin":
             raise ValueError(f"no such strategy: {strategy!r} (round_robin, least_pending, lowest_rtt, hash)")
-        return _silent_last([*turned, *(node for node in nodes if node not in there)])
+        return _silent_last([*turned, *absent])
 
 
 def ranked(nodes: Iterable[Node], key: object) -> list[Node]:

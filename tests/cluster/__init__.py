@@ -1,0 +1,1 @@
+"""Many small servers at once, for the tests of clusters."""
