@@ -58,7 +58,13 @@ class Action(Message, Generic[R]):
 
     """
 
-    __slots__ = ()
+    __slots__ = ("_checked", "action_id", "name")
+
+    name: str
+    """The action's name."""
+    action_id: str | None
+    """The ActionID that was given; a client makes one for actions without."""
+    _checked: bool
 
     response_class: ClassVar[type[Response]] = Response
     """What :meth:`~pyami_sync.AMIClient.send` answers with."""
@@ -92,16 +98,20 @@ class Action(Message, Generic[R]):
         self._raw = b"\r\n".join(lines)
         self._origin = LOCAL if encoding == "utf-8" else Origin(encoding)
         self._index = None
+        self._remember()
+        self._checked = len(lines) < MAX_HEADERS  # there is room for an ActionID
 
-    @property
-    def name(self) -> str:
-        """The action's name."""
-        return self.get("Action", "")
+    @classmethod
+    def _wire(cls, raw: bytes, origin: Origin = LOCAL) -> Self:
+        self = super()._wire(raw, origin)
+        self._remember()
+        return self
 
-    @property
-    def action_id(self) -> str | None:
-        """The ActionID that was given; a client makes one for actions without."""
-        return self.get("ActionID") or None
+    def _remember(self) -> None:
+        """Keep what each sending asks for."""
+        self.name = self.get("Action", "")
+        self.action_id = self.get("ActionID") or None
+        self._checked = False  # what is made of bytes may hold anything
 
     def encode(self, action_id: str, encoding: str = "utf-8") -> bytes:
         """Give the bytes to send, blank line included, with that ActionID if it has none of its own.
@@ -111,6 +121,11 @@ class Action(Message, Generic[R]):
 
         """
         raw = self._raw
+        if self._checked and encoding == self._origin[0]:
+            if self.action_id is not None:
+                return raw + b"\r\n\r\n"
+            head, line, rest = raw.partition(b"\r\n")
+            return b"%b\r\nActionID: %b%b%b\r\n\r\n" % (head, action_id.encode("ascii"), line, rest)
         if encoding != self._origin.encoding:
             raw = b"\r\n".join(encode_line(name, value, encoding) for name, value in self.items())
         if self.action_id is None:
@@ -132,7 +147,9 @@ class Action(Message, Generic[R]):
         pairs = [(name, value) for name, value in self.items() if name.lower() != "actionid"]
         pairs.insert(1, ("ActionID", action_id))
         encoding = self._origin.encoding
-        return type(self)._wire(b"\r\n".join(encode_line(n, v, encoding) for n, v in pairs), self._origin)
+        made = type(self)._wire(b"\r\n".join(encode_line(n, v, encoding) for n, v in pairs), self._origin)
+        made._checked = len(pairs) <= MAX_HEADERS
+        return made
 
 
 kinds[b"action"] = Action

@@ -378,6 +378,9 @@ class AMIClient(Listener):
         return action
 
     def _route(self, action: Action[Any], limit: float | None) -> Connection:
+        connection = self._session.current
+        if connection is not None and connection.end is None:
+            return connection
         try:
             return self._session.connection(Deadline(limit))
         except ActionTimeout:
@@ -405,7 +408,7 @@ class AMIClient(Listener):
             metrics.count("timeout" if isinstance(exc, ActionTimeout) else "lost")
 
     def _learn(self, action: Action[Any], response: Response) -> None:
-        if response.ok and action.name.lower() in ("filter", "events"):
+        if action.name.lower() in ("filter", "events") and response.ok:
             self._session.learn(action, response)
 
     def ping(self, *, timeout: float | None = DEFAULT) -> float:

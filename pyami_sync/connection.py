@@ -21,7 +21,7 @@ from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .engine import Engine
 from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionLost, RemoteProtocolError
-from .message import Origin, Response
+from .message import Origin, Response, make_origin
 from .pending import BlockingCall, Call, Fence, PendingCalls
 from .protocol import Greeting, Limits
 from .protocol import Protocol as WireProtocol
@@ -233,7 +233,7 @@ class Connection:
 
     def _take(self, frames: list[bytes]) -> None:
         plain = self._protocol.framer.only_events
-        origin = Origin(self.encoding, time.time(), self.node)
+        origin = make_origin((self.encoding, time.time(), self.node))
         if self.tapping:
             self._owner.tapped("received", [frame + b"\r\n\r\n" for frame in frames])
         if logger.isEnabledFor(logging.DEBUG):
@@ -299,7 +299,7 @@ class Connection:
 
         """
         frame = call.action.encode(call.key.decode("ascii"), self.encoding)
-        if self.crowded:
+        if len(self._out) > MOST_QUEUED:
             self._wait_for_room(call)
         with self._order:
             fence = self.pending.add(call)
@@ -388,7 +388,7 @@ class Connection:
 
     def _flush(self) -> None:
         # Who fails to get the lock leaves its frame to the holder, who looks once more after letting go.
-        while self._has_output() and not self._blocked and self._writing.acquire(False):
+        while (self._out or self._unsent or self.channel.owes) and not self._blocked and self._writing.acquire(False):
             try:
                 self._drain()
             except OSError as exc:
@@ -401,19 +401,12 @@ class Connection:
             finally:
                 self._writing.release()
 
-    def _has_output(self) -> bool:
-        return bool(self._out or self._unsent or self.channel.owes)
-
     def _drain(self) -> None:
         """Send what is queued. Hold the write lock when calling this."""
         channel, out = self.channel, self._out
-        while True:
-            data = self._unsent
-            if not data:
-                data = channel.encode(self._next_frames()) if out or channel.owes else b""
-                if not data:
-                    return
-            sent = channel.send(data)
+        while self._unsent or out or channel.owes:
+            data = self._unsent or channel.encode(self._next_frames() if out else b"")
+            sent = channel.send(data) if data else 0
             self._unsent = data[sent:]
             if sent < len(data):
                 self._blocked = True

@@ -292,7 +292,8 @@ class Engine:
                     self._drain_wakes()
                 else:
                     self._serve(key.data, mask)
-            self._run_jobs()
+            if self._jobs:
+                self._run_jobs()
         self._run_jobs()
 
     def _serve(self, link: Pollable, mask: int) -> None:

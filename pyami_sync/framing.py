@@ -39,7 +39,18 @@ class Framer:
 
     """
 
-    __slots__ = ("_line", "_parts", "_size", "_tail", "_until", "max_frame", "max_headers", "max_line", "only_events")
+    __slots__ = (
+        "_harmless",
+        "_line",
+        "_parts",
+        "_size",
+        "_tail",
+        "_until",
+        "max_frame",
+        "max_headers",
+        "max_line",
+        "only_events",
+    )
 
     def __init__(self, max_frame: int = 128 << 20, max_line: int = 16 << 20, max_headers: int = 2_000_000) -> None:
         self.max_frame = max_frame
@@ -47,6 +58,7 @@ class Framer:
         self.max_headers = max_headers
         self.only_events = True
         """Whether every message that the last :meth:`feed` gave begins with ``Event: ``."""
+        self._harmless = min(max_frame, max_line, 2 * max_headers)  # no message of that size passes a limit
         self._parts: list[bytes] = []  # the message that is not complete yet, as it came
         self._size = 0  # bytes in _parts
         self._line = 0  # bytes of its last line so far
@@ -83,9 +95,11 @@ class Framer:
         rest = frames.pop()
         odd = [frame for frame in frames if frame[:7] != b"Event: "]
         self.only_events = not odd
-        if odd and any(not frame or frame[0] in NOISE or is_follows_frame(frame) for frame in odd):
-            frames, rest = self._cut(chunk)
-        if len(chunk) > self.max_line or len(chunk) >> 1 > self.max_headers or len(chunk) > self.max_frame:
+        for frame in odd:
+            if not frame or frame[0] in NOISE or (frame[9:17] != b" Success" and is_follows_frame(frame)):
+                frames, rest = self._cut(chunk)
+                break
+        if len(chunk) > self._harmless:
             for frame in frames:
                 self._check(frame)
         if rest:

@@ -62,7 +62,8 @@ class Call:
         self.given_up = False
         self.response: Response | None = None  # the start of a list
         self.items: list[Event] = []
-        self.names: set[bytes] = set()  # event names known to be items of this list, as spelled on the wire
+        # Names on the wire of events that are certainly items of this list: their class and name.
+        self.names: dict[bytes, tuple[type[Event], str]] = {}
 
     def settle(self, result: Response | BaseException) -> None:
         """Take the outcome; runs once, on the thread that took the call out of the table."""
@@ -149,6 +150,13 @@ class Fence(Call):
 
 
 PING: Action[Response] = Action("Ping")
+
+
+def announces_list(response: Response, frame: bytes) -> bool:
+    """Whether a response says that a list follows; it says so near its beginning, or not at all."""
+    if frame.find(b"EventList", 0, 1024) < 0:
+        return False
+    return response.get("EventList", "").strip().lower() == "start"
 
 
 class PendingCalls:
@@ -241,6 +249,9 @@ class PendingCalls:
             return frames
         events: list[bytes] = []
         for each in frames:
+            if each[:10] == b"Response: ":
+                self._response(each, origin)
+                continue
             frame: bytes | None = each
             while frame is not None:
                 frame = self._take_one(frame, origin, events)
@@ -269,7 +280,7 @@ class PendingCalls:
             self._error(call, response)
         elif call.response is not None:
             logger.debug("dropped a second response to %s: %r", call.action.name, response)
-        elif response.get("EventList", "").strip().lower() == "start":
+        elif announces_list(response, frame):
             self._start_list(call, response)
         elif rule is None or not self._more_follows(rule):
             self._settle(call, response)
@@ -337,13 +348,15 @@ class PendingCalls:
                 return
         end = frame.find(b"\r\n", 7)
         name = frame[7:] if end < 0 else frame[7:end]
-        if name not in call.names:
-            if call.rule is not None and call.rule.glued and b"\r\nEvent: " in frame:
-                self._unglue(frame, call, origin)
-                return
-            if not self._belongs(call, name, frame, origin):
-                return
-        self._grow(call, name, frame, origin)
+        known = call.names.get(name)
+        if known is not None:
+            call.items.append(make_event(known[0], frame, origin, known[1]))
+            if len(call.items) > self._limits.list_items:
+                self._overflow(call)
+        elif call.rule is not None and call.rule.glued and b"\r\nEvent: " in frame:
+            self._unglue(frame, call, origin)
+        elif self._belongs(call, name, frame, origin):
+            self._grow(call, name, frame, origin)
 
     def _belongs(self, call: Call, name: bytes, frame: bytes, origin: Origin) -> bool:
         """Look closer at the first event of a name: close the list, learn the name, or leave it alone."""
@@ -363,15 +376,24 @@ class PendingCalls:
             self._conclude_with(call, self._make(name, frame, origin))
             return False
         if rule is not None and folded in rule.items:
-            if not rule.items_without_id:
-                call.names.add(name)
+            if not rule.items_without_id and not rule.bare_lf and rule.shape == "list":
+                self._learn(call, name)
             return True
         if rule is None or rule.shape == "list":
             if "Privilege" in event:
                 return False  # a queued event that repeats our id, as UserEvent and OriginateResponse do
-            call.names.add(name)
+            self._learn(call, name)
             return True
         return False
+
+    def _learn(self, call: Call, name: bytes) -> None:
+        """Remember that events of that name are items of this list, to be taken without another look."""
+        call.names[name] = (self._event_class(name), name.decode("utf-8", "surrogateescape"))
+
+    def _overflow(self, call: Call) -> None:
+        """End a list that has grown beyond all measure."""
+        limit = self._limits.list_items
+        self._settle(call, RemoteProtocolError(f"the list of {call.action.name} passed {limit} items"))
 
     def _grow(self, call: Call, name: bytes, frame: bytes, origin: Origin) -> None:
         rule = call.rule
@@ -384,9 +406,7 @@ class PendingCalls:
                 return
         call.items.append(self._make(name, frame, origin))
         if len(call.items) > self._limits.list_items:
-            self._settle(
-                call, RemoteProtocolError(f"the list of {call.action.name} passed {self._limits.list_items} items")
-            )
+            self._overflow(call)
 
     def _unglue(self, frame: bytes, call: Call, origin: Origin) -> None:
         """Take apart a message that holds a whole list because its handler forgot the blank lines."""
