@@ -465,7 +465,11 @@ class Response(Message):
 
         An error that only means "there are none", as some list actions send, counts as a success.
         """
-        return self._empty or self.status.lower() not in ("error", "failure")
+        return (
+            self._raw.startswith(b"Response: Success")  # nearly always
+            or self._empty
+            or self.status.lower() not in ("error", "failure")
+        )
 
     @property
     def message(self) -> str:
@@ -493,9 +497,10 @@ class Response(Message):
                 lines.pop()
             return [line.removesuffix("\r") for line in lines]
         lines = self._raw.decode(encoding, "surrogateescape").split("\r\nOutput: ")
-        del lines[0]
-        # The marker inside a value is impossible, but another header may follow the last line of output.
-        if len(lines) == self._raw.lower().count(b"\r\noutput:") and not any("\r\n" in line for line in lines):
+        head = lines.pop(0)
+        # Another header may follow the last line, or the header be spelled in another way: then some line end
+        # is not one of those that the text was split at.
+        if "\r\noutput:" not in head.lower() and self._raw.count(b"\r\n") - head.count("\r\n") == len(lines):
             return lines
         return self.get_all("Output")
 

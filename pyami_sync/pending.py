@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import count
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from .action import Action
 from .catalogue.rules import AnswerRule
@@ -30,6 +30,8 @@ logger = logging.getLogger("pyami_sync")
 
 UNIFORM_LISTS = AMIVersion((2, 7))  # Asterisk 13.2: every list begins with EventList: start
 ACTION_ID = b"\r\nActionID: "
+SUCCESS = b"Response: Success\r\n"
+HEAD = 1024  # of a long answer, such as thousands of lines of output, no more is searched for what announces a list
 
 
 class Call:
@@ -148,6 +150,16 @@ class Fence(Call):
             self._table.conclude(self._fenced)
 
 
+class Run(NamedTuple):
+    """Items of one name of one list: how they begin, and what to do with one more."""
+
+    head: bytes
+    call: Call
+    cls: type[Event]
+    name: str
+    append: Callable[[Event], None]
+
+
 PING: Action[Response] = Action("Ping")
 
 
@@ -169,6 +181,7 @@ class PendingCalls:
         self._ids = count(1)
         self._calls: dict[bytes, Call] = {}
         self._collecting: dict[bytes, Call] = {}  # those of them that expect events
+        self._run: Run | None = None  # the list whose items come in one after the other
         self._adjacent: Call | None = None  # the list under way whose items carry no ActionID
         self._limits = limits
         self._event_class = event_class
@@ -238,13 +251,34 @@ class PendingCalls:
         Answers are taken before any of the events is published: they must not wait behind a flood.
         """
         if only_events and not self._collecting:
+            self._run = None  # holds a list that is over
             return frames
         events: list[bytes] = []
+        run = self._run
+        if run is not None and run.call.key not in self._calls:
+            run = self._run = None  # given up since the last batch
         for each in frames:
+            if run is not None and each.startswith(run.head):
+                # As _event() does with one more item of a list that it knows; most of a long list comes here.
+                run.append(make_event(run.cls, each, origin, run.name))
+                events.append(each)
+                continue
             frame: bytes | None = each
             while frame is not None:
                 frame = self._take_one(frame, origin, events)
+            run = self._run
+        if run is not None:
+            self._check_run(run.call)
         return events
+
+    def _check_run(self, call: Call) -> None:
+        """End a list that has grown too long, and the quick way into one that is over."""
+        if len(call.items) > self._limits.list_items:
+            self._settle(
+                call, RemoteProtocolError(f"the list of {call.action.name} passed {self._limits.list_items} items")
+            )
+        if call.key not in self._calls:
+            self._run = None
 
     def _take_one(self, frame: bytes, origin: Origin, events: list[bytes]) -> bytes | None:
         """Take one message; give another one that was glued to its end."""
@@ -265,11 +299,11 @@ class PendingCalls:
             return
         response = call.action.response_class._wire(frame, origin)
         rule = call.rule
-        if not response.ok:
+        if not frame.startswith(SUCCESS) and not response.ok:
             self._error(call, response)
         elif call.response is not None:
             logger.debug("dropped a second response to %s: %r", call.action.name, response)
-        elif response.get("EventList", "").strip().lower() == "start":
+        elif b"eventlist:" in frame[:HEAD].lower() and response.get("EventList", "").strip().lower() == "start":
             self._start_list(call, response)
         elif rule is None or not self._more_follows(rule):
             self._settle(call, response)
@@ -344,6 +378,11 @@ class PendingCalls:
             if not self._belongs(call, name, frame, origin):
                 return
         self._grow(call, name, frame, origin)
+        if name in call.names and (call.rule is None or not (call.rule.bare_lf or call.rule.glued)):
+            head = b"Event: %b\r\nActionID: %b\r\n" % (name, call.key)
+            if call.key in self._calls and frame.startswith(head):
+                text = name.decode("utf-8", "surrogateescape")
+                self._run = Run(head, call, self._event_class(name), text, call.items.append)
 
     def _belongs(self, call: Call, name: bytes, frame: bytes, origin: Origin) -> bool:
         """Look closer at the first event of a name: close the list, learn the name, or leave it alone."""
@@ -430,6 +469,7 @@ class PendingCalls:
         return response
 
     def _conclude_with(self, call: Call, complete: Event) -> None:
+        self._run = None
         if call is self._adjacent:
             self._adjacent = None
         self._settle(call, self._collected(call, complete))
