@@ -96,11 +96,16 @@ class Action(Message, Generic[R]):
     @property
     def name(self) -> str:
         """The action's name."""
+        raw = self._raw
+        if raw.startswith(b"Action: "):  # as every action made here does
+            return raw[8:].partition(b"\r\n")[0].decode(self._origin.encoding, "surrogateescape")
         return self.get("Action", "")
 
     @property
     def action_id(self) -> str | None:
         """The ActionID that was given; a client makes one for actions without."""
+        if b"\r\nactionid" not in self._raw.lower():  # most have none, and this is asked for each one that is sent
+            return None
         return self.get("ActionID") or None
 
     def encode(self, action_id: str, encoding: str = "utf-8") -> bytes:

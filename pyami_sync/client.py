@@ -405,7 +405,7 @@ class AMIClient(Listener):
             metrics.count("timeout" if isinstance(exc, ActionTimeout) else "lost")
 
     def _learn(self, action: Action[Any], response: Response) -> None:
-        if response.ok and action.name.lower() in ("filter", "events"):
+        if action.name.lower() in ("filter", "events") and response.ok:
             self._session.learn(action, response)
 
     def ping(self, *, timeout: float | None = DEFAULT) -> float:

@@ -27,6 +27,13 @@ is_follows = re.compile(rb"response:[ ]*follows\r\n", re.IGNORECASE).match
 is_follows_frame = re.compile(rb"response:[ ]*follows(?:\r\n|\Z)", re.IGNORECASE).match  # of one cut off already
 
 
+def is_odd(frame: bytes) -> bool:
+    """Whether a piece between blank lines is no whole message by itself, or has noise before it."""
+    return not frame.startswith(b"Response: Success\r\n") and (
+        not frame or frame[0] in NOISE or bool(is_follows_frame(frame))
+    )
+
+
 class Framer:
     """Cut a stream of bytes into raw messages.
 
@@ -82,8 +89,9 @@ class Framer:
         frames = chunk.split(BLANK)
         rest = frames.pop()
         odd = [frame for frame in frames if frame[:7] != b"Event: "]
+        # A Success is no oddity; without the rest of the look at it a round trip is shorter.
         self.only_events = not odd
-        if odd and any(not frame or frame[0] in NOISE or is_follows_frame(frame) for frame in odd):
+        if odd and any(map(is_odd, odd)):
             frames, rest = self._cut(chunk)
         if len(chunk) > self.max_line or len(chunk) >> 1 > self.max_headers or len(chunk) > self.max_frame:
             for frame in frames:
