@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -93,14 +95,20 @@ def test_base_fields() -> None:
     assert (event.privilege, event.sequence_number, event.system_name) == ("call,all", 7, "a22")
 
 
-def test_import_is_quick() -> None:
-    """The whole vocabulary costs less than the 100 ms that the package may cost in all, by a wide margin."""
+def test_import_is_quick(tmp_path: Path) -> None:
+    """The package and the whole vocabulary cost less than 100 ms over the modules that any client needs."""
     code = (
-        "import pyami_sync.model, time; begin = time.perf_counter(); import pyami_sync.events, pyami_sync.actions;"
-        "print(time.perf_counter() - begin)"
+        "import socket, ssl, threading, concurrent.futures, time; begin = time.perf_counter();"
+        "import pyami_sync; middle = time.perf_counter(); import pyami_sync.events, pyami_sync.actions;"
+        "print(middle - begin, time.perf_counter() - begin)"
     )
-    run = [sys.executable, "-c", code]
-    subprocess.run(run, check=True, capture_output=True)  # compile
-    seconds = min(float(subprocess.run(run, check=True, capture_output=True).stdout) for _ in range(5))
-    print(f"events and actions: {1000 * seconds:.1f} ms")
-    assert seconds < 0.1
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
+    environment |= {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    times: list[tuple[float, float]] = []
+    for _ in range(8):  # the first compiles
+        done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
+        first, second = done.stdout.split()
+        times.append((float(first), float(second)))
+    package, everything = (1000 * min(found) for found in zip(*times, strict=True))
+    print(f"the package: {package:.1f} ms; with events and actions: {everything:.1f} ms")
+    assert everything < 100
