@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
 import re
 
 import pytest
 
+from pyami_sync import catalogue
 from pyami_sync.testing import Simulator
 from pyami_sync.testing.handlers import HANDLERS
+from pyami_sync.testing.rights import event_classes
 
 from .conftest import Dial
 
@@ -78,9 +82,13 @@ def test_answers(asterisk: str, headers: dict[str, str], dial: Dial) -> None:
 
 
 def test_rights_are_those_of_the_facts() -> None:
-    for known in HANDLERS.values():
-        assert known.about
-        assert known.bits >= 0
+    facts = json.loads((pathlib.Path(catalogue.__file__).parent / "facts.json").read_text("utf-8"))
+    rights = {action["name"].lower(): set(action.get("privileges", ())) for action in facts["actions"]}
+    for name, known in HANDLERS.items():
+        assert set(filter(None, known.classes.split(","))) == rights[name], known.name
+    for event in facts["events"]:
+        if event.get("role") == "event" and event.get("privileges"):
+            assert set(event_classes(event["name"]).split(",")) == set(event["privileges"]), event["name"]
 
 
 @pytest.mark.parametrize(
