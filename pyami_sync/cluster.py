@@ -16,7 +16,7 @@ from .cluster_calls import Attempt, send_to_all, send_to_any
 from .cluster_config import Nodes, Target, node_config, read_nodes
 from .deadline import Deadline
 from .engine import Engine
-from .exceptions import AMIError, ClusterError, EventsLost, NoNodeAvailable
+from .exceptions import AMIError, ClusterError, ConnectionClosed, EventsLost, NoNodeAvailable
 from .health import NodeHealth, Readiness
 from .hooks import Hook
 from .listening import DEFAULT, Listener
@@ -149,8 +149,7 @@ class ClusterPool(Listener):
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Block until the cluster is closed, as a script does that only has callbacks; tell whether it is."""
         self.engine.check_thread("waiting for the end")
-        self._members.start()
-        return self._members.wait(lambda: self._members.closed, Deadline(timeout))
+        return self._over() or self._members.wait(lambda: self._members.closed, Deadline(timeout))
 
     # Nodes
 
@@ -471,9 +470,11 @@ class ClusterPool(Listener):
         return self._timeout
 
     def _over(self) -> bool:
-        if not self._members.closed:
+        try:
             self._members.start()
-        return self._members.closed
+        except ConnectionClosed:
+            return True
+        return False
 
     def after_fork(self) -> None:
         """Become the cluster of a forked child: same nodes and subscriptions, no session until first use."""

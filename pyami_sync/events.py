@@ -3758,7 +3758,7 @@ class LocalOptimizationBegin(LocalChannelEvent, LocalOneChannel, LocalTwoChannel
 
     event_name = "LocalOptimizationBegin"
 
-    dest_unique_id = Text("DestUniqueId")
+    dest_uniqueid = Text("DestUniqueId")
     id = Text("Id")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import count
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from .action import Action
 from .catalogue.rules import AnswerRule
@@ -30,6 +30,8 @@ logger = logging.getLogger("pyami_sync")
 
 UNIFORM_LISTS = AMIVersion((2, 7))  # Asterisk 13.2: every list begins with EventList: start
 ACTION_ID = b"\r\nActionID: "
+SUCCESS = b"Response: Success\r\n"
+HEAD = 1024  # of a long answer, such as thousands of lines of output, no more is searched for what announces a list
 
 
 class Call:
@@ -62,8 +64,7 @@ class Call:
         self.given_up = False
         self.response: Response | None = None  # the start of a list
         self.items: list[Event] = []
-        # Names on the wire of events that are certainly items of this list: their class and name.
-        self.names: dict[bytes, tuple[type[Event], str]] = {}
+        self.names: set[bytes] = set()  # event names known to be items of this list, as spelled on the wire
 
     def settle(self, result: Response | BaseException) -> None:
         """Take the outcome; runs once, on the thread that took the call out of the table."""
@@ -149,14 +150,17 @@ class Fence(Call):
             self._table.conclude(self._fenced)
 
 
+class Run(NamedTuple):
+    """Items of one name of one list: how they begin, and what to do with one more."""
+
+    head: bytes
+    call: Call
+    cls: type[Event]
+    name: str
+    append: Callable[[Event], None]
+
+
 PING: Action[Response] = Action("Ping")
-
-
-def announces_list(response: Response, frame: bytes) -> bool:
-    """Whether a response says that a list follows; it says so near its beginning, or not at all."""
-    if frame.find(b"EventList", 0, 1024) < 0:
-        return False
-    return response.get("EventList", "").strip().lower() == "start"
 
 
 class PendingCalls:
@@ -177,6 +181,7 @@ class PendingCalls:
         self._ids = count(1)
         self._calls: dict[bytes, Call] = {}
         self._collecting: dict[bytes, Call] = {}  # those of them that expect events
+        self._run: Run | None = None  # the list whose items come in one after the other
         self._adjacent: Call | None = None  # the list under way whose items carry no ActionID
         self._limits = limits
         self._event_class = event_class
@@ -246,16 +251,38 @@ class PendingCalls:
         Answers are taken before any of the events is published: they must not wait behind a flood.
         """
         if only_events and not self._collecting:
+            self._run = None  # holds a list that is over
             return frames
         events: list[bytes] = []
+        run = self._run
+        if run is not None and run.call.key not in self._calls:
+            run = self._run = None  # given up since the last batch
         for each in frames:
+            if run is not None and each.startswith(run.head):
+                # As _event() does with one more item of a list that it knows; most of a long list comes here.
+                run.append(make_event(run.cls, each, origin, run.name))
+                events.append(each)
+                continue
             if each[:10] == b"Response: ":
                 self._response(each, origin)
+                run = self._run
                 continue
             frame: bytes | None = each
             while frame is not None:
                 frame = self._take_one(frame, origin, events)
+            run = self._run
+        if run is not None:
+            self._check_run(run.call)
         return events
+
+    def _check_run(self, call: Call) -> None:
+        """End a list that has grown too long, and the quick way into one that is over."""
+        if len(call.items) > self._limits.list_items:
+            self._settle(
+                call, RemoteProtocolError(f"the list of {call.action.name} passed {self._limits.list_items} items")
+            )
+        if call.key not in self._calls:
+            self._run = None
 
     def _take_one(self, frame: bytes, origin: Origin, events: list[bytes]) -> bytes | None:
         """Take one message; give another one that was glued to its end."""
@@ -276,11 +303,11 @@ class PendingCalls:
             return
         response = call.action.response_class._wire(frame, origin)
         rule = call.rule
-        if not response.ok:
+        if not frame.startswith(SUCCESS) and not response.ok:
             self._error(call, response)
         elif call.response is not None:
             logger.debug("dropped a second response to %s: %r", call.action.name, response)
-        elif announces_list(response, frame):
+        elif b"eventlist:" in frame[:HEAD].lower() and response.get("EventList", "").strip().lower() == "start":
             self._start_list(call, response)
         elif rule is None or not self._more_follows(rule):
             self._settle(call, response)
@@ -348,15 +375,18 @@ class PendingCalls:
                 return
         end = frame.find(b"\r\n", 7)
         name = frame[7:] if end < 0 else frame[7:end]
-        known = call.names.get(name)
-        if known is not None:
-            call.items.append(make_event(known[0], frame, origin, known[1]))
-            if len(call.items) > self._limits.list_items:
-                self._overflow(call)
-        elif call.rule is not None and call.rule.glued and b"\r\nEvent: " in frame:
-            self._unglue(frame, call, origin)
-        elif self._belongs(call, name, frame, origin):
-            self._grow(call, name, frame, origin)
+        if name not in call.names:
+            if call.rule is not None and call.rule.glued and b"\r\nEvent: " in frame:
+                self._unglue(frame, call, origin)
+                return
+            if not self._belongs(call, name, frame, origin):
+                return
+        self._grow(call, name, frame, origin)
+        if name in call.names and (call.rule is None or not (call.rule.bare_lf or call.rule.glued)):
+            head = b"Event: %b\r\nActionID: %b\r\n" % (name, call.key)
+            if call.key in self._calls and frame.startswith(head):
+                text = name.decode("utf-8", "surrogateescape")
+                self._run = Run(head, call, self._event_class(name), text, call.items.append)
 
     def _belongs(self, call: Call, name: bytes, frame: bytes, origin: Origin) -> bool:
         """Look closer at the first event of a name: close the list, learn the name, or leave it alone."""
@@ -376,24 +406,15 @@ class PendingCalls:
             self._conclude_with(call, self._make(name, frame, origin))
             return False
         if rule is not None and folded in rule.items:
-            if not rule.items_without_id and not rule.bare_lf and rule.shape == "list":
-                self._learn(call, name)
+            if not rule.items_without_id:
+                call.names.add(name)
             return True
         if rule is None or rule.shape == "list":
             if "Privilege" in event:
                 return False  # a queued event that repeats our id, as UserEvent and OriginateResponse do
-            self._learn(call, name)
+            call.names.add(name)
             return True
         return False
-
-    def _learn(self, call: Call, name: bytes) -> None:
-        """Remember that events of that name are items of this list, to be taken without another look."""
-        call.names[name] = (self._event_class(name), name.decode("utf-8", "surrogateescape"))
-
-    def _overflow(self, call: Call) -> None:
-        """End a list that has grown beyond all measure."""
-        limit = self._limits.list_items
-        self._settle(call, RemoteProtocolError(f"the list of {call.action.name} passed {limit} items"))
 
     def _grow(self, call: Call, name: bytes, frame: bytes, origin: Origin) -> None:
         rule = call.rule
@@ -406,7 +427,9 @@ class PendingCalls:
                 return
         call.items.append(self._make(name, frame, origin))
         if len(call.items) > self._limits.list_items:
-            self._overflow(call)
+            self._settle(
+                call, RemoteProtocolError(f"the list of {call.action.name} passed {self._limits.list_items} items")
+            )
 
     def _unglue(self, frame: bytes, call: Call, origin: Origin) -> None:
         """Take apart a message that holds a whole list because its handler forgot the blank lines."""
@@ -450,6 +473,7 @@ class PendingCalls:
         return response
 
     def _conclude_with(self, call: Call, complete: Event) -> None:
+        self._run = None
         if call is self._adjacent:
             self._adjacent = None
         self._settle(call, self._collected(call, complete))

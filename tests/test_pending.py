@@ -402,6 +402,65 @@ class TestLists:
         assert call.done
 
 
+class TestLongLists:
+    """Items behind the first ones of a list take a quicker way, which must end where the list does."""
+
+    START = "Response: Success\nActionID: {0}\nEventList: start\n\n"
+
+    def test_all_items_in_order_beside_other_events(self):
+        wire = Wire()
+        call = wire.begin("CoreShowChannels")
+        item = (
+            "Event: CoreShowChannel\nActionID: {{0}}\nChannel: {}\n\nEvent: Newchannel\nPrivilege: a\nChannel: {}\n\n"
+        )
+        wire.says(self.START + "".join(item.format(n, n) for n in range(50)))
+        wire.says("".join(item.format(n, n) for n in range(50, 100)))
+        wire.says("Event: CoreShowChannelsComplete\nActionID: {0}\nEventList: Complete\n\n")
+        assert [event["Channel"] for event in call.result().events] == [str(n) for n in range(100)]
+        assert {type(event) for event in call.result().events} == {events.CoreShowChannel}
+        assert {event.name for event in call.result().events} == {"CoreShowChannel"}
+        assert len(wire.published) == 201
+
+    def test_two_lists_mixed(self):
+        wire = Wire()
+        one, two = wire.begin("CoreShowChannels"), wire.begin("CoreShowChannels")
+        wire.says(self.START + self.START.replace("{0}", "{1}"))
+        for n in range(20):
+            wire.says(f"Event: CoreShowChannel\nActionID: {{{n % 2}}}\nChannel: {n}\n\n")
+        for n in (0, 1):
+            wire.says(f"Event: CoreShowChannelsComplete\nActionID: {{{n}}}\nEventList: Complete\n\n")
+        assert [event["Channel"] for event in one.result().events] == [str(n) for n in range(0, 20, 2)]
+        assert [event["Channel"] for event in two.result().events] == [str(n) for n in range(1, 20, 2)]
+
+    def test_limit(self):
+        wire = Wire(limits=Limits(list_items=10))
+        call = wire.begin("CoreShowChannels")
+        wire.says(self.START + "Event: CoreShowChannel\nActionID: {0}\n\n" * 11)
+        assert "passed 10 items" in str(call.error(RemoteProtocolError))
+
+    def test_given_up_in_its_midst_and_forgotten(self):
+        wire = Wire()
+        call = wire.begin("CoreShowChannels")
+        wire.says(self.START + "Event: CoreShowChannel\nActionID: {0}\n\n" * 5)
+        other = wire.begin("CoreShowChannels")
+        wire.says(self.START.replace("{0}", "{1}"))
+        wire.table.expire(call)
+        assert len(call.error(ActionTimeout).partial) == 5
+        wire.says("Event: CoreShowChannel\nActionID: {0}\n\n" * 5)
+        wire.says("Event: CoreShowChannel\nActionID: {0}\n\n" * 5)
+        assert len(call.items) == 5
+        assert not other.items
+
+    def test_long_output_is_not_taken_apart(self):
+        wire = Wire()
+        call = wire.begin("Command", Command="x")
+        lines = "".join(f"Output: line {n}\n" for n in range(5_000))
+        wire.says("Response: Success\nActionID: {0}\nMessage: Command output follows\n" + lines + "\n")
+        response = call.result()
+        assert response._index is None, "no index was made on the thread that serves everybody"
+        assert response.output == [f"line {n}" for n in range(5_000)]
+
+
 class TestIrregularLists:
     def test_agents_with_a_bare_line_feed(self, wire):
         call = wire.begin("Agents")

@@ -82,6 +82,11 @@ class Output:
         return not self.as_json and sys.stdout.isatty()
 
     @property
+    def full_screen(self) -> bool:
+        """Whether the terminal can be drawn on in any place."""
+        return self.terminal and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+
+    @property
     def console(self) -> Console:
         """A rich console on standard output; imports rich when first used."""
         if self._console is None:
@@ -173,11 +178,16 @@ class Output:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
+    @property
+    def progress(self) -> bool:
+        """Whether what is under way may be shown: on standard error, at a terminal alone."""
+        return not (self.quiet or self.as_json) and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
         """Show at a terminal that something is under way, once it takes longer than a second."""
         stream = sys.stderr
-        if self.quiet or self.as_json or not stream.isatty() or os.environ.get("TERM") in (None, "dumb"):
+        if not self.progress:
             yield
             return
         over = threading.Event()

@@ -107,10 +107,11 @@ class Group(click.Group):
         name: str | None = None,
         *,
         examples: Sequence[str] = (),
+        connects: bool = True,
         params: Iterable[click.Parameter] | None = None,
         **more: Any,
     ) -> None:
-        self.shared = [*server_options(), *output_options()]
+        self.shared = [*(server_options() if connects else ()), *output_options()]
         self.examples = examples
         super().__init__(name, params=[*(params or ()), *self.shared], **more)
 

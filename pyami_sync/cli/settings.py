@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Settings:
     tls_ca: str | None = None
     as_json: bool = False
     quiet: bool = False
+    debug: bool = False
 
     _output: Output | None = None
 
@@ -71,6 +73,16 @@ class Settings:
             known = ", ".join(profiles) or "none"
             raise click.UsageError(f"no profile {name!r} in {config_file()} (there are {known})")
         return profiles[name]
+
+    def start_logging(self) -> None:
+        """Let the library's log be seen if it was asked for; what matters to a person is told anyway."""
+        logger = logging.getLogger("pyami_sync")
+        if self.debug:
+            logging.basicConfig(format="%(asctime)s %(threadName)s %(levelname)s: %(message)s")
+            logger.setLevel(logging.DEBUG)
+        else:
+            logger.addHandler(logging.NullHandler())
+            logger.propagate = False
 
     def make_options(self, **options: Any) -> Options:
         """Put together how to reach the server; asks for a secret when none is to be found.
@@ -128,6 +140,7 @@ class Settings:
 
     def make_client(self, **options: Any) -> AMIClient:
         """Make a client, not opened yet; see :meth:`make_options`."""
+        self.start_logging()
         return AMIClient.from_options(self.make_options(**options))
 
     @contextmanager
@@ -179,6 +192,7 @@ def output_options() -> list[click.Option]:
     return [
         SharedOption("--json", "as_json", is_flag=True, help="Print JSON, one object a line."),
         SharedOption("-q", "--quiet", is_flag=True, help="Print results and errors only."),
+        SharedOption("--debug", is_flag=True, help="Log what the library does to standard error."),
     ]
 
 

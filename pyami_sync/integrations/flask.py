@@ -23,7 +23,8 @@ server forks of a loaded application open their own. Configuration:
 ``AMI_OPTIONS``
     a dict of further options of :class:`~pyami_sync.AMIClient`.
 ``AMI_NODES``
-    of ``ami.pool``: a dict from a node's id to its URL, or to ``{"url": …, "tags": […]}``.
+    of ``ami.pool``: a dict from a node's id to its URL or to ``{"url": …, "tags": […]}``, or the path of a TOML
+    file; whatever :class:`~pyami_sync.ClusterPool` takes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..action import Action
 from ..client import AMIClient
@@ -50,6 +51,9 @@ try:
     from flask.typing import ResponseReturnValue
 except ModuleNotFoundError:
     raise missing("Flask", "flask") from None
+
+if TYPE_CHECKING:
+    from ..cluster import ClusterPool
 
 __all__ = ["AMI"]
 
@@ -102,7 +106,7 @@ class AMI:
         return self._bound(None)[0].get()
 
     @property
-    def pool(self) -> Any:
+    def pool(self) -> ClusterPool:
         """The current application's :class:`~pyami_sync.ClusterPool` of ``AMI_NODES``."""
         return self._bound(None)[1].get()
 
@@ -152,16 +156,12 @@ class AMI:
             each.close()
 
 
-def _make_pool(nodes: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    from ..cluster import ClusterPool
+def _make_pool(nodes: Any, options: Mapping[str, Any]) -> ClusterPool:
+    from ..cluster import ClusterPool  # large: loaded when there is one
 
     if not nodes:
         raise ValueError("AMI_NODES is empty: set it to {node_id: 'ami://user:secret@host', …}")
-    pool = ClusterPool()
-    for node_id, node in nodes.items():
-        found = {"url": node} if isinstance(node, str) else dict(node)
-        pool.add_node(node_id, found.pop("url"), tags=found.pop("tags", ()), **{**options, **found})
-    return pool
+    return ClusterPool(nodes, **options)
 
 
 def _hand_over_streams(response: Response) -> Response:

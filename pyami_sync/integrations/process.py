@@ -12,11 +12,14 @@ import os
 import weakref
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..client import AMIClient
 from ..exceptions import AMIError
 from ..session import State
+
+if TYPE_CHECKING:
+    from ..cluster import ClusterPool
 
 __all__ = ["LazyClient", "LazyPool"]
 
@@ -104,11 +107,11 @@ class LazyClient(Lazy[AMIClient]):
         self._opening = Lock()
 
 
-class LazyPool(Lazy[Any]):
+class LazyPool(Lazy["ClusterPool"]):
     """A cluster per process."""
 
-    def get(self) -> Any:
-        """Give the cluster; its nodes connect by themselves."""
+    def get(self) -> ClusterPool:
+        """Give the cluster; it opens by itself on first use."""
         return self.peek()
 
     def close(self) -> None:

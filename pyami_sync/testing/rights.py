@@ -39,23 +39,24 @@ _TRUE = {"yes", "true", "y", "t", "1", "on"}
 _FALSE = {"no", "false", "n", "f", "0", "off"}
 
 _EVENTS = {
-    "system": """Alarm AlarmClear ContactStatus DeviceState FullyBooted Load LogChannel PeerStatus Registry Reload
-        Shutdown SpanAlarm SpanAlarmClear Status Unload""",
+    "system": """Alarm AlarmClear ContactStatus DNDState DeadlockStart FullyBooted Load LogChannel MobileStatus
+        PJSIPMaintenanceStatus PeerStatus Registry Reload Shutdown SpanAlarm SpanAlarmClear Unload""",
     "agent": """AgentCalled AgentComplete AgentConnect AgentDump AgentLogin AgentLogoff AgentRingNoAnswer
         QueueCallerAbandon QueueCallerJoin QueueCallerLeave QueueEntry QueueMemberAdded QueueMemberPause
         QueueMemberPenalty QueueMemberRemoved QueueMemberRinginuse QueueMemberStatus""",
-    "user": "UserEvent",
-    "dialplan": "Newexten VarSet",
+    "user": "JabberStatus UserEvent",
+    "system,user": "VoicemailPasswordChange",
+    "dialplan": "HangupHandlerPop HangupHandlerPush HangupHandlerRun Newexten VarSet",
     "dtmf": "DTMFBegin DTMFEnd",
-    "reporting": "RTCPReceived RTCPSent TestEvent",
+    "reporting": "FAXSession FAXStats RTCPReceived RTCPSent TestEvent",
     "cdr": "Cdr",
     "agi": "AGIExecEnd AGIExecStart AsyncAGIEnd AsyncAGIExec AsyncAGIStart",
-    "cc": "CCAvailable CCCallerRecalling CCCallerStartMonitoring CCCallerStopMonitoring CCFailure CCMonitorFailed",
+    "cc": """CCAvailable CCCallerRecalling CCCallerStartMonitoring CCCallerStopMonitoring CCFailure CCMonitorFailed
+        CCOfferTimerStart CCRecallComplete CCRequestAcknowledged CCRequested""",
     "aoc": "AOC-D AOC-E AOC-S",
     "security": """AuthMethodNotAllowed ChallengeResponseFailed ChallengeSent FailedACL InvalidAccountID
         InvalidPassword InvalidTransport LoadAverageLimit MemoryLimit RequestBadFormat RequestNotAllowed
         RequestNotSupported SessionLimit SuccessfulAuth UnexpectedAddress""",
-    "call,cel": "CEL",
 }
 _classes = {event.lower(): names for names, events in _EVENTS.items() for event in events.split()}
 
@@ -79,7 +80,7 @@ def bits_of(classes: str | Iterable[str]) -> int:
             bits |= CLASSES[word]
         elif word == "all":
             bits |= ALL
-        elif word not in ("", "none", "cel"):
+        elif word not in ("", "none"):
             raise ValueError(f"{word!r} is no class of rights; there are {', '.join(CLASSES)}, all and none")
     return bits
 

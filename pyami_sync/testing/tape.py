@@ -44,7 +44,7 @@ class HasWire(Protocol):
     """What a recorder can be attached to: a client."""
 
     def on_wire(self, callback: Callable[[str, bytes], object], /) -> Any:
-        """Have a callback called with the direction and the bytes of all traffic."""
+        """Have a callback called with the direction and the bytes of all traffic; may give a function that stops it."""
 
 
 class Recorder:
@@ -93,11 +93,14 @@ class Recorder:
                 self._change.notify()
 
     def close(self) -> None:
-        """Write what is left and close the file; idempotent."""
-        for tap in self._taps:
-            cancel = getattr(tap, "cancel", None)
-            if cancel is not None:
-                cancel()
+        """Write what is left and close the file; idempotent.
+
+        A client hands traffic over a moment after it passed: what has not come by now is not recorded.
+        """
+        while self._taps:
+            stop = self._taps.pop()
+            if callable(stop):
+                stop()
         with self._change:
             self._closed = True
             self._change.notify()

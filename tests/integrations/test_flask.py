@@ -175,7 +175,8 @@ def test_streams_end_when_the_view_raises(made: tuple[Flask, AMI]) -> None:
         raise ZeroDivisionError
 
     app.testing = False
-    assert app.test_client().get("/raises").status_code == 500
+    with app.test_client().get("/raises") as answer:
+        assert answer.status_code == 500
     assert not opened[0].active
 
 
@@ -246,6 +247,27 @@ def test_the_command_that_listens(sim: Simulator, made: tuple[Flask, AMI]) -> No
     assert [json.loads(line)["N"] for line in found] == ["0", "1", "2"]
     nothing = app.test_cli_runner().invoke(args=["ami", "listen", "Foo", "--seconds", "0.05"])
     assert (nothing.exit_code, nothing.output) == (0, "")
+
+
+def test_a_pool_of_several_servers(sim: Simulator) -> None:
+    with Simulator() as other:
+        app = Flask("pool")
+        ami = AMI(app)
+        app.config["AMI_NODES"] = {"here": sim.url, "there": {"url": other.url, "tags": ["spare"]}}
+        with app.app_context():
+            assert ami.pool is ami.pool
+            answers = ami.pool.broadcast("Ping")
+            assert {node_id: answer.ok for node_id, answer in answers.items()} == {"here": True, "there": True}
+            assert ami.pool.nodes["there"].tags == {"spare"}
+        ami.close(app)
+        assert sim.connections == other.connections == 0
+
+
+def test_a_pool_without_nodes_says_so() -> None:
+    app = Flask("pool")
+    ami = AMI(app)
+    with app.app_context(), pytest.raises(ValueError, match="AMI_NODES"):
+        ami.pool  # noqa: B018
 
 
 def client_of(app: Flask) -> AMIClient:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import click
 
 from ...client import AMIClient
+from ...deadline import Deadline
 from ...exceptions import ActionError, WaitTimeout
-from ...message import Event
-from ...subscriptions import EventStream
 from ..events import print_event
+from ..following import CALL_EVENTS, follow_call, reason_of
 from ..output import Output
 from ..program import Command
 from ..settings import Settings, connecting, pass_settings
@@ -23,17 +23,6 @@ __all__ = ["demo"]
 CONTEXT = "pyami-sync-demo"
 STEPS = ("1,1,Answer", "1,2,Wait(1)", "1,3,Hangup")
 PATIENCE = 10.0
-SHOWN = (
-    "Newchannel",
-    "Newstate",
-    "DialBegin",
-    "DialEnd",
-    "Newexten",
-    "BridgeEnter",
-    "BridgeLeave",
-    "OriginateResponse",
-    "Hangup",
-)
 
 
 @click.command(
@@ -145,7 +134,7 @@ def _call_nobody(output: Output, client: AMIClient) -> None:
 def _call(output: Output, client: AMIClient, channel: str, **headers: str | int) -> None:
     """Place a call and show its events until it is over."""
     _say(output, "Call", f"calling {channel}; these are its events")
-    with client.events(*SHOWN) as stream:
+    with client.events(*CALL_EVENTS) as stream:
         try:
             outcome = client.originate(
                 channel, wait=True, timeout=PATIENCE + 5, Timeout=int(PATIENCE * 1000), **headers
@@ -153,24 +142,8 @@ def _call(output: Output, client: AMIClient, channel: str, **headers: str | int)
         except (ActionError, WaitTimeout) as exc:
             _say(output, "Outcome", str(exc))
             return
-        _follow(output, stream, outcome)
-    success = outcome.get("Response") == "Success"
-    _say(output, "Outcome", "answered" if success else f"not answered (reason {outcome.get('Reason')})")
-
-
-def _follow(output: Output, stream: EventStream, outcome: Event) -> None:
-    """Print the events of the call until the channel that was called has hung up."""
-    called = outcome.get("Uniqueid", "")
-    linked = {called}
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            event = stream.get(max(0.0, deadline - time.monotonic()))
-        except WaitTimeout:
-            return
-        if event.get("Linkedid") in linked or event.get("Uniqueid") in linked or event.get("DestUniqueid") in linked:
+        for event in follow_call(stream, outcome, Deadline(PATIENCE)):
             print_event(output, event)
             output.flush()
-            linked.add(event.get("Uniqueid", called))
-        if event.name == "Hangup" and event.get("Uniqueid") == called:
-            return
+    success = outcome.get("Response") == "Success"
+    _say(output, "Outcome", "answered" if success else f"not answered: {reason_of(outcome)}")

@@ -1,0 +1,94 @@
+"""``originate``: place a call and tell how it went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ...deadline import Deadline
+from ..answers import show_answer
+from ..events import event_record, print_event
+from ..exits import FAILED, OK
+from ..following import CALL_EVENTS, follow_call, reason_of
+from ..program import Command
+from ..settings import Settings, pass_settings
+from ..types import DURATION, HEADER
+
+__all__ = ["originate"]
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "originate PJSIP/1101 --exten 1102 --context internal",
+        "originate PJSIP/1101 --app Playback --data hello-world --ring 20s",
+        "originate PJSIP/1101 --app Wait --data 5 --follow",
+        "originate Local/600@default --app Echo --variable CUSTOMER=42 --caller-id 'Office <100>' --no-wait",
+    ],
+)
+@click.argument("channel")
+@click.option("-e", "--exten", help="Extension to connect the channel with.")
+@click.option("-c", "--context", default="default", show_default=True, help="Its context.")
+@click.option("--priority", default="1", show_default=True, help="Its priority.")
+@click.option("-a", "--app", help="Application to run, in place of an extension.")
+@click.option("-d", "--data", help="The application's arguments.")
+@click.option("--caller-id", help="Such as 'Office <100>'.")
+@click.option("-v", "--variable", type=HEADER, multiple=True, metavar="NAME=VALUE", help="May be repeated.")
+@click.option("-H", "--header", type=HEADER, multiple=True, metavar="HEADER=VALUE", help="Any other header.")
+@click.option("--ring", type=DURATION, default="30s", show_default=True, metavar="TIME", help="How long it may ring.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@click.option("--follow", is_flag=True, help="Show the call's events until it is over.")
+@pass_settings
+def originate(
+    settings: Settings,
+    channel: str,
+    exten: str | None,
+    context: str,
+    priority: str,
+    app: str | None,
+    data: str | None,
+    caller_id: str | None,
+    variable: tuple[tuple[str, str], ...],
+    header: tuple[tuple[str, str], ...],
+    ring: float,
+    no_wait: bool,
+    follow: bool,
+) -> int:
+    """Call CHANNEL, such as PJSIP/1101, and connect it with an extension or an application.
+
+    Waits until it is answered or not: ends with 0 when it was, with 1 when it was not.
+    """
+    if bool(exten) == bool(app):
+        raise click.UsageError("either --exten or --app: what is the channel to be connected with?")
+    if no_wait and follow:
+        raise click.UsageError("--no-wait and --follow exclude each other")
+    target = {"Context": context, "Exten": exten, "Priority": priority} if exten else {"Application": app, "Data": data}
+    headers: dict[str, Any] = {
+        **target,
+        "CallerID": caller_id,
+        "Timeout": str(round(ring * 1000)),
+        "Variable": dict(variable) or None,
+        **dict(header),
+    }
+    output = settings.output
+    with settings.connect(events=not no_wait and "call,dialplan") as client:
+        if no_wait:
+            show_answer(output, client.originate(channel, **headers))
+            return OK
+        with client.events(*CALL_EVENTS) as stream:
+            limit = ring + (client.options.timeout or 0.0)
+            with output.busy(f"calling {channel}"):
+                outcome = client.originate(channel, wait=True, timeout=limit, **headers)
+            success = outcome.get("Response") == "Success"
+            if follow and success:
+                for event in follow_call(stream, outcome, Deadline(None)):
+                    print_event(output, event)
+                    output.flush()
+        if output.as_json:
+            output.record({**event_record(outcome), "answered": success, "reason": reason_of(outcome)})
+        elif success:
+            output.text(f"answered: {outcome.get('Channel')}", style="green")
+        else:
+            output.text(f"not answered: {reason_of(outcome)}", style="bold red")
+    return OK if success else FAILED

@@ -1,0 +1,142 @@
+"""``events`` and ``wait``: what happens, as it happens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import click
+
+from ...client import AMIClient
+from ...deadline import Deadline
+from ...exceptions import EventsLost, WaitTimeout
+from ...session import State
+from ..answers import show_headers
+from ..events import print_event
+from ..output import Output, hide_secrets
+from ..program import Command
+from ..settings import Settings, connecting, pass_settings
+from ..types import DURATION, HEADER
+from .describe import complete_event
+
+__all__ = ["events", "wait"]
+
+
+def where_of(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
+    """Conditions on headers: several for one header are alternatives, all others must hold together."""
+    conditions: dict[str, list[str]] = {}
+    for name, value in pairs:
+        conditions.setdefault(name, []).append(value)
+    return conditions or None
+
+
+def report_link(client: AMIClient, output: Output) -> Callable[[], None]:
+    """Tell on standard error when the link is lost and when it is back; call what is returned to stop."""
+
+    def changed(state: State) -> None:
+        if state is State.RECONNECTING:
+            output.warn("the connection was lost; events are missing until it is back")
+        elif state is State.CONNECTED:
+            output.warn("connected again")
+
+    return client.on_state(changed)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "events",
+        "events 'Queue*' --where Queue=support",
+        "events Hangup --where 'Channel=PJSIP/trunk-*' --for 10m > hangups.jsonl",
+        "events --count 100 --json | jq -r .Event | sort | uniq -c",
+        "events --mask call,agent --full",
+    ],
+)
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=complete_event)
+@click.option("-w", "--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated.")
+@click.option("--for", "period", type=DURATION, metavar="TIME", help="Stop after this time.")
+@click.option("-n", "--count", type=click.IntRange(1), help="Stop after so many events.")
+@click.option("--mask", metavar="CLASSES", help="Event classes to ask the server for, such as call,agent.")
+@click.option("--full", is_flag=True, help="Show all headers of an event.")
+@click.option("--no-reconnect", is_flag=True, help="End with 3 when the connection is lost.")
+@click.option("--text", is_flag=True, help="Lines for reading in a pipe, too, where JSON is the default.")
+@pass_settings
+def events(
+    settings: Settings,
+    patterns: tuple[str, ...],
+    where: tuple[tuple[str, str], ...],
+    period: float | None,
+    count: int | None,
+    mask: str | None,
+    full: bool,
+    no_reconnect: bool,
+    text: bool,
+) -> None:
+    """Show events as they happen: all, or those whose names match a PATTERN such as Hangup or 'Queue*'.
+
+    In a pipe each is a line of JSON. A connection that is lost is opened again; standard error tells of it, and
+    of events that were lost because they came faster than they could be printed.
+    """
+    output = settings.output
+    as_json = not text and not output.terminal
+    with settings.connect(events=mask or True, stay=not no_reconnect) as client:
+        stop = report_link(client, output)
+        with client.events(*patterns, where=where_of(where)) as stream:
+            output.note(f"listening on {connecting(client)}; Ctrl-C ends it")
+            deadline = Deadline(period)
+            left = count
+            while left is None or left > 0:
+                try:
+                    event = stream.get(deadline.remaining())
+                except WaitTimeout:
+                    break
+                except EventsLost as exc:
+                    output.warn(f"{exc.count} events were lost here: they came faster than they could be printed")
+                    continue
+                print_event(output, event, full=full, as_json=as_json)
+                if not stream.pending:
+                    output.flush()
+                if left is not None:
+                    left -= 1
+        stop()
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "wait FullyBooted --timeout 2m",
+        "wait Hangup --where 'Channel=PJSIP/1101-*' --timeout 30s",
+        "wait ContactStatus --where AOR=trunk --where ContactStatus=Reachable && echo back",
+        "wait QueueCallerJoin --json | jq -r .CallerIDNum",
+    ],
+)
+@click.argument("names", nargs=-1, required=True, metavar="EVENT...", shell_complete=complete_event)
+@click.option("-w", "--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated.")
+@click.option("--timeout", type=DURATION, default="1m", show_default=True, metavar="TIME", help="How long to wait.")
+@click.option("--exec", "announce", metavar="COMMAND", help="Run this in a shell once the wait is on.")
+@pass_settings
+def wait(
+    settings: Settings, names: tuple[str, ...], where: tuple[tuple[str, str], ...], timeout: float, announce: str | None
+) -> None:
+    """Wait for one EVENT (names or patterns), print it, and end with 0; or with 5 when none came in time.
+
+    With --exec the command that causes the event can be started when nothing can be missed any more.
+    """
+    output = settings.output
+    with settings.connect(events=True, stay=True) as client:
+        with client.events(*names, where=where_of(where), overflow="drop_oldest") as stream:
+            output.note(f"waiting for {', '.join(names)} on {connecting(client)}")
+            deadline = Deadline(timeout)
+            if announce:
+                output.flush()
+                if os.waitstatus_to_exitcode(os.system(announce)):
+                    raise click.ClickException("the command of --exec failed")
+            with output.busy(f"waiting for {', '.join(names)}"):
+                try:
+                    event = stream.get(deadline.remaining())
+                except WaitTimeout:
+                    raise WaitTimeout(", ".join(names), timeout) from None
+            if output.as_json:
+                print_event(output, event)
+            else:
+                show_headers(output, hide_secrets(event))

@@ -1,0 +1,269 @@
+"""``record``, ``replay`` and ``simulate``: traffic in a file, and servers that are no Asterisk."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from ...testing import Recorder, ReplayServer, Scenario, Simulator
+from ...testing.simulator import RELEASES
+from ..exits import OK
+from ..output import Output
+from ..profiles import read_secret
+from ..program import Command
+from ..settings import Settings, connecting, pass_settings
+from ..types import DURATION
+
+__all__ = ["record", "replay", "simulate"]
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "record trouble.tape",
+        "record trouble.tape --for 10m",
+        "record night.tape --mask call,agent --for 8h --quiet",
+    ],
+)
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--for", "period", type=DURATION, metavar="TIME", help="Stop after this time.")
+@click.option("-n", "--count", type=click.IntRange(1), help="Stop after so many messages.")
+@click.option("--mask", metavar="CLASSES", help="Event classes to ask the server for, such as call,agent.")
+@click.option("--append", is_flag=True, help="Add to a file that exists.")
+@pass_settings
+def record(
+    settings: Settings, file: str, period: float | None, count: int | None, mask: str | None, append: bool
+) -> int:
+    """Write what passes on the wire to FILE, with its times, until Ctrl-C: for a bug report, or for `replay`.
+
+    Credentials are not written. The file can be read even if this is killed; `zcat FILE` shows it.
+    """
+    output = settings.output
+    if os.path.exists(file) and not append:
+        raise click.UsageError(f"{file} exists: name another, or --append")
+    client = settings.make_client(event_mask=mask, reconnect=True)
+    started = time.monotonic()
+    try:
+        recorder = Recorder(file)
+    except OSError as exc:
+        raise click.UsageError(f"{file} can't be written: {exc.strerror}") from None
+    try:
+        with recorder:
+            recorder.attach(client)  # before the login, which belongs to the recording
+            with output.busy(f"connecting to {client.options.address}"), client:
+                output.note(f"recording {connecting(client)} to {file}; Ctrl-C ends it")
+                _count_up(output, recorder, period, count, client)
+    finally:
+        seconds = time.monotonic() - started
+        facts = {"file": file, "messages": recorder.count, "seconds": round(seconds, 1)}
+        if output.as_json:
+            output.record({**facts, "bytes": os.path.getsize(file)})
+        else:
+            output.note(f"{recorder.count} messages in {seconds:.0f} s: {file}")
+    return OK
+
+
+def _count_up(output: Output, recorder: Recorder, period: float | None, count: int | None, client: Any) -> None:
+    """Wait until it is enough, and show at a terminal how much there is."""
+    started = time.monotonic()
+    shown = output.progress
+    while True:
+        passed = time.monotonic() - started
+        if (period is not None and passed >= period) or (count is not None and recorder.count >= count):
+            break
+        if shown:
+            sys.stderr.write(f"\r\x1b[K{recorder.count} messages, {passed:.0f} s")
+            sys.stderr.flush()
+        if client.wait_closed(0.2 if period is None else max(0.01, min(0.2, period - passed))):
+            client.ping()  # raises what ended it
+    if shown:
+        sys.stderr.write("\r\x1b[K")
+
+
+def serving(function: Any) -> Any:
+    """Give a command the options of a server."""
+    options = [
+        click.option("--bind", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen."),
+        click.option("--port", type=click.IntRange(0, 65535), default=5038, show_default=True, help="0: a free one."),
+        click.option("--for", "period", type=DURATION, metavar="TIME", help="Stop after this time."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@contextmanager
+def started(server: Simulator) -> Iterator[None]:
+    """Have a server run; a port that is taken is a matter of usage."""
+    try:
+        server.start()
+    except OSError as exc:
+        raise click.UsageError(f"can't listen on {server.host}:{server.port or ''}: {exc.strerror or exc}") from None
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def _tell(output: Output, what: str, server: Simulator, user: str, **facts: Any) -> None:
+    """Tell where a server listens, without its secret."""
+    if output.as_json:
+        output.record({"serving": what, "host": server.host, "port": server.port, "user": user, **facts})
+    else:
+        output.text(f"{what} on ami://{user}@{server.host}:{server.port}; Ctrl-C ends it")
+    output.flush()
+
+
+@click.command(
+    cls=Command,
+    connects=False,
+    examples=[
+        "replay trouble.tape",
+        "replay trouble.tape --speed 20",
+        "replay trouble.tape --full-speed --once --port 0",
+        "replay trouble.tape --step",
+    ],
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@serving
+@click.option(
+    "--speed", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="How much faster."
+)
+@click.option("--full-speed", is_flag=True, help="As fast as the client reads.")
+@click.option("--step", is_flag=True, help="Send a message for each line of standard input, or so many as it says.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="How often to play it.")
+@click.option("--once", is_flag=True, help="End when a client was sent everything.")
+@pass_settings
+def replay(
+    settings: Settings,
+    file: str,
+    bind: str,
+    port: int,
+    period: float | None,
+    speed: float,
+    full_speed: bool,
+    step: bool,
+    repeat: int,
+    once: bool,
+) -> int:
+    """Serve a recording as if it were an Asterisk: whoever logs in, with any name and secret, is sent FILE.
+
+    Each client gets it from the beginning. A dump of what a server sent will do, too, plain or packed.
+    """
+    output = settings.output
+    try:
+        with output.busy(f"reading {file}"):
+            server = ReplayServer(
+                file,
+                host=bind,
+                port=port,
+                speed=None if full_speed else speed,
+                stepwise=step,
+                repeat=repeat,
+                close_at_end=once,
+            )
+    except (OSError, ValueError) as exc:
+        raise click.UsageError(f"{file} can't be replayed: {exc}") from None
+    with started(server):
+        _tell(output, f"replaying {server.messages} messages", server, "anyone", messages=server.messages)
+        if step:
+            stepper = threading.Thread(target=_step, args=(server,), name="pyami-steps", daemon=True)
+            stepper.start()
+        until = None if period is None else time.monotonic() + period
+        while until is None or time.monotonic() < until:
+            try:
+                server.wait_sent(0.2)
+            except AssertionError:
+                continue
+            if once:
+                server.wait_until(lambda: not server.sessions, 60, "the client has gone")
+                break
+            time.sleep(0.2)
+    return OK
+
+
+def _step(server: ReplayServer) -> None:
+    """Send messages as standard input asks for them."""
+    for line in sys.stdin:
+        text = line.strip()
+        server.step(int(text) if text.isdecimal() else 1)
+
+
+@click.command(
+    cls=Command,
+    connects=False,
+    examples=[
+        "simulate",
+        "simulate --calls-per-second 20 --queues support,sales --agents 12",
+        "simulate --port 0 --asterisk 16 --calls 400 --pace 50",
+        "simulate --user monitor --secret-file secret.txt --tls --port 5039",
+    ],
+)
+@serving
+@click.option("--calls-per-second", type=click.FloatRange(0), default=1.0, show_default=True, help="0: no calls.")
+@click.option("--calls", type=click.IntRange(1), help="Make so many calls, then no more.")
+@click.option("--queues", default="support,sales", show_default=True, help="Names, with commas between them.")
+@click.option("--agents", type=click.IntRange(0), default=6, show_default=True, help="Members of the queues.")
+@click.option("--endpoints", type=click.IntRange(1), default=10, show_default=True, help="Other phones.")
+@click.option(
+    "--pace", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Faster than life."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same calls.")
+@click.option("--asterisk", type=click.Choice(list(RELEASES)), default="22", show_default=True, help="Major version.")
+@click.option("--user", default="admin", show_default=True, help="Who may log in.")
+@click.option(
+    "--secret-file", type=click.Path(), metavar="FILE", help="Its secret (else AMI_SECRET, else the word secret)."
+)
+@click.option("--tls", is_flag=True, help="Serve TLS, with the certificate of pyami_sync.testing.")
+@pass_settings
+def simulate(
+    settings: Settings,
+    bind: str,
+    port: int,
+    period: float | None,
+    calls_per_second: float,
+    calls: int | None,
+    queues: str,
+    agents: int,
+    endpoints: int,
+    pace: float,
+    seed: int,
+    asterisk: str,
+    user: str,
+    secret_file: str | None,
+    tls: bool,
+) -> int:
+    """Serve a simulated Asterisk, with phones, queues and calls that come by themselves."""
+    output = settings.output
+    secret = read_secret(secret_file) if secret_file else os.environ.get("AMI_SECRET") or "secret"
+    server = Simulator(
+        host=bind, port=port, username=user, secret=secret, asterisk=asterisk, tls=tls, seed=seed, timestamps=True
+    )
+    scenario = Scenario(
+        calls_per_second=calls_per_second or 1.0,
+        queues=[name.strip() for name in queues.split(",") if name.strip()],
+        agents=agents,
+        endpoints=endpoints,
+        calls=0 if not calls_per_second else calls,
+        speed=pace,
+        seed=seed,
+    )
+    with started(server):
+        play = server.play(scenario)
+        _tell(output, f"a simulated Asterisk {server.version}", server, user, version=server.version)
+        until = None if period is None else time.monotonic() + period
+        while until is None or time.monotonic() < until:
+            if output.progress:
+                sys.stderr.write(f"\r\x1b[K{play.placed} calls placed, {len(server.pbx.channels)} channels")
+                sys.stderr.flush()
+            time.sleep(0.2 if until is None else max(0.0, min(0.2, until - time.monotonic())))
+        if output.as_json:
+            output.record({"calls": play.placed})
+    return OK

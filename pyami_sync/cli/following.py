@@ -1,0 +1,70 @@
+"""Following one call through its events until it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..deadline import Deadline
+from ..exceptions import EventsLost, WaitTimeout
+from ..message import Event
+from ..subscriptions import EventStream
+
+__all__ = ["CALL_EVENTS", "follow_call", "reason_of"]
+
+CALL_EVENTS = (
+    "Newchannel",
+    "Newstate",
+    "Newexten",
+    "DialBegin",
+    "DialEnd",
+    "BridgeEnter",
+    "BridgeLeave",
+    "Hold",
+    "Unhold",
+    "OriginateResponse",
+    "Hangup",
+)
+"""The events that tell the story of a call."""
+
+REASONS = {
+    "0": "it failed, such as for a device that does not exist or is not registered",
+    "1": "it was hung up",
+    "3": "it rang and nobody answered",
+    "4": "answered",
+    "5": "busy",
+    "8": "congestion, or no route",
+}
+"""``Reason`` of OriginateResponse."""
+
+
+def reason_of(outcome: Event) -> str:
+    """Tell how an Originate ended."""
+    reason = outcome.get("Reason", "")
+    return REASONS.get(reason, f"reason {reason}" if reason else "no reason given")
+
+
+def follow_call(stream: EventStream, outcome: Event, deadline: Deadline) -> Iterator[Event]:
+    """Give the events of a call, those before its outcome included, until the channel called has hung up.
+
+    Args:
+        stream: opened before the call was placed.
+        outcome: its ``OriginateResponse``.
+        deadline: when to stop following.
+
+    """
+    called = outcome.get("Uniqueid", "")
+    channels = {called}
+    while True:
+        try:
+            event = stream.get(deadline.remaining())
+        except WaitTimeout:
+            return
+        except EventsLost:
+            continue
+        # A call's channels share the id of its first one; a Local channel's halves are both found by it.
+        ids = {event.get(name, "") for name in ("Linkedid", "Uniqueid", "DestUniqueid", "DestLinkedid")}
+        if ids & channels:
+            channels.add(event.get("Uniqueid", called))
+            yield event
+        if event.name == "Hangup" and event.get("Uniqueid") == called:
+            return

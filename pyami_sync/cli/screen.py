@@ -1,0 +1,101 @@
+"""A full screen that is drawn again and again, and leaves the terminal as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = ["FullScreen"]
+
+SLICE = 0.1  # seconds between two looks at what a signal asked for
+
+
+class FullScreen:
+    """The terminal's second screen, for as long as the block runs; Ctrl-Z gives the terminal back meanwhile.
+
+    Whatever ends the block, the screen, the cursor and the keyboard are as they were afterwards.
+
+    Args:
+        console: on a terminal that can move its cursor.
+
+    """
+
+    def __init__(self, console: Console) -> None:
+        from rich.live import Live
+
+        self._live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False)
+        self._keys = sys.stdin.isatty()
+        self._settings: list[Any] | None = None
+        self._handler: Any = None
+        self._suspend_asked = False
+
+    def __enter__(self) -> Self:
+        self._take()
+        if hasattr(signal, "SIGTSTP"):
+            self._handler = signal.signal(signal.SIGTSTP, self._ask_suspend)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._give_back()
+        if self._handler is not None:
+            signal.signal(signal.SIGTSTP, self._handler)
+
+    def _take(self) -> None:
+        if self._keys:
+            import termios
+            import tty
+
+            self._settings = termios.tcgetattr(sys.stdin)
+            tty.setcbreak(sys.stdin)
+        self._live.start()
+
+    def _give_back(self) -> None:
+        # A terminal that is gone, such as after a hang-up, has nothing to be restored.
+        with contextlib.suppress(OSError):
+            self._live.stop()
+        if self._settings is not None:
+            import termios
+
+            with contextlib.suppress(OSError, termios.error):
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._settings)
+            self._settings = None
+
+    def _ask_suspend(self, number: int, frame: FrameType | None) -> None:
+        self._suspend_asked = True  # not now: something may be half drawn
+
+    def _suspend(self) -> None:
+        self._suspend_asked = False
+        self._give_back()
+        os.kill(os.getpid(), signal.SIGSTOP)  # here it waits for `fg`
+        self._take()
+
+    def show(self, renderable: RenderableType) -> None:
+        """Draw it; what does not fit is cut."""
+        self._live.update(renderable, refresh=True)
+
+    def key(self, seconds: float) -> str:
+        """Wait so long for a key; the empty text when none was pressed."""
+        until = time.monotonic() + seconds
+        while True:
+            if self._suspend_asked:
+                self._suspend()
+                return "\f"  # draw it again
+            left = min(SLICE, until - time.monotonic())
+            if left <= 0:
+                return ""
+            if not self._keys:
+                time.sleep(left)
+            elif select.select([sys.stdin], [], [], left)[0]:
+                pressed = os.read(sys.stdin.fileno(), 64)
+                if not pressed:
+                    self._keys = False  # the terminal is gone, or said so with Ctrl-D
+                return pressed.decode("utf-8", "ignore")[:1]
