@@ -66,6 +66,9 @@ def _scenario(results: Results, name: str) -> list[str]:
         if lost := results.lost(name, client):
             extras.append(f"**{lost:,.0f} lost**")
         shown = "" if client == OWN or ratio is None else f"× {ratio:.2f}"
+        cpu, own_cpu = results.median(name, client, "cpu_us"), results.median(name, OWN, "cpu_us")
+        if shown and cpu and own_cpu:
+            shown += f" (by processor time × {cpu / own_cpu:.2f})"
         rows.append((client_class(client).shown, _number(value), shown, ", ".join(extras)))
     better = "more is better" if scenario.more_is_better else "less is better"
     return [*_heading(f"{scenario.title} ({scenario.unit}, {better})"), *_table(rows)]
@@ -80,7 +83,8 @@ def render(results: Results, *, machine: str, versions: dict[str, str], rounds: 
         "",
         f"Medians of {rounds} interleaved rounds on {date}; {machine}. Compared: {compared}. Each figure was taken in a"
         " process of its own, from a server in another process that sends recorded traffic of an Asterisk 22 without"
-        " being the bottleneck (events of 424 bytes in the mean). *CPU* is processor time of the client's process.",
+        " being the bottleneck (events of 424 bytes in the mean). *CPU* is processor time of the client's process; it"
+        " varies less than the clock on a machine that does other things too.",
         "",
     ]
     if quick:

@@ -7,8 +7,9 @@
 
 Two things are compared, each as medians over rounds that take turns, so that a busy machine hits both alike:
 
-* ``callback``: what a user's callback does with an event that it was given;
-* ``whole path``: the same, with the making of the event, for which the typed way looks up its class.
+* ``callback``: what a user's callback does with an event that it was given. A client makes every event of
+  its class, whoever takes it, so this is what a user can choose between, and what ``--check`` looks at;
+* ``whole path``: typed making and reading against a library without classes, which makes plain events.
 """
 
 from __future__ import annotations
@@ -105,11 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(raws)} events about channels, {options.rounds} rounds, four headers each")
     gc.disable()
     rounds = options.rounds
-    ratios = [
-        compare("callback", len(raws), rounds, lambda: run_callback(made, untyped), lambda: run_callback(made, typed)),
-        compare("whole path", len(raws), rounds, lambda: run_untyped(raws), lambda: run_typed(raws)),
-    ]
-    return 1 if options.check and max(ratios) > LIMIT else 0
+    ratio = compare(
+        "callback", len(raws), rounds, lambda: run_callback(made, untyped), lambda: run_callback(made, typed)
+    )
+    compare("whole path", len(raws), rounds, lambda: run_untyped(raws), lambda: run_typed(raws))
+    return 1 if options.check and ratio > LIMIT else 0
 
 
 if __name__ == "__main__":

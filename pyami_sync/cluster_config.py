@@ -72,8 +72,8 @@ def node_config(
     words |= {own} if isinstance(own, str) else set(own)
     system_name = given.pop("system_name", None)
     url = given.pop("url", None)
-    merged = {**(defaults or {}), **(url_settings(url) if url else {}), **given}
     try:
+        merged = {**(defaults or {}), **(url_settings(url) if url else {}), **given}
         made = make_options({**_values(merged), "node": node_id})
     except (TypeError, ValueError) as exc:
         raise type(exc)(f"node {node_id!r}: {exc}") from None

@@ -13,10 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from threading import Condition, Event, Lock, Thread
+from threading import Condition, Event, Lock
 from typing import Any, Protocol
 
-from .action import Action
+from .action import Action, check_action_id
 from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .engine import Engine
@@ -113,7 +113,7 @@ class Connection:
         """Begin to read."""
         self.engine.start()
         if self.channel.blocking:
-            Thread(target=self._pump, name=f"{self.engine.name}-transport", daemon=True).start()
+            self.engine.pump(self._pump)
         else:
             self.engine.register(self)
 
@@ -324,7 +324,10 @@ class Connection:
 
     def make_key(self, action: Action[Any]) -> bytes:
         """The ActionID that an action goes out with."""
-        return (action.action_id or self.pending.new_id()).encode("ascii")
+        if action.action_id is None:
+            return self.pending.new_id().encode("ascii")
+        check_action_id(action.action_id)  # of one made of bytes nobody has yet
+        return action.action_id.encode("ascii")
 
     def rule(self, action: Action[Any]) -> AnswerRule | None:
         """How an action answers; :data:`None` for one Response."""

@@ -96,6 +96,7 @@ class Engine:
         self._jobs: deque[Callable[[], object]] = deque()
         self._thread: Thread | None = None
         self._ident: int | None = None
+        self._pumps: weakref.WeakSet[Thread] = weakref.WeakSet()
         self._wake_in: socket.socket | None = None
         self._wake_out: socket.socket | None = None
         self._closed = False
@@ -124,6 +125,12 @@ class Engine:
             self._thread.start()
             self._ident = self._thread.ident
 
+    def pump(self, target: Callable[[], None]) -> None:
+        """Start a thread that reads a transport which can only block; :meth:`close` waits for it too."""
+        thread = Thread(target=target, name=f"{self.name}-transport", daemon=True)
+        self._pumps.add(thread)
+        thread.start()
+
     def close(self, timeout: float | None = 5.0) -> None:
         """End all threads; safe from any of them, and to repeat.
 
@@ -137,6 +144,9 @@ class Engine:
         deadline = Deadline(timeout)
         if thread is not None and thread is not current_thread():
             thread.join(deadline.remaining())
+        for pump in list(self._pumps):
+            if pump is not current_thread():
+                pump.join(deadline.remaining())
         # Callbacks last: one that waits for an answer has been released by the end of its connection.
         for busy in self.workers.close(deadline):
             logger.warning("callback thread %s is still busy; its callback does not return", busy.name)

@@ -159,7 +159,7 @@ class Node:
         self.system_name = config.system_name
         self._interval = interval
         self._changed = changed
-        self._answers = True
+        self._unanswered: float | None = None  # since when a Ping of ours has had no answer, if for too long
 
     def __repr__(self) -> str:
         return f"<Node {self.id} {self.config.options.address} {self.state.value}>"
@@ -181,8 +181,11 @@ class Node:
         connection = self.client.session.current
         if connection is None or connection.end is not None:
             return False
+        last = connection.last_received
+        if self._unanswered is not None and last < self._unanswered:
+            return False
         calls = connection.pending.calls()
-        return not calls or time.monotonic() - max(calls[0].begun, connection.last_received) < SILENT
+        return not calls or time.monotonic() - max(calls[0].begun, last) < SILENT
 
     @property
     def pending(self) -> int:
@@ -249,7 +252,7 @@ class Node:
         """Look at a new connection; on the engine thread."""
         connection = self.client.session.current
         if connection is not None:
-            self._answers = True
+            self._unanswered = None
             self._inquire(connection, SETTINGS, self._learn_settings)
             self._look(connection)
 
@@ -279,12 +282,8 @@ class Node:
             return
         if call.deadline is not None:
             call.timer = connection.engine.call_at(call.deadline, lambda: connection.pending.expire(call))
-        if not self.responsive:
-            self._judge(False)
-
-    def _judge(self, answers: bool) -> None:
-        if self._answers is not answers:
-            self._answers = answers
+        if self._unanswered is None and connection.last_received < call.begun:
+            self._unanswered = call.begun
             self._changed(self)
 
     def _learn_ping(self, call: Inquiry, result: Response | BaseException) -> None:
@@ -299,7 +298,9 @@ class Node:
         else:
             # The server reads its clock somewhere within the round trip: most likely in the middle.
             self.clock_offset = told - (time.time() - trip / 2)
-        self._judge(True)
+        if self._unanswered is not None:
+            self._unanswered = None
+            self._changed(self)
 
     def _learn_settings(self, call: Inquiry, result: Response | BaseException) -> None:
         if isinstance(result, Response) and result.ok:

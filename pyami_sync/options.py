@@ -48,7 +48,13 @@ class Options:
     node: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.host or any(ord(each) <= 32 for each in self.host):
+        if isinstance(self.host, str) and any(each in self.host for each in "@/?#"):
+            # Not shown: most likely it holds the secret.
+            raise ValueError("host is a name or an address; write a URL with its scheme: ami://user:secret@host:5038")
+        for name, text in (("username", self.username), ("secret", self.secret)):
+            if not isinstance(text, str) or any(each in text for each in "\r\n\0"):
+                raise ValueError(f"{name} is text without CR, LF or NUL")
+        if not isinstance(self.host, str) or not self.host or any(ord(each) <= 32 for each in self.host):
             raise ValueError(f"host is a name or an address, not {self.host!r}")
         if not isinstance(self.port, int) or not 0 < self.port < 65536:
             raise ValueError(f"port is a number from 1 to 65535, not {self.port!r}")
@@ -158,6 +164,8 @@ def url_settings(url: str) -> dict[str, Any]:
         raise ValueError("the URL can't be read: ami://user:secret@host:5038 (percent-encode the secret)") from None
     if parts.scheme not in ("ami", "amis") or not parts.hostname:
         raise ValueError(f"a URL begins with ami:// or amis:// and names a host, not {parts.scheme}://…")
+    if parts.path not in ("", "/") or parts.fragment:
+        raise ValueError("behind the host a URL has options only, ?timeout=5 (percent-encode / and # in the secret)")
     found: dict[str, Any] = {"host": parts.hostname}
     if port is not None:
         found["port"] = port

@@ -51,8 +51,10 @@ class ReconnectPolicy:
             return 0.0
         if chance is None:
             chance = random.random()
-        # The exponent is bounded: a link that is down for a year must not overflow a float.
-        full = min(self.maximum, self.initial * self.factor ** min(attempt - 1, 64))
+        try:
+            full = min(self.maximum, self.initial * float(self.factor) ** (attempt - 1))
+        except OverflowError:  # a link that is down for a year
+            full = self.maximum
         return full * (1 - self.jitter * chance)
 
     def gives_up(self, outage: float) -> bool:

@@ -235,7 +235,12 @@ class StreamChannel(Channel):
         return bytes(self.sock.recv(65536))
 
     def send(self, data: bytes) -> int:
-        self.sock.sendall(data)
+        try:
+            self.sock.sendall(data)
+        except OSError:
+            raise
+        except Exception as exc:  # libraries have exceptions of their own for a link that is gone
+            raise OSError(f"{type(exc).__name__}: {exc}") from exc
         return len(data)
 
 

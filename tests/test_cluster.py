@@ -267,7 +267,8 @@ class TestNodesComeAndGo:
 
     def test_removal_ends_its_events_with_a_marker(self, pool: ClusterPool, sims: dict[str, Simulator]) -> None:
         client = pool["b"]
-        with pool.events() as merged, client.events() as own:
+        named = ("Foo", "ConnectionLost")
+        with pool.events(*named) as merged, client.events(*named) as own:
             sims["b"].emit("Foo", N=1)
             assert merged.get(5)["N"] == "1"
             pool.remove_node("b")

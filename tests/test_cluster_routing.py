@@ -205,7 +205,7 @@ class TestFailOver:
         sims["b"].on("Foo", lambda action, session: session.reset())
         sims["c"].on("Foo", {"Response": "Success"})
         for _ in range(3):
-            answer = pool.send_any("Foo", timeout=4, repeatable=True, strategy=lambda nodes: sorted(nodes, key=name_of))
+            answer = pool.send_any("Foo", timeout=1, repeatable=True, strategy=lambda nodes: sorted(nodes, key=name_of))
             assert answer.node == "c"
         sims["c"].silence("Foo")
         sims["c"].off()

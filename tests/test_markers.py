@@ -1,46 +1,51 @@
-"""Marks where the link was down."""
+"""Events that no server sends: the marks of a gap."""
 
 from __future__ import annotations
 
-import json
+import pytest
 
-from pyami_sync import events, schema
-from pyami_sync.markers import ConnectionLost, Marker, Reconnected
-from pyami_sync.message import Origin
-
-
-def test_connection_lost() -> None:
-    mark = ConnectionLost.make("reset\r\nEvent: Hangup\r\n\r\nEvent: Fake", origin=Origin("utf-8", 1795311952.5, "a"))
-    assert events.ConnectionLost is ConnectionLost
-    assert mark.name == "ConnectionLost"
-    assert mark.reason == "reset Event: Hangup Event: Fake"
-    assert mark.keys() == ["Event", "Reason"]
-    assert mark.node == "a"
-    assert mark.received_at is not None
-    assert mark.timestamp is None
+from pyami_sync import events, markers
+from pyami_sync.message import Event, Origin
+from pyami_sync.model import event_class
 
 
-def test_reconnected() -> None:
-    mark = Reconnected.make(1.5, attempts=3, server_restarted=True)
-    assert (mark.gap, mark.attempts, mark.server_restarted) == (1.5, 3, True)
-    assert Reconnected.make(1.5, server_restarted=False).server_restarted is False
-    assert Reconnected.make(1.5).server_restarted is None
-    assert isinstance(mark, Marker)
+def test_connection_lost():
+    mark = markers.ConnectionLost.make("reset by peer", origin=Origin("utf-8", 1000.0, "pbx-1"))
+    assert (mark.name, mark.reason, mark.node) == ("ConnectionLost", "reset by peer", "pbx-1")
+    assert mark.received_at.timestamp() == 1000.0
+    assert isinstance(mark, Event)
 
 
-def test_markers_match() -> None:
-    match Reconnected.make(2.0):
-        case events.Reconnected(gap=gap):
-            assert gap == 2.0
+def test_a_reason_stays_one_line():
+    mark = markers.ConnectionLost.make("odd\r\nEvent: Fake\n\n text")
+    assert mark.reason == "odd Event: Fake text"
+    assert mark.get_all("Event") == ["ConnectionLost"]
 
 
-def test_markers_in_another_encoding() -> None:
-    mark = ConnectionLost.make("Übertragung", origin=Origin("latin-1"))
-    assert mark.reason == "Übertragung"
+def test_another_encoding():
+    assert markers.ConnectionLost.make("zurückgesetzt", origin=Origin("latin-1")).reason == "zurückgesetzt"
 
 
-def test_markers_as_json() -> None:
-    mark = Reconnected.make(1.25, attempts=2)
-    found = schema.from_json(json.loads(json.dumps(schema.to_json(mark))))
-    assert type(found) is Reconnected
-    assert found == mark
+@pytest.mark.parametrize("restarted", [None, True, False])
+def test_reconnected(restarted):
+    mark = markers.Reconnected.make(1.23456, attempts=3, server_restarted=restarted)
+    assert (mark.gap, mark.attempts, mark.server_restarted) == (1.235, 3, restarted)
+    assert ("ServerRestarted" in mark) is (restarted is not None)
+
+
+def test_they_are_among_the_events():
+    assert events.ConnectionLost is markers.ConnectionLost
+    assert events.Reconnected is markers.Reconnected
+
+
+def test_a_server_s_event_of_their_name_is_no_marker():
+    assert event_class(b"ConnectionLost") is Event
+    assert event_class(b"Reconnected") is Event
+
+
+def test_patterns():
+    match markers.Reconnected.make(0.5, attempts=2):
+        case events.Reconnected(attempts=2):
+            pass
+        case _:
+            pytest.fail("no match")
