@@ -15,6 +15,8 @@ server fills. With ``overflow="error"`` the sequence then ends with :exc:`~pyami
 where events are missing (``retry()`` begins anew); with ``"drop_oldest"`` the oldest events go, and
 ``client.stats()`` counts them. Neither slows down anybody else.
 
+It may be subscribed to before the client is opened, so that nothing is missed.
+
 How it ends: closing the client completes the sequence (what still waits for a slow observer is dropped, as it is
 for callbacks); a link lost for good ends it with :exc:`~pyami_sync.ConnectionLost` behind the last event. A link
 that comes back ends nothing: sequences of all events, and those that name them, show the markers
@@ -25,6 +27,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..client import AMIClient
 from ..exceptions import ConcurrencyError, ConnectionClosed
 from ..listening import Listener
 from ..selection import Selector, Selectors, Where
@@ -152,7 +155,7 @@ def observable(
     def subscribe(observer: ObserverBase[Any], scheduler: SchedulerBase | None = None) -> DisposableBase:
         emission = Emission(observer, choice, where, maxsize, overflow, source.subscriptions)
         source.subscriptions.add(emission)
-        if source._over():
+        if source._over() and not (isinstance(source, AMIClient) and source.stats().connects == 0):
             emission.finish(None)
         return Disposable(emission.cancel)
 

@@ -11,9 +11,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from pyami_sync import AMIClient, ReconnectPolicy
+from pyami_sync import AMIClient, ClusterPool, ReconnectPolicy
 from pyami_sync.integrations.prometheus import AMICollector
 from pyami_sync.testing import Simulator
+
+from .waiting import until
 
 LIMIT = 10.0
 
@@ -111,3 +113,17 @@ def test_labels_of_ones_own_and_a_source_made_later(client: AMIClient) -> None:
     made.append(client)
     assert scrape("pbx_up", process="7") == 1
     assert scrape("pbx_connects_total", process="7") == 1
+
+
+def test_a_cluster_has_every_node() -> None:
+    with Simulator() as one, Simulator() as two, ClusterPool({"one": one.url, "two": two.url}) as pool:
+        scrape = Scrape()
+        scrape.registry.register(AMICollector(pool))
+        pool.send_to("two", "Ping")
+        assert scrape("pyami_up", node="one") == scrape("pyami_up", node="two") == 1
+        actions = [scrape("pyami_actions_total", node=node, outcome="ok") for node in ("one", "two")]
+        assert actions[0] is not None
+        assert actions[1] is not None
+        two.close()
+        until(lambda: scrape("pyami_up", node="two") == 0, "the loss of a node")
+        assert scrape("pyami_up", node="one") == 1

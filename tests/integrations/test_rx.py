@@ -115,6 +115,15 @@ def test_closing_the_client_completes(sim: Simulator) -> None:
     assert after.completed
 
 
+def test_may_be_subscribed_before_the_client_is_opened(sim: Simulator) -> None:
+    seen = Seen()
+    ami = AMIClient.from_url(sim.url)
+    ami.observable("FullyBooted").pipe(ops.first()).subscribe(seen)
+    with ami:
+        assert seen.ended.wait(LIMIT)
+    assert [item.name for item in seen.items] == ["FullyBooted"]
+
+
 def test_closing_completes_after_the_event_under_way(sim: Simulator) -> None:
     begun, go_on = threading.Event(), threading.Event()
     order: list[str] = []

@@ -1,0 +1,123 @@
+"""The clients of this process."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from ...client import AMIClient
+from ..process import LazyClient, LazyPool
+
+if TYPE_CHECKING:
+    from ...cluster import ClusterPool
+
+__all__ = ["close_clients", "get_client", "get_pool", "make_client"]
+
+NODES = "nodes"
+
+_clients: dict[str, LazyClient] = {}
+_lock = Lock()  # only around the dict: nothing that waits or forks runs under it
+
+
+def get_client(alias: str = "default", *, opened: bool = True) -> AMIClient:
+    """Give this process's client of that name in ``PYAMI``.
+
+    Args:
+        alias: its name.
+        opened: whether it must be open; if so this blocks while it connects the first time. Without, it can
+            be given callbacks before there is a connection.
+
+    Raises:
+        ConnectError: the server can't be reached, or refused the login.
+        ImproperlyConfigured: ``PYAMI`` has no such client, or it can't be.
+
+    """
+    with _lock:
+        holder = _clients.get(alias)
+        if holder is None:
+            holder = _clients[alias] = LazyClient(lambda: make_client(alias))
+    return holder.get() if opened else holder.peek()
+
+
+def get_pool() -> ClusterPool:
+    """Give this process's cluster of the ``nodes`` in ``PYAMI``.
+
+    Raises:
+        ImproperlyConfigured: ``PYAMI`` has no nodes, or they can't be.
+
+    """
+    return _pool.get()
+
+
+def close_clients() -> None:
+    """Log all of them off; the next use makes new ones. Idempotent."""
+    with _lock:
+        holders = list(_clients.values())
+        _clients.clear()
+    for holder in holders:
+        holder.close()
+    _pool.close()
+
+
+def client_settings(alias: str) -> dict[str, Any]:
+    """What ``PYAMI`` says about a client.
+
+    Raises:
+        ImproperlyConfigured: it says nothing usable.
+
+    """
+    configured = getattr(settings, "PYAMI", None)
+    if not isinstance(configured, dict):
+        raise ImproperlyConfigured('settings have no PYAMI: PYAMI = {"default": {"URL": "ami://user:secret@host"}}')
+    if alias == NODES or not isinstance(configured.get(alias), dict):
+        known = ", ".join(repr(name) for name in configured if name != NODES) or "none"
+        raise ImproperlyConfigured(f"PYAMI has no client {alias!r}; there are: {known}")
+    found: dict[str, Any] = configured[alias]
+    return found
+
+
+def make_client(alias: str) -> AMIClient:
+    """Make a client as ``PYAMI`` says, not opened; it is the caller's to close.
+
+    Raises:
+        ImproperlyConfigured: it can't be.
+
+    """
+    found = client_settings(alias)
+    try:
+        return AMIClient.from_url(found.get("URL"), **found.get("OPTIONS", {}))
+    except (TypeError, ValueError) as exc:
+        raise ImproperlyConfigured(f"PYAMI[{alias!r}]: {exc}") from None
+
+
+def make_pool() -> ClusterPool:
+    """Make the cluster as ``PYAMI`` says, not opened.
+
+    Raises:
+        ImproperlyConfigured: it can't be.
+
+    """
+    from ...cluster import ClusterPool  # large: loaded when there is one
+
+    nodes = getattr(settings, "PYAMI", {}).get(NODES)
+    if not nodes:
+        raise ImproperlyConfigured('PYAMI has no nodes: PYAMI = {"nodes": {"paris": "ami://user:secret@host", …}}')
+    try:
+        return ClusterPool(nodes)
+    except (TypeError, ValueError, OSError) as exc:
+        raise ImproperlyConfigured(f"PYAMI['nodes']: {exc}") from None
+
+
+_pool = LazyPool(make_pool)
+
+
+def _forget_old_settings(*, setting: str, **kwargs: Any) -> None:
+    if setting == "PYAMI":  # changed by override_settings in a test
+        close_clients()
+
+
+setting_changed.connect(_forget_old_settings, dispatch_uid="pyami_sync")
