@@ -14,6 +14,7 @@ extras = {
     "django": ["django>=4.2"],
     "schema": ["pydantic>=2.6"],
     "prometheus": ["prometheus-client>=0.20"],
+    "opentelemetry": ["opentelemetry-api>=1.26"],
     "rx": ["reactivex>=4.0"],
     "test": ["pytest>=8.0"],
 }
