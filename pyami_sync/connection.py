@@ -270,6 +270,8 @@ class Connection:
             except Exception as exc:
                 self._broke(exc)
                 return
+            if self._end is not None:
+                return
             done = Event()
             self.engine.call_soon(partial(self._pumped, chunk, done))
             # One chunk at a time: what a fast peer sends waits in the transport, not in memory.

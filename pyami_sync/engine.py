@@ -151,6 +151,7 @@ class Engine:
         for busy in self.workers.close(deadline):
             logger.warning("callback thread %s is still busy; its callback does not return", busy.name)
         if thread is not None and not thread.is_alive():
+            self._run_jobs()  # of those who asked after its last look, and before it was gone
             self._release()
 
     def signal_stop(self) -> None:
