@@ -53,13 +53,13 @@ class Workers:
                 return
             self._made += 1
             thread = Thread(target=self._run, name=f"{self._name}-{self._made}", daemon=True)
-            self._threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter is ending, or out of threads: another thread does the job
-            with self._work:
-                self._threads.discard(thread)
-            logger.exception("can't start a callback thread")
+            try:
+                # Under the lock, so that a close at this moment meets no thread that can't be joined yet.
+                thread.start()
+            except RuntimeError:  # the interpreter is ending, or out of threads: another thread does the job
+                logger.exception("can't start a callback thread")
+            else:
+                self._threads.add(thread)
 
     def _run(self) -> None:
         while True:

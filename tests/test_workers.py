@@ -213,3 +213,12 @@ def test_a_thread_that_can_not_start_leaves_its_job_to_another(workers, monkeypa
     assert workers.threads == []
     run(workers, lambda: None)
     eventually(lambda: seen == [1])
+
+
+def test_a_thread_about_to_start_can_be_joined() -> None:
+    for _ in range(200):
+        workers = Workers("pyami-race", 2)
+        submitter = threading.Thread(target=workers.submit, args=(lambda: None,))
+        submitter.start()
+        assert workers.close(Deadline(5)) == []
+        submitter.join()
