@@ -73,7 +73,10 @@ def node_config(
     system_name = given.pop("system_name", None)
     url = given.pop("url", None)
     try:
-        merged = {**(defaults or {}), **(url_settings(url) if url else {}), **given}
+        found = url_settings(url) if url else {}
+        if found.get("tls") == TLS() and (defaults or {}).get("tls"):
+            del found["tls"]  # amis:// asks for TLS and does not say how: the defaults may
+        merged = {**(defaults or {}), **found, **given}
         made = make_options({**_values(merged), "node": node_id})
     except (TypeError, ValueError) as exc:
         raise type(exc)(f"node {node_id!r}: {exc}") from None

@@ -137,3 +137,10 @@ def test_ids_are_texts() -> None:
     for wrong in ("", 5, None):
         with pytest.raises(ValueError, match="id"):
             node_config(wrong, "ami://h")  # type: ignore[arg-type]
+
+
+def test_how_to_do_tls_may_be_a_default() -> None:
+    ours, theirs = TLS(ca_file="/ours.pem"), TLS(ca_file="/theirs.pem")
+    assert node_config("n", "amis://u:s@h", defaults={"tls": ours}).options.tls == ours
+    assert node_config("n", "amis://u:s@h?ca_file=/theirs.pem", defaults={"tls": ours}).options.tls == theirs
+    assert node_config("n", "amis://u:s@h", defaults={"tls": False}).options.tls == TLS()
