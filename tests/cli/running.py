@@ -56,6 +56,31 @@ def run(*arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") 
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server, as the program is told of it: the secret only in the environment."""
+
+    url: str
+    secret: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What names it in the environment."""
+        return {"AMI_URL": self.url, "AMI_SECRET": self.secret}
+
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Ran:
+        """Run the program on it in pipes; the secret must not show."""
+        done = run(*arguments, env=self.env | dict(env or {}), stdin=stdin)
+        assert self.secret not in done.out + done.err
+        return done
+
+    def in_terminal(self, *arguments: str, typed: Sequence[str] = ()) -> Ran:
+        """Run the program on it in a terminal; the secret must not show."""
+        done = in_terminal(*arguments, env=self.env, typed=typed)
+        assert self.secret not in done.out
+        return done
+
+
 class Process:
     """The program under way in pipes, for tests that talk to it while it runs."""
 

@@ -1,0 +1,117 @@
+"""``doctor``: why it does not work, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..doctor.account import check_account
+from ..doctor.findings import Finding, Stop
+from ..doctor.managerconf import ManagerConf, read_manager_conf
+from ..doctor.network import check_network
+from ..exits import OK
+from ..output import Output, clean
+from ..program import Command
+from ..settings import Settings, pass_settings
+
+__all__ = ["doctor"]
+
+MARKS = {"ok": ("✔", "bold green"), "warn": ("!", "bold yellow"), "fail": ("✘", "bold red"), "skip": ("-", "dim")}
+WORDS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL", "skip": "skip"}
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "doctor",
+        "doctor --url ami://admin@pbx.example.com",
+        "doctor --url amis://admin@pbx.example.com:5039 --tls-ca pbx.pem",
+        "doctor --url ami://admin@localhost --manager-conf /etc/asterisk/manager.conf",
+        "doctor --json | jq -r 'select(.verdict == \"fail\") | .remedy'",
+    ],
+)
+@click.option(
+    "--manager-conf",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The server's manager.conf, if it is at hand: it knows why a login is refused.",
+)
+@pass_settings
+def doctor(settings: Settings, manager_conf: Path | None) -> int:
+    """Check the way to the server step by step, and say what is wrong and what to do.
+
+    The name, the port, TLS, what answers there, the login, the user's rights class by class, whether events come,
+    the version and the clock. Changes nothing on the server. Ends with the exit code of the first failure: 3
+    before the login, 4 for the login itself, 5 for a server that has stalled, 1 for what comes after.
+    """
+    output = settings.output
+    settings.start_logging()
+    options = settings.make_options(reconnect=None, keepalive=None)
+    conf = _manager_conf(options.host, manager_conf)
+    found: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        found.append(finding)
+        _print(output, finding)
+
+    output.note(f"{options.username}@{options.address}{' over TLS' if options.tls else ''}")
+    try:
+        for check in (check_network(options), check_account(options, conf)):
+            with output.busy("checking"):
+                findings = iter(check)
+            while True:
+                with output.busy("checking"):
+                    finding = next(findings, None)
+                if finding is None:
+                    break
+                tell(finding)
+    except Stop as exc:
+        tell(exc.finding)
+        if exc.finding.check == "port" and conf is not None and not conf.enabled:
+            tell(
+                Finding(
+                    "manager.conf",
+                    "fail",
+                    f"the manager is switched off: {conf.path} does not say enabled = yes in [general]",
+                    "set it, then asterisk -rx 'manager reload' or a restart",
+                )
+            )
+    failures = [each for each in found if each.verdict == "fail"]
+    warnings = [each for each in found if each.verdict == "warn"]
+    code = failures[0].code if failures else OK
+    if output.as_json:
+        output.record({"failures": len(failures), "warnings": len(warnings), "exit": code})
+    elif not failures:
+        output.text(f"It works{f', with {len(warnings)} remarks' if warnings else ''}.", style="bold green")
+    return code
+
+
+def _manager_conf(host: str, given: Path | None) -> ManagerConf | None:
+    """The server's manager.conf: the one that was named, or the usual one if the server is this machine."""
+    if given is not None:
+        return read_manager_conf(given)
+    usual = Path("/etc/asterisk/manager.conf")
+    return read_manager_conf(usual) if host in LOCAL and usual.exists() else None
+
+
+def _print(output: Output, finding: Finding) -> None:
+    if output.as_json:
+        output.record(finding.to_dict())
+    elif output.terminal:
+        from rich.padding import Padding
+        from rich.table import Table
+        from rich.text import Text
+
+        mark, style = MARKS[finding.verdict]
+        row = Table.grid(padding=(0, 1))
+        row.add_row(Text(mark, style), Text(f"{finding.check:<8}", "bold"), Text(clean(finding.text)))
+        output.show(row)
+        if finding.remedy:
+            output.show(Padding(Text(f"→ {clean(finding.remedy)}", "cyan"), (0, 0, 0, 11)))
+    else:
+        output.text(f"{WORDS[finding.verdict]}  {finding.check:<8}  {finding.text}")
+        if finding.remedy:
+            output.text(f"      {'':8}  -> {finding.remedy}")
+    output.flush()

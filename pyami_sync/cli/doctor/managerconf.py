@@ -1,0 +1,136 @@
+"""Reading manager.conf where it can be read: it knows why a login is refused, which the server never tells."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Account", "ManagerConf", "read_manager_conf"]
+
+_section = re.compile(r"\[(?P<name>[^\]]+)\](?:\((?P<options>[^)]*)\))?").match
+_entry = re.compile(r"(?P<name>[\w-]+)(?:\([^)]*\))?\s*=>?\s*(?P<value>.*)").match
+_comment = re.compile(r"(?<!\\);.*")
+
+
+@dataclass
+class Account:
+    """One section of the file."""
+
+    name: str
+    entries: list[tuple[str, str]] = field(default_factory=list)
+    template: bool = False
+
+    def get(self, name: str, default: str = "") -> str:
+        """The value of an option; the last one counts."""
+        return next((value for key, value in reversed(self.entries) if key == name), default)
+
+    def permits(self, address: str) -> bool:
+        """Whether permit and deny let an address in: they apply in their order, the last that matches counts.
+
+        Raises:
+            ValueError: a rule can't be read, or is kept elsewhere (acl.conf).
+
+        """
+        if self.get("acl"):
+            raise ValueError("acl")
+        allowed = True
+        whom = ipaddress.ip_address(address)
+        for key, value in self.entries:
+            if key in ("permit", "deny"):
+                for rule in value.split(","):
+                    rule = rule.strip()
+                    negated = rule.startswith("!")
+                    network = ipaddress.ip_network(rule.lstrip("!"), strict=False)
+                    if whom.version == network.version and whom in network:
+                        allowed = (key == "permit") is not negated
+        return allowed
+
+
+@dataclass
+class ManagerConf:
+    """What the file says."""
+
+    path: Path
+    sections: dict[str, Account]
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the manager is switched on."""
+        general = self.sections.get("general")
+        return general is not None and general.get("enabled", "no").lower() in ("yes", "true", "y", "t", "1", "on")
+
+    def account(self, username: str) -> Account | None:
+        """The section of a user; names are compared without case, as the server does."""
+        return next(
+            (
+                section
+                for name, section in self.sections.items()
+                if name != "general" and name.lower() == username.lower() and not section.template
+            ),
+            None,
+        )
+
+    def why_refused(self, username: str, secret: str, address: str) -> tuple[str, str]:
+        """Why a login is refused, and what to do; empty texts when the file does not tell.
+
+        The secret is compared and never told.
+        """
+        account = self.account(username)
+        if account is None:
+            names = [name for name, section in self.sections.items() if name != "general" and not section.template]
+            return (
+                f"unknown user: {self.path} has no section [{username}]",
+                f"use one of its users ({', '.join(names) or 'it has none'}), or add [{username}]",
+            )
+        if not account.get("secret"):
+            return f"[{username}] in {self.path} has no secret, so it can never log in", "give it one"
+        if account.get("secret") != secret:
+            return (
+                f"wrong secret: it is not the one of [{username}] in {self.path}",
+                "check AMI_SECRET or the secret's file; if the file was changed: asterisk -rx 'manager reload'",
+            )
+        try:
+            if not account.permits(address):
+                return (
+                    f"ACL: permit and deny of [{username}] in {self.path} keep {address} out",
+                    f"add permit = {address}/32 behind the deny lines, then asterisk -rx 'manager reload'",
+                )
+        except ValueError:
+            return (
+                f"ACL: the user and the secret are right, so the rules for [{username}] must keep {address} out",
+                "look at acl = in its section and at acl.conf",
+            )
+        return "", ""
+
+
+def read_manager_conf(path: Path) -> ManagerConf | None:
+    """Read the file, and the files that it includes; :data:`None` if it can't be read."""
+    sections: dict[str, Account] = {}
+    try:
+        _read(path, path.parent, sections, 0)
+    except (OSError, UnicodeDecodeError):
+        return None
+    return ManagerConf(path, sections)
+
+
+def _read(path: Path, folder: Path, sections: dict[str, Account], depth: int) -> None:
+    current: Account | None = None
+    for line in path.read_text("utf-8", "surrogateescape").splitlines():
+        text = _comment.sub("", line).replace("\\;", ";").strip()
+        if text.startswith(("#include", "#tryinclude")) and depth < 5:
+            pattern = text.partition("include")[2].strip().strip('"<>')
+            for each in sorted(folder.glob(pattern)) if not pattern.startswith("/") else [Path(pattern)]:
+                if each.is_file():
+                    _read(each, folder, sections, depth + 1)
+            continue
+        if section := _section(text):
+            options = [each.strip() for each in (section["options"] or "").split(",") if each.strip()]
+            current = sections.setdefault(section["name"].strip(), Account(section["name"].strip()))
+            current.template = "!" in options
+            for option in options:
+                if option in sections and option not in ("!", "+"):
+                    current.entries += sections[option].entries
+        elif current is not None and (entry := _entry(text)):
+            current.entries.append((entry["name"].lower(), entry["value"].strip()))
