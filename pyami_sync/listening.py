@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .exceptions import ConnectionClosed
 from .futures import ExpectedEvent
 from .selection import Selector, Selectors, Where
 from .subscriptions import MAXSIZE, EventStream, Expectation, Overflow, Subscription, Subscriptions
@@ -129,20 +130,39 @@ class Listener:
         """Expect one event; with ``fail_on_loss`` its future fails when the link is lost, though it may return."""
         choice = Selectors(selectors)
         expectation = Expectation(choice, None if callable(where) else where, self.subscriptions, fail_on_loss)
+        taker: Expectation | Judge = expectation
         if callable(where):
-            # User code: it runs on a callback thread, and what passes it there is the event.
-            strand = Subscription(
-                lambda event: expectation.offer([event]), choice, where, MAXSIZE, "drop_oldest", self.subscriptions
-            )
-            self.subscriptions.add(strand)
-            try:
-                yield expectation.future
-            finally:
-                strand.cancel()
-                expectation.cancel()
-            return
-        self.subscriptions.add(expectation)
+            taker = Judge(expectation, choice, where, self.subscriptions)
+        self.subscriptions.add(taker)
+        if self._over():
+            expectation.finish(None)
         try:
             yield expectation.future
         finally:
+            taker.cancel()
             expectation.cancel()
+
+
+class Judge(Subscription):
+    """Finds the event that a predicate accepts for an expectation: user code, so it runs on a callback thread."""
+
+    def __init__(
+        self, expectation: Expectation, selectors: Selectors, predicate: Callable[[Any], object], owner: Subscriptions
+    ) -> None:
+        super().__init__(lambda event: expectation.offer([event]), selectors, predicate, MAXSIZE, "drop_oldest", owner)
+        self.fail_on_loss = expectation.fail_on_loss
+        self._expectation = expectation
+        self._end: tuple[ConnectionClosed | None] | None = None
+
+    def finish(self, exc: ConnectionClosed | None) -> None:
+        # Not at once: what is expected may be among the events that still wait for their judgement.
+        self._end = (exc,)
+        self._owner.submit(self._conclude)
+
+    def _run(self) -> None:
+        super()._run()
+        self._conclude()
+
+    def _conclude(self) -> None:
+        if self._end is not None and not self._scheduled:
+            self._expectation.finish(self._end[0])
