@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..message import Message, Response
+from .. import Message, Response
 from .output import Output, clean, hide_secrets
 
 __all__ = ["show_answer", "show_headers", "show_items"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..message import Event
+from .. import Event
 from .output import Output, clean, hide_secrets
 
 if TYPE_CHECKING:

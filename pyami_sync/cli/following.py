@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from .. import Event
 from ..deadline import Deadline
 from ..exceptions import EventsLost, WaitTimeout
-from ..message import Event
 from ..subscriptions import EventStream
+from .output import Output
 
-__all__ = ["CALL_EVENTS", "follow_call", "reason_of"]
+__all__ = ["CALL_EVENTS", "follow_call", "next_event", "reason_of"]
+
+LOOK = 0.5  # seconds
 
 CALL_EVENTS = (
     "Newchannel",
@@ -41,6 +45,25 @@ def reason_of(outcome: Event) -> str:
     """Tell how an Originate ended."""
     reason = outcome.get("Reason", "")
     return REASONS.get(reason, f"reason {reason}" if reason else "no reason given")
+
+
+def next_event(stream: EventStream, deadline: Deadline, output: Output) -> Any:
+    """Wait for the next event, and look now and then whether anybody still reads what is printed.
+
+    Raises:
+        WaitTimeout: none came in time.
+        EventsLost: events are missing at this place.
+        BrokenPipeError: nobody reads any more.
+
+    """
+    while True:
+        left = deadline.remaining()
+        try:
+            return stream.get(LOOK if left is None else min(LOOK, left))
+        except WaitTimeout:
+            if deadline.expired:
+                raise
+            output.check_reader()
 
 
 def follow_call(stream: EventStream, outcome: Event, deadline: Deadline) -> Iterator[Event]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
 import re
+import select
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -155,6 +157,23 @@ class Output:
         """Hand on what has been printed so far."""
         sys.stdout.flush()
 
+    def check_reader(self) -> None:
+        """Find out whether anybody still reads: a pipe tells it only to those who write, or ask.
+
+        Raises:
+            BrokenPipeError: nobody does.
+
+        """
+        if not hasattr(select, "poll"):
+            return
+        poll = select.poll()
+        try:
+            poll.register(sys.stdout.fileno(), 0)
+        except (OSError, ValueError):
+            return  # no file at all, as in a test
+        if any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0)):
+            raise BrokenPipeError(errno.EPIPE, "nobody reads any more")
+
     # Remarks
 
     def note(self, text: str) -> None:
@@ -220,8 +239,9 @@ def make_table(
     *,
     styles: Mapping[str, str] | None = None,
     numbers: Iterable[str] = (),
+    wrap: bool = True,
 ) -> Any:
-    """Make a table of rich's; text of a server is escaped on the way."""
+    """Make a table of rich's; text of a server is escaped on the way. Without ``wrap`` each row is one line."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -229,7 +249,8 @@ def make_table(
     table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     right = set(numbers)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", style=(styles or {}).get(column))
+        style = (styles or {}).get(column)
+        table.add_column(column, justify="right" if column in right else "left", style=style, no_wrap=not wrap)
     for row in rows:
         table.add_row(*(value if isinstance(value, Text) else Text(clean(str(value))) for value in row))
     return table

@@ -13,6 +13,7 @@ from ...exceptions import EventsLost, WaitTimeout
 from ...session import State
 from ..answers import show_headers
 from ..events import print_event
+from ..following import next_event
 from ..output import Output, hide_secrets
 from ..program import Command
 from ..settings import Settings, connecting, pass_settings
@@ -87,7 +88,7 @@ def events(
             left = count
             while left is None or left > 0:
                 try:
-                    event = stream.get(deadline.remaining())
+                    event = next_event(stream, deadline, output)
                 except WaitTimeout:
                     break
                 except EventsLost as exc:
@@ -133,7 +134,7 @@ def wait(
                     raise click.ClickException("the command of --exec failed")
             with output.busy(f"waiting for {', '.join(names)}"):
                 try:
-                    event = stream.get(deadline.remaining())
+                    event = next_event(stream, deadline, output)
                 except WaitTimeout:
                     raise WaitTimeout(", ".join(names), timeout) from None
             if output.as_json:

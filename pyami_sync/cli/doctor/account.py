@@ -172,8 +172,8 @@ class Account:
         response = self.client.send("Command", Command=f"manager show user {user}", check=False)
         for line in response.output:
             if found := _permission.search(line):
-                classes = {each.strip() for each in found[2].lower().split(",")} - {"", "<none>"}
-                granted: set[str] = set(EVENT_CLASSES) if "all" in classes else classes & EVENT_CLASSES
+                named = {each.strip() for each in found[2].lower().split(",")} - {"", "<none>"}
+                granted: set[str] = set(EVENT_CLASSES) if "all" in named else named & EVENT_CLASSES
                 setattr(self, found[1].lower(), granted)
         if self.write is None:
             self.write = self._offered()
