@@ -1,0 +1,1 @@
+"""Small applications that the tests run under real process managers."""
