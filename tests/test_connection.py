@@ -517,12 +517,12 @@ class TestEnding:
         copy.close()
 
 
-def fill(rig):
+def fill(rig, timeout=15.0):
     """Send until the socket takes no more; the peer does not read."""
     big = Action("UserEvent", {f"H{n}": "x" * 900 for n in range(20)})
     futures = []
     while not rig.connection._blocked:
-        futures.append(rig.submit(big))
+        futures.append(rig.submit(big, timeout))
     return futures
 
 
