@@ -37,11 +37,12 @@ from .exceptions import (
     WaitTimeout,
 )
 from .health import NodeHealth, Readiness
-from .message import Event, Message, Response
+from .message import Event, Message
 from .metrics import Stats
 from .node import Node
 from .protocol import Limits
 from .reconnect import ReconnectPolicy
+from .response import Response
 from .session import State
 from .subscriptions import EventStream, Subscription
 from .transport import TLS

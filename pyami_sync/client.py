@@ -7,30 +7,26 @@ import logging
 import os
 import signal
 import threading
-import time
 import weakref
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self
 
-from .action import Action, HeaderValue
-from .connection import Connection
+from .action import Action
+from .calling import Caller
 from .deadline import Deadline
 from .dialing import Dialer
 from .engine import Engine
-from .exceptions import ActionError, ActionTimeout, ConnectionClosed, EventsLost
-from .futures import DetachedFuture
+from .exceptions import EventsLost
 from .hooks import ActionHook, Hook
 from .link import Publisher
-from .listening import DEFAULT, Listener
-from .message import Event, Response
+from .message import Event
 from .metrics import Stats, SubscriptionStats
 from .model import event_class
 from .options import Options, make_options, options_from_url
-from .pending import FutureCall
 from .protocol import AMIVersion
 from .redaction import redact
+from .response import Response
 from .selection import Selector, Where
 from .session import Session, State
 from .subscriptions import Subscription, Subscriptions
@@ -38,15 +34,11 @@ from .subscriptions import Subscription, Subscriptions
 __all__ = ["AMIClient", "connect"]
 
 logger = logging.getLogger("pyami_sync")
-R = TypeVar("R", bound=Response)
-Route = Callable[[Action[Any], float | None], Connection]
-"""Finds the connection to send an action on, within so many seconds."""
-
 
 clients: weakref.WeakSet[AMIClient] = weakref.WeakSet()
 
 
-class AMIClient(Listener):
+class AMIClient(Caller):
     """A session with one server.
 
     Any thread may use it. Blocking methods block the calling thread alone, and may be called in callbacks.
@@ -238,229 +230,6 @@ class AMIClient(Listener):
         self._check("waiting for the end")
         return self._session.wait_closed(timeout)
 
-    # Actions
-
-    @overload
-    def send(self, action: Action[R], /, *, timeout: float | None = ..., check: bool = ...) -> R: ...
-    @overload
-    def send(
-        self, action: str, /, *, timeout: float | None = ..., check: bool = ..., **headers: HeaderValue
-    ) -> Response: ...
-    def send(
-        self,
-        action: Action[Any] | str,
-        /,
-        *,
-        timeout: float | None = DEFAULT,
-        check: bool = True,
-        **headers: HeaderValue,
-    ) -> Response:
-        """Send an action and wait for its whole answer.
-
-        The answer of a list action holds its items in ``events`` and its closing event in ``complete``.
-
-        Args:
-            action: a typed action, an :class:`~pyami_sync.Action`, or a name.
-            timeout: seconds that the whole may take, waiting for a lost link included; the client's own
-                unless given, :data:`None` for no limit.
-            check: whether ``Response: Error`` raises; if not, it is returned.
-            headers: of an action given by name; see :class:`~pyami_sync.Action` for what values may be.
-
-        Raises:
-            ActionError: the server answered with an error.
-            ActionTimeout: no complete answer in time; ``partial`` holds the items that had come.
-            ConnectionLost: the link ended first; the action may or may not have run.
-            ConnectionClosed: the session is not open.
-            InvalidAction: it can't be sent, and was not.
-            ConcurrencyError: on a thread that must not block.
-
-        """
-        made = self._make(action, headers)
-        return self._send_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
-
-    def _send_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> Response:
-        self._check(made.name)
-        if not self._action_hook:
-            return self._send(route, made, limit, check)
-        end = self._action_hook.begin(made)
-        try:
-            response = self._send(route, made, limit, check)
-        except BaseException as exc:
-            end(None, exc)
-            raise
-        end(response, None)
-        return response
-
-    def _send(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> Response:
-        metrics = self._session.metrics
-        started = time.monotonic()
-        try:
-            response = route(made, limit).call(made, _left(limit, started))
-        except ActionError as exc:
-            metrics.count("error", time.monotonic() - started)
-            if check:
-                raise
-            return exc.response
-        except ActionTimeout:
-            metrics.count("timeout")
-            raise
-        except ConnectionClosed:
-            metrics.count("lost")
-            raise
-        metrics.count("ok", time.monotonic() - started)
-        self._learn(made, response)
-        return response
-
-    @overload
-    def submit(self, action: Action[R], /, *, timeout: float | None = ..., check: bool = ...) -> DetachedFuture[R]: ...
-    @overload
-    def submit(
-        self, action: str, /, *, timeout: float | None = ..., check: bool = ..., **headers: HeaderValue
-    ) -> DetachedFuture[Response]: ...
-    def submit(
-        self,
-        action: Action[Any] | str,
-        /,
-        *,
-        timeout: float | None = DEFAULT,
-        check: bool = True,
-        **headers: HeaderValue,
-    ) -> DetachedFuture[Any]:
-        """Send an action and return a :class:`concurrent.futures.Future` of its answer.
-
-        It ends by itself after ``timeout`` seconds, can be cancelled (the action may still run), and runs
-        its done-callbacks on a callback thread. While the link is down, or thousands of actions wait for a
-        peer that reads too slowly, this blocks as :meth:`send` does.
-
-        Raises:
-            InvalidAction: it can't be sent.
-            ConnectionClosed: the session is not open, or the link did not come back in time.
-
-        """
-        made = self._make(action, headers)
-        return self._submit_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
-
-    def _submit_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
-        if not self._action_hook:
-            return self._start(route, made, limit, check)
-        end = self._action_hook.begin(made)
-        try:
-            future = self._start(route, made, limit, check)
-        except BaseException as exc:
-            end(None, exc)
-            raise
-        future.add_done_callback(lambda done: end(*_outcome(done)))
-        return future
-
-    def _start(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
-        started = time.monotonic()
-        connection = route(made, limit)
-        future: DetachedFuture[Any] = DetachedFuture(self._submit, lambda: self._cancelled(connection, call))
-        call = FutureCall(made, connection.make_key(made), connection.rule(made), _left(limit, started), future, check)
-        future.observe(lambda: self._count_future(made, future, started))
-        if call.deadline is not None:
-            call.timer = self.engine.call_at(call.deadline, lambda: connection.pending.expire(call))
-        try:
-            connection.request(call)
-        except BaseException:
-            if call.timer is not None:
-                call.timer.cancel()
-            raise
-        return future
-
-    def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
-        if isinstance(action, str):
-            return Action(action, headers, encoding=self.options.encoding)
-        if not isinstance(action, Action):
-            raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")
-        if headers:
-            raise TypeError("headers go with an action's name; an Action brings its own")
-        return action
-
-    def _route(self, action: Action[Any], limit: float | None) -> Connection:
-        connection = self._session.current
-        if connection is not None and connection.end is None:
-            return connection
-        try:
-            return self._session.connection(Deadline(limit))
-        except ActionTimeout:
-            raise ActionTimeout(action.name, limit, sent=False) from None
-
-    def _cancelled(self, connection: Connection, call: FutureCall) -> None:
-        call.given_up = True
-        connection.pending.remove(call)
-        if call.timer is not None:
-            call.timer.cancel()
-
-    def _count_future(self, action: Action[Any], future: DetachedFuture[Any], started: float) -> None:
-        metrics = self._session.metrics
-        if future.cancelled():
-            metrics.count("cancelled")
-            return
-        exc = future.exception()
-        if exc is None:
-            response = future.result()
-            metrics.count("ok" if response.ok else "error", time.monotonic() - started)
-            self._learn(action, response)
-        elif isinstance(exc, ActionError):
-            metrics.count("error", time.monotonic() - started)
-        else:
-            metrics.count("timeout" if isinstance(exc, ActionTimeout) else "lost")
-
-    def _learn(self, action: Action[Any], response: Response) -> None:
-        if action.name.lower() in ("filter", "events") and response.ok:
-            self._session.learn(action, response)
-
-    def ping(self, *, timeout: float | None = DEFAULT) -> float:
-        """Send a Ping; the round trip in seconds. Raises as :meth:`send` does."""
-        started = time.perf_counter()
-        self.send(PING, timeout=timeout)
-        return time.perf_counter() - started
-
-    def command(self, text: str, *, timeout: float | None = DEFAULT) -> list[str]:
-        """Run a console command (write class ``command``); its lines of output, as typed on the console.
-
-        A command that fails or does not exist answers with lines too, and raises nothing: consoles know no
-        errors. Raises :exc:`ActionError` when the server refuses to run it, else as :meth:`send` does.
-        """
-        response = self.send("Command", Command=text, check=False, timeout=timeout)
-        if not response.ok and "Output" not in response:
-            raise ActionError("Command", response)
-        return response.output
-
-    def originate(
-        self, channel: str, *, wait: bool = False, timeout: float | None = DEFAULT, **headers: HeaderValue
-    ) -> Any:
-        """Place a call, asynchronously, so that nothing waits behind it.
-
-        Args:
-            channel: whom to call, such as ``"PJSIP/1101"``.
-            wait: whether to wait for the outcome.
-            timeout: seconds for the answer, and again for the outcome; note that the header ``Timeout``,
-                in milliseconds, is how long it may ring.
-            headers: of Originate: ``Context``, ``Exten`` and ``Priority``, or ``Application`` and ``Data``;
-                ``CallerID``, ``Timeout``, ``Variable`` (a mapping), …
-
-        Returns:
-            The :class:`~pyami_sync.Response` that says that it is queued, or with ``wait`` the event
-            ``OriginateResponse``: its ``Response`` is ``Success`` or ``Failure``, its ``Reason`` says why.
-
-        Raises:
-            WaitTimeout: no outcome in time (the user needs the read class ``call``, and an event mask that
-                includes it).
-
-        """
-        pairs = {name: value for name, value in headers.items() if name.lower() != "async"}
-        action = Action("Originate", {"Channel": channel, "Async": "true", **pairs}, encoding=self.options.encoding)
-        if not wait:
-            return self.send(action, timeout=timeout)
-        limit = self.options.timeout if timeout is DEFAULT else timeout
-        action = action.with_action_id(action.action_id or self._route(action, limit).pending.new_id())
-        where = {"ActionID": action.action_id}
-        with self.expect_event(("OriginateResponse",), where, fail_on_loss=True) as future:
-            self.send(action, timeout=timeout)
-            return future.result(limit)
-
     # Looking
 
     @property
@@ -593,9 +362,6 @@ class AMIClient(Listener):
         return f"<AMIClient {self.options.username}@{self.options.address} {self.state.value}>"
 
 
-PING = Action("Ping")
-
-
 def connect(url_or_host: str | None = None, **options: Any) -> AMIClient:
     """Open a session; blocks until it is logged in.
 
@@ -624,19 +390,6 @@ def interrupt_main() -> None:
         signal.pthread_kill(main.ident, signal.SIGINT)
     else:
         _thread.interrupt_main()
-
-
-def _outcome(future: Future[Any]) -> tuple[Response | None, BaseException | None]:
-    """A done future's response or exception."""
-    try:
-        return future.result(), None
-    except BaseException as exc:
-        return None, exc
-
-
-def _left(limit: float | None, started: float) -> float | None:
-    """What is left of a call's time after it has waited for the link."""
-    return None if limit is None else max(0.001, limit - (time.monotonic() - started))
 
 
 def _after_fork() -> None:

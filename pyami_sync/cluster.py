@@ -21,9 +21,10 @@ from .health import NodeHealth, Readiness
 from .hooks import Hook
 from .listening import DEFAULT, Listener
 from .membership import Membership
-from .message import Event, Message, Response
+from .message import Event, Message
 from .model import event_class
 from .node import Node, NodeClient
+from .response import Response
 from .routing import NodeFilter, Router, Strategy, matcher
 from .subscriptions import Subscription, Subscriptions
 

@@ -17,8 +17,8 @@ from .exceptions import (
 )
 from .futures import DetachedFuture
 from .membership import Membership
-from .message import Response
 from .node import Node, certainly_not_run
+from .response import Response
 from .routing import Matcher
 
 __all__ = ["Attempt", "send_to_all", "send_to_any"]

@@ -21,11 +21,12 @@ from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .engine import Engine
 from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionLost, RemoteProtocolError
-from .message import Origin, Response, make_origin
+from .message import Origin, make_origin
 from .pending import BlockingCall, Call, Fence, PendingCalls
 from .protocol import Greeting, Limits
 from .protocol import Protocol as WireProtocol
 from .redaction import redact
+from .response import Response
 from .transport import Channel
 
 __all__ = ["Connection", "Owner"]

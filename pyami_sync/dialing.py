@@ -25,10 +25,10 @@ from .connection import Connection, no_greeting
 from .deadline import Deadline
 from .engine import Engine, Timer
 from .exceptions import AMIError, ConnectError
-from .message import Response
 from .opening import Ask, Steps, within
 from .options import Options
 from .pending import Call
+from .response import Response
 from .transport import (
     TLS,
     Channel,

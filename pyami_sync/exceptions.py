@@ -30,7 +30,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .message import Event, Response
+    from .message import Event
+    from .response import Response
 
 __all__ = [
     "AMIError",

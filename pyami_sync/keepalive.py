@@ -13,8 +13,8 @@ from .action import Action
 from .connection import Connection
 from .engine import Timer
 from .exceptions import AMIError, ConcurrencyError, ConnectionLost
-from .message import Response
 from .pending import Call
+from .response import Response
 
 __all__ = ["Keepalive"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, overload
 
 from .exceptions import ConnectionClosed
 from .futures import ExpectedEvent
@@ -37,6 +37,18 @@ class Listener:
         """Whether no event will come any more."""
         raise NotImplementedError
 
+    @overload  # an event class can be called too, so the two overlap for mypy, not for whoever calls
+    def on(  # type: ignore[overload-overlap]
+        self, *selectors: Selector, where: Where = ..., maxsize: int = ..., overflow: Overflow = ...
+    ) -> Callable[[Callable[[Any], object]], Subscription]: ...
+    @overload
+    def on(
+        self,
+        *selectors: Selector | Callable[[Any], object],
+        where: Where = ...,
+        maxsize: int = ...,
+        overflow: Overflow = ...,
+    ) -> Subscription: ...
     def on(
         self,
         *selectors: Any,

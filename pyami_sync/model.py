@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Required, Typ
 
 from .action import Action, HeaderValue
 from .fields import Field, Int, Text
-from .message import Event, Message, Response
+from .message import Event, Message
+from .response import Response
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultingTypeVar

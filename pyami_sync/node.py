@@ -17,8 +17,9 @@ from .exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLos
 from .futures import DetachedFuture
 from .health import NodeHealth
 from .markers import ConnectionLost as LostMarker
-from .message import Event, Origin, Response
-from .pending import BlockingCall, Call, FutureCall
+from .message import Event, Origin
+from .pending import PING, BlockingCall, Call, FutureCall
+from .response import Response
 from .session import Session
 from .state import State
 from .subscriptions import Subscriptions
@@ -26,7 +27,6 @@ from .subscriptions import Subscriptions
 __all__ = ["Node", "NodeClient"]
 
 SILENT = 2.0  # seconds that an action may wait while nothing arrives before its node counts as silent
-PING: Action[Response] = Action("Ping")
 SETTINGS: Action[Response] = Action("CoreSettings")
 
 

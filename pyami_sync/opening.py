@@ -10,9 +10,9 @@ from .action import Action
 from .connection import Connection
 from .deadline import Deadline
 from .exceptions import ActionError, ActionTimeout, AMIError, ConnectError, ConnectionLost, LoginRejected
-from .message import Response
 from .options import Options
 from .protocol import challenge_action, login_action
+from .response import Response
 from .transport import TLS, Channel, connect_socket, make_channel, make_context, start_tls
 
 __all__ = ["Ask", "Steps", "boot_steps", "filter_steps", "login_steps", "open_channel", "perform", "uptime_steps"]

@@ -20,9 +20,10 @@ from .action import Action
 from .catalogue.rules import AnswerRule
 from .exceptions import ActionError, ActionTimeout, AMIError, ConnectionLost, InvalidAction, RemoteProtocolError
 from .futures import DetachedFuture
-from .message import Event, Origin, Response, make_event
+from .message import Event, Origin, make_event
 from .protocol import AMIVersion, Limits
 from .redaction import redact
+from .response import Response
 
 __all__ = ["BlockingCall", "Call", "FutureCall", "PendingCalls"]
 

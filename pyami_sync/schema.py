@@ -29,8 +29,9 @@ from .action import Action
 from .catalogue.answers import ANSWERS
 from .fields import Numbered
 from .jsonform import from_json, to_json, typed_actions, typed_events
-from .message import Event, Message, Response
+from .message import Event, Message
 from .model import ListAction, ListResponse, TypedAction, TypedEvent, event_class, fields_of
+from .response import Response
 from .version import version
 
 __all__ = ["components", "from_json", "json_schema", "openapi", "to_json"]

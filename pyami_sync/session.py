@@ -23,13 +23,14 @@ from .engine import Engine
 from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
 from .keepalive import Keepalive
 from .link import Link, Publisher
-from .message import Origin, Response
+from .message import Origin
 from .metrics import Metrics
 from .model import event_class
 from .opening import Steps, boot_steps, filter_steps, login_steps, open_channel, perform, uptime_steps
 from .options import Options
 from .pending import PendingCalls
 from .protocol import Greeting
+from .response import Response
 from .state import State
 from .transport import Channel, make_channel
 

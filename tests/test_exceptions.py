@@ -28,7 +28,8 @@ from pyami_sync.exceptions import (
     UnknownNode,
     WaitTimeout,
 )
-from pyami_sync.message import Event, Response
+from pyami_sync.message import Event
+from pyami_sync.response import Response
 
 ITEMS = [Event({"Event": "Status"})] * 3
 REFUSAL = Response({"Response": "Error", "Message": "No such channel"})

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from pyami_sync.exceptions import RemoteProtocolError
 from pyami_sync.framing import Framer
-from pyami_sync.message import Event, Message, Response
+from pyami_sync.message import Event, Message
 from pyami_sync.protocol import Protocol
+from pyami_sync.response import Response
 
 from .traffic import GREETING, recorded
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pyami_sync import actions, events
 from pyami_sync.action import Action
-from pyami_sync.message import FIRST_LOOK, Event, Message, Origin, Response, kind_of, needle
+from pyami_sync.message import FIRST_LOOK, Event, Message, Origin, kind_of, needle
+from pyami_sync.response import Response
 
 PADDING = b"".join(b"\r\nPad%d: %s" % (n, b"x" * 50) for n in range(100))  # makes a message a long one
 

@@ -10,9 +10,9 @@ import pytest
 from pyami_sync.action import Action
 from pyami_sync.deadline import Deadline
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
-from pyami_sync.message import Response
 from pyami_sync.opening import Ask, boot_steps, filter_steps, login_steps, open_channel, perform, uptime_steps, within
 from pyami_sync.options import make_options
+from pyami_sync.response import Response
 from pyami_sync.transport import TLS
 
 from .peer import Peer, certificates, server_context

@@ -13,10 +13,11 @@ from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost, InvalidAction, RemoteProtocolError
 from pyami_sync.framing import Framer
 from pyami_sync.futures import DetachedFuture
-from pyami_sync.message import LOCAL, Event, Response
+from pyami_sync.message import LOCAL, Event
 from pyami_sync.model import ListResponse, event_class
 from pyami_sync.pending import BlockingCall, Call, FutureCall, PendingCalls
 from pyami_sync.protocol import AMIVersion, Limits
+from pyami_sync.response import Response
 
 
 class Wire:

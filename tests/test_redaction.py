@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pyami_sync.action import Action
-from pyami_sync.message import Event, Message, Response
+from pyami_sync.message import Event, Message
 from pyami_sync.redaction import HIDDEN, redact
+from pyami_sync.response import Response
 
 S = b"hunter2"
 

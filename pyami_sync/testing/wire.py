@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..action import Action
-from ..message import Message, Response
+from ..message import Message
+from ..response import Response
 
 if TYPE_CHECKING:
     from .session import Session
