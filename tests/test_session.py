@@ -1,0 +1,254 @@
+"""What survives connections: states, losses, coming back, the place of events around a gap."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pyami_sync import markers
+from pyami_sync.deadline import Deadline
+from pyami_sync.engine import Engine
+from pyami_sync.exceptions import ActionTimeout, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
+from pyami_sync.model import event_class
+from pyami_sync.options import make_options
+from pyami_sync.reconnect import ReconnectPolicy
+from pyami_sync.selection import Selectors
+from pyami_sync.session import Session, State
+from pyami_sync.subscriptions import EventStream, Subscriptions
+
+from .peer import Peer, eventually
+
+QUICK = ReconnectPolicy(initial=0.01, maximum=0.02)
+
+
+class Rig:
+    """A session without a client around it."""
+
+    def __init__(self, peer, **options):
+        self.peer = peer
+        self.engine = Engine("pyami-test")
+        self.states = []
+        self.subscriptions = Subscriptions(
+            self.engine.workers.submit, event_class, lambda *args: None, self.engine.check_thread
+        )
+        self.session = Session(
+            make_options(peer.options(**{"reconnect": QUICK, **options})),
+            self.engine,
+            self.subscriptions,
+            run=self.engine.workers.submit,
+            on_state=self.states.append,
+            tap=lambda direction, frames: None,
+        )
+        self.stream = EventStream(Selectors(()), None, 1000, "error", self.subscriptions)
+        self.subscriptions.add(self.stream)
+
+    def open(self, seconds=10):
+        self.session.open(Deadline(seconds))
+        return self
+
+    def next(self):
+        return self.stream.get(10)
+
+    def close(self):
+        self.session.close()
+        self.engine.close(10)
+
+
+@pytest.fixture
+def peer():
+    with Peer() as made:
+        yield made
+
+
+@pytest.fixture
+def make(peer):
+    made = []
+
+    def make(**options):
+        made.append(Rig(peer, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+class TestStates:
+    def test_the_usual_way(self, make, peer):
+        rig = make()
+        assert rig.session.state is State.CLOSED
+        rig.open()
+        rig.open()
+        peer.link.close()
+        eventually(lambda: rig.states[-2:] == [State.RECONNECTING, State.CONNECTED])
+        rig.session.close()
+        rig.session.close()
+        assert rig.states == [
+            State.CONNECTING,
+            State.CONNECTED,
+            State.RECONNECTING,
+            State.CONNECTED,
+            State.CLOSED,
+        ]
+        assert rig.session.since > 0
+
+    def test_an_opening_that_fails(self, make, peer):
+        rig = make(secret="wrong")
+        with pytest.raises(LoginRejected) as caught:
+            rig.open()
+        assert rig.states == [State.CONNECTING, State.CLOSED]
+        assert rig.session.last_error is caught.value
+        with pytest.raises(ConnectionClosed, match="login rejected"):
+            rig.session.connection(Deadline(1))
+        eventually(lambda: peer.link.ended)
+
+    def test_without_reconnect(self, make, peer):
+        rig = make(reconnect=None).open()
+        peer.link.close()
+        assert rig.session.wait_closed(10)
+        assert rig.states[-1] is State.CLOSED
+        assert isinstance(rig.session.last_error, ConnectionLost)
+
+    def test_waiting_for_the_end(self, make):
+        rig = make().open()
+        assert not rig.session.wait_closed(0.01)
+        waiter = threading.Timer(0.02, rig.session.close)
+        waiter.start()
+        assert rig.session.wait_closed(10)
+        waiter.join()
+
+    def test_starting_in_the_background(self, make, peer):
+        rig = make()
+        rig.session.start()
+        rig.session.start()
+        eventually(lambda: rig.session.state is State.CONNECTED)
+        assert State.CONNECTING not in rig.states
+
+    def test_starting_a_server_that_is_not_there_yet(self, make, peer):
+        rig = make()
+        peer.answers["challenge"] = lambda link, action: link.close()
+        rig.session.start()
+        eventually(lambda: len(peer.links) >= 3)
+        assert rig.session.state is State.RECONNECTING
+        assert isinstance(rig.session.last_error, ConnectError)
+        del peer.answers["challenge"]
+        eventually(lambda: rig.session.state is State.CONNECTED)
+        assert rig.session.last_error is None
+
+    def test_connection(self, make):
+        rig = make().open()
+        assert rig.session.connection(Deadline(0)) is rig.session.current
+
+
+class TestGaps:
+    def test_markers_stand_in_their_place(self, make, peer):
+        def login(link, action):
+            # Events that come in one read with the answer to the login.
+            return f"Response: Success\nActionID: {action['ActionID']}\n\nEvent: Tick\nN: {len(peer.links)}\n\n"
+
+        peer.answers["login"] = login
+        rig = make().open()
+        assert rig.next()["N"] == "1"
+        peer.link.say("Event: Last\n\n")
+        peer.link.close()
+        assert rig.next().name == "Last"
+        lost = rig.next()
+        assert type(lost) is markers.ConnectionLost
+        assert "the server closed the connection" in lost.reason
+        back = rig.next()
+        assert type(back) is markers.Reconnected
+        assert (back.attempts, back.gap >= 0) == (1, True)
+        assert rig.next()["N"] == "2"
+
+    def test_a_gap_with_several_tries_is_one_gap(self, make, peer):
+        rig = make().open()
+        peer.answers["challenge"] = lambda link, action: (
+            link.close() if len(peer.links) < 4 else "Response: Success\nChallenge: 123456789\n\n"
+        )
+        peer.link.close()
+        assert type(rig.next()) is markers.ConnectionLost
+        back = rig.next()
+        assert type(back) is markers.Reconnected
+        assert back.attempts == 3
+        assert rig.session.metrics.losses == 1
+        assert rig.session.metrics.attempts == 3
+        assert rig.session.metrics.outage_last > 0
+
+    @pytest.mark.parametrize(("uptime", "restarted"), [(3600, False), (0, True), (None, None)])
+    def test_whether_the_server_was_started_anew(self, make, peer, monkeypatch, uptime, restarted):
+        peer.answers["login"] = (
+            "Response: Success\nActionID: {id}\n\n"
+            if uptime is None
+            else f"Response: Success\nActionID: {{id}}\n\nEvent: FullyBooted\nUptime: {uptime}\n\n"
+        )
+        peer.answers["command"] = "Response: Error\nMessage: Permission denied\n\n"
+        rig = make().open()
+        rig.session._connected_at -= 100  # as if it had been up for a while
+        peer.link.close()
+        back = eventually(lambda: next((e for e in [rig.next()] if type(e) is markers.Reconnected), None))
+        assert back.server_restarted is restarted
+
+    def test_uptime_asked_by_command(self, make, peer):
+        peer.answers["command"] = "Response: Success\nOutput: System uptime: 7\n\n"
+        rig = make().open()
+        rig.session._connected_at -= 100
+        peer.link.close()
+        back = eventually(lambda: next((e for e in [rig.next()] if type(e) is markers.Reconnected), None))
+        assert back.server_restarted is True
+
+
+class TestWaiting:
+    def test_for_the_link(self, make, peer):
+        rig = make(reconnect=ReconnectPolicy(initial=0.05, maximum=0.05)).open()
+        first = rig.session.current
+        peer.answers["challenge"] = lambda link, action: (
+            link.close() if len(peer.links) < 3 else "Response: Success\nChallenge: 123456789\n\n"
+        )
+        peer.link.close()
+        eventually(lambda: first.end)
+        assert rig.session.connection(Deadline(10)) is not first
+
+    def test_too_long(self, make, peer):
+        rig = make(reconnect=ReconnectPolicy(initial=30, jitter=0)).open()
+        peer.answers["challenge"] = lambda link, action: link.close()
+        peer.link.close()
+        eventually(lambda: rig.session.state is State.RECONNECTING)
+        with pytest.raises(ActionTimeout) as caught:
+            rig.session.connection(Deadline(0.02))
+        assert caught.value.sent is False
+
+    def test_each_caller_gets_an_exception_of_its_own(self, make, peer):
+        rig = make(reconnect=None).open()
+        peer.link.close()
+        assert rig.session.wait_closed(10)
+        found = []
+        for _ in range(2):
+            with pytest.raises(ConnectionLost) as caught:
+                rig.session.connection(Deadline(0))
+            found.append(caught.value)
+        assert found[0] is not found[1]
+
+
+class TestForking:
+    def test_a_child_is_closed_until_it_is_used(self, make, peer):
+        rig = make().open()
+        held = rig.session.current
+        out = threading.Event()
+        rig.engine.unregister(held, out.set)
+        assert out.wait(10)
+        rig.session._changed.acquire()  # as a thread of the parent's might hold it
+        rig.session.after_fork()
+        assert rig.session.state is State.CLOSED
+        assert rig.session.dormant
+        assert rig.session.connection(Deadline(10)) is not held
+        assert rig.session.state is State.CONNECTED
+        assert not rig.session.dormant
+        assert len(peer.links) == 2
+
+    def test_a_child_of_a_closed_session_stays_closed(self, make):
+        rig = make()
+        rig.session.after_fork()
+        assert not rig.session.dormant
+        with pytest.raises(ConnectionClosed):
+            rig.session.connection(Deadline(0))
