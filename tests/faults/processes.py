@@ -17,12 +17,20 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def running(*command: str, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Python program in a process group of its own; show what it said when the test fails."""
+def running(*command: str, env: Mapping[str, str], pipe: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Python program in a process group of its own; show what it said when the test fails.
+
+    With `pipe` its output is the test's to read.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **env}
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            (sys.executable, *command), cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
+            (sys.executable, *command),
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE if pipe else output,
+            stderr=subprocess.PIPE if pipe else output,
+            start_new_session=True,
         )
         try:
             yield process
@@ -38,6 +46,9 @@ def running(*command: str, env: Mapping[str, str]) -> Iterator[subprocess.Popen[
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # the group that was made above, nobody else
             process.wait(15)
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
 
 
 def sessions(server: AsteriskServer, user: str) -> list[str]:
