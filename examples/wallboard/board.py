@@ -222,7 +222,11 @@ class Board:
 
     def _draw(self):
         queues = [
-            {**queue, "members": list(queue["members"].values()), "callers": list(queue["callers"].values())}
+            {
+                **queue,
+                "members": sorted(queue["members"].values(), key=lambda member: member["name"]),
+                "callers": list(queue["callers"].values()),
+            }
             for queue in sorted(self._queues.values(), key=lambda queue: queue["name"])
         ]
         channels = sorted(self._channels.values(), key=lambda channel: (channel["since"], channel["id"]))

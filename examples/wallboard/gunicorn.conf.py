@@ -6,10 +6,15 @@ bind = os.environ.get("WALLBOARD_BIND", "127.0.0.1:8000")
 workers = 4
 worker_class = "gthread"
 threads = 256  # a page that is open holds one; idle ones cost little
-preload_app = True  # the session with the server is made by each worker for itself, on first use
+preload_app = True
 timeout = 30
 graceful_timeout = 2  # streams never end by themselves
 control_socket_disable = True
+
+
+def post_worker_init(worker):
+    """Have the picture ready before the first page: each worker listens in a session of its own."""
+    worker.wsgi.extensions["wallboard"].start()
 
 
 def worker_exit(server, worker):

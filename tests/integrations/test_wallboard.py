@@ -114,6 +114,8 @@ def test_in_a_browser(server: Server, wallboard: Service, browser: webdriver.Chr
     )
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     shoot(browser, f"wallboard-{kind}-phone", tmp_path)
+    browser.execute_script("document.getElementById('channels-title').scrollIntoView()")
+    shoot(browser, f"wallboard-{kind}-phone-channels", tmp_path)
     small = browser.execute_script(
         "return [...document.querySelectorAll('button, input')].filter(e => e.offsetHeight < 40).length"
     )
