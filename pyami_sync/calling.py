@@ -104,7 +104,8 @@ class Caller(Listener):
             if check:
                 raise
             return exc.response
-        except ActionTimeout:
+        except ActionTimeout as exc:
+            exc.timeout = limit  # what the caller allowed, not what waiting for the link had left of it
             metrics.count("timeout")
             raise
         except ConnectionClosed:
@@ -160,6 +161,7 @@ class Caller(Listener):
         connection = route(made, limit)
         future: DetachedFuture[Any] = DetachedFuture(self._submit, lambda: self._cancelled(connection, call))
         call = FutureCall(made, connection.make_key(made), connection.rule(made), _left(limit, started), future, check)
+        call.timeout = limit  # for messages: what the caller allowed
         future.observe(lambda: self._count_future(made, future, started))
         if call.deadline is not None:
             call.timer = self.engine.call_at(call.deadline, lambda: connection.pending.expire(call))
