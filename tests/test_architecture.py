@@ -19,14 +19,14 @@ ROOT = pathlib.Path(pyami_sync.__file__).parent
 # circles out.
 LAYERS: dict[str, tuple[str, ...]] = {
     "foundations": ("version", "exceptions", "deadline"),
-    "wire, without I/O": ("redaction", "message", "action", "framing", "protocol"),
+    "wire, without I/O": ("redaction", "message", "response", "action", "framing", "protocol"),
     "vocabulary": ("fields", "model", "markers", "events", "actions", "catalogue", "jsonform", "schema"),
     "threads, no sockets": (
         *("reconnect", "metrics", "state", "workers", "hooks", "futures", "gap", "selection"),
         *("subscriptions", "pending"),
     ),
     "sockets": ("transport", "options", "engine", "connection", "keepalive", "opening", "dialing", "link"),
-    "client": ("session", "listening", "client"),
+    "client": ("session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
     "around it": ("__init__", "testing", "integrations", "cli"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import gc
 import logging
 import os
@@ -16,16 +15,13 @@ import weakref
 import pytest
 
 from pyami_sync import TLS, AMIClient, ReconnectPolicy, State, connect, events
-from pyami_sync.action import Action
 from pyami_sync.exceptions import (
-    ActionError,
     ActionTimeout,
     ConcurrencyError,
     ConnectError,
     ConnectionClosed,
     ConnectionLost,
     EventsLost,
-    InvalidAction,
     LoginRejected,
     WaitTimeout,
 )
@@ -187,182 +183,6 @@ class TestOpening:
         with Peer(command=None) as peer:
             with pytest.raises(ActionTimeout):
                 connect(**peer.options(wait_fully_booted=True, connect_timeout=0.3))
-
-
-class TestSending:
-    def test_by_name(self, ami, peer):
-        response = ami.send("QueueAdd", Queue="support", Paused=True, Variable={"a": "1,2"})
-        assert response.ok
-        assert peer.actions[-1].to_dict() == {
-            "Action": "QueueAdd",
-            "ActionID": response.action_id,
-            "Queue": "support",
-            "Paused": "yes",
-            "Variable": "a=1\\,2",
-        }
-
-    def test_other_things(self, ami):
-        with pytest.raises(TypeError, match="not int"):
-            ami.send(5)
-        with pytest.raises(TypeError, match="headers go with"):
-            ami.send(Action("Ping"), X="1")
-
-    def test_a_list(self, ami, peer):
-        peer.answers["coreshowchannels"] = LIST + COMPLETE
-        response = ami.send("CoreShowChannels")
-        assert [item["Channel"] for item in response.events] == ["a", "b"]
-        assert response.complete["ListItems"] == "2"
-
-    def test_a_list_cut_short_by_time(self, ami, peer):
-        peer.answers["coreshowchannels"] = LIST
-        with pytest.raises(ActionTimeout) as caught:
-            ami.send("CoreShowChannels", timeout=0.2)
-        assert len(caught.value.partial) == 2
-
-    def test_a_list_cut_short_by_the_end(self, ami, peer):
-        peer.answers["coreshowchannels"] = lambda link, action: (link.say(LIST, action), link.close())[1]
-        with pytest.raises(ConnectionLost) as caught:
-            ami.send("CoreShowChannels")
-        assert len(caught.value.partial) == 2
-
-    def test_an_error(self, ami, peer):
-        peer.answers["hangup"] = "Response: Error\nMessage: No such channel\n\n"
-        with pytest.raises(ActionError, match="Hangup failed: No such channel"):
-            ami.send("Hangup", Channel="x")
-        assert ami.send("Hangup", Channel="x", check=False).message == "No such channel"
-        with pytest.raises(ActionError):
-            ami.submit("Hangup", Channel="x").result(10)
-        assert ami.submit("Hangup", Channel="x", check=False).result(10).message == "No such channel"
-
-    def test_silence(self, ami, peer):
-        peer.answers["ping"] = None
-        with pytest.raises(ActionTimeout, match=r"no answer to Ping within 0\.05 s"):
-            ami.ping(timeout=0.05)
-
-    def test_a_late_answer_is_nobody_s(self, ami, peer):
-        held = []
-        peer.answers["slow"] = lambda link, action: held.append(action)
-        with pytest.raises(ActionTimeout):
-            ami.send("Slow", timeout=0.05)
-        future = ami.submit("Slow")
-        eventually(lambda: len(held) == 2)
-        peer.link.say("Response: Success\nN: late\n\n", held[0])
-        peer.link.say("Response: Success\nN: right\n\n", held[1])
-        assert future.result(10)["N"] == "right"
-
-    @pytest.mark.parametrize("bad", ["x\r\nAction: Y", "x\nAction: Y", "x\0"])
-    def test_injections_send_nothing(self, ami, peer, bad):
-        before = len(peer.link.received)
-        for attempt in (
-            lambda: ami.send("Ping", X=bad),
-            lambda: ami.send(f"Ping{bad}"),
-            lambda: ami.send("Ping", **{bad: "x"}),
-            lambda: ami.submit("Ping", X=bad),
-            lambda: ami.send(Action.from_bytes(b"Action: Ping\r\nX: " + bad.replace("\r\n", "\n").encode())),
-            lambda: ami.originate(bad),
-            lambda: ami.command(bad),
-            lambda: ami.originate("x", Variable={"a": bad}),
-        ):
-            with pytest.raises(InvalidAction):
-                attempt()
-        ami.ping()
-        assert peer.link.received[before:].count(b"Action:") == 1
-
-    def test_many_threads_get_their_own_answers(self, ami, peer):
-        peer.answers["echo"] = lambda link, action: f"Response: Success\nN: {action['N']}\n\n"
-        wrong = []
-
-        def run(base):
-            for n in range(base, base + 50):
-                if ami.send("Echo", N=n)["N"] != str(n):
-                    wrong.append(n)
-
-        threads = [threading.Thread(target=run, args=(k * 1000,)) for k in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
-            assert not thread.is_alive()
-        assert wrong == []
-
-    def test_ids_differ_from_session_to_session(self, peer):
-        prefixes = set()
-        for _ in range(3):
-            with connect(**peer.options()) as ami:
-                prefixes.add(ami.send("Ping").action_id.rpartition("-")[0])
-        assert len(prefixes) == 3
-
-    def test_ping_and_command(self, ami, peer):
-        assert ami.ping() > 0
-        peer.answers["command"] = "Response: Success\nOutput: a\nOutput: \nOutput:   b\n\n"
-        assert ami.command("core show x") == ["a", "", "  b"]
-        peer.answers["command"] = "Response: Error\nOutput: No such command\n\n"
-        assert ami.command("nonsense") == ["No such command"]
-        peer.answers["command"] = "Response: Error\nMessage: Permission denied\n\n"
-        with pytest.raises(ActionError, match="lacks the write class"):
-            ami.command("core show x")
-
-    def test_the_server_s_version_is_asked_once(self, ami, peer):
-        peer.answers["coresettings"] = "Response: Success\nAsteriskVersion: 22.1\n\n"
-        assert ami.server_version == ami.server_version == "22.1"
-        assert peer.names().count("CoreSettings") == 1
-
-    def test_ctrl_c(self, ami, peer):
-        peer.answers["slow"] = None
-        main = threading.get_ident()
-        interrupter = threading.Thread(target=lambda: (peer.wait_for("Slow"), signal.pthread_kill(main, signal.SIGINT)))
-        interrupter.start()
-        with pytest.raises(KeyboardInterrupt):
-            ami.send("Slow", timeout=20)
-        interrupter.join()
-        assert ami.stats().pending == 0
-        assert ami.ping() > 0
-
-
-class TestFutures:
-    def test_expiring(self, ami, peer):
-        peer.answers["slow"] = None
-        future = ami.submit("Slow", timeout=0.05)
-        with pytest.raises(ActionTimeout):
-            future.result(10)
-        assert ami.stats().actions == {"timeout": 1}
-
-    def test_cancelling(self, ami, peer):
-        peer.answers["slow"] = None
-        future = ami.submit("Slow")
-        action = peer.wait_for("Slow")
-        assert future.cancel()
-        assert ami.stats().pending == 0
-        peer.link.say("Response: Success\n\n", action)
-        assert ami.ping() > 0
-        assert future.cancelled()
-        assert ami.stats().actions["cancelled"] == 1
-
-    def test_done_callbacks_may_use_the_client(self, ami):
-        found, done = [], threading.Event()
-        ami.submit("Ping").add_done_callback(lambda future: (found.append(ami.ping()), done.set()))
-        assert done.wait(10)
-
-    def test_done_callbacks_run_at_the_end_too(self, peer):
-        seen = []
-        peer.answers["slow"] = None
-        with AMIClient(**peer.options()) as ami:
-            futures = [ami.submit("Slow") for _ in range(20)]
-            for future in futures:
-                future.add_done_callback(seen.append)
-        assert len(seen) == 20
-        assert all(isinstance(future.exception(), ConnectionLost) for future in futures)
-
-    def test_many(self, ami):
-        futures = [ami.submit("Ping") for _ in range(300)]
-        assert concurrent.futures.wait(futures, 20).not_done == set()
-        assert all(future.result().ok for future in futures)
-
-    def test_an_invalid_one_leaves_nothing(self, ami):
-        with pytest.raises(InvalidAction):
-            ami.submit(Action("X", A=["v"] * 127))
-        eventually(lambda: not [entry for entry in ami.engine._timers if entry[2].callback])
-        assert ami.stats().pending == 0
 
 
 class TestCallbacks:
@@ -528,42 +348,6 @@ class TestEvents:
         with ami.events(timeout=5) as stream:
             peer.link.send(b"Event: Tick\r\nX: \xff\xfe\r\nno colon\r\nKey:v\r\n\r\n")
             assert next(stream).to_bytes() == b"Event: Tick\r\nX: \xff\xfe\r\nno colon\r\nKey:v\r\n\r\n"
-
-
-class TestOriginate:
-    def test_without_waiting(self, ami, peer):
-        assert ami.originate("Local/1", Context="c", Exten="1", Priority=1, Async=False).ok
-        assert peer.actions[-1]["Async"] == "true"
-        assert peer.actions[-1].get_all("Async") == ["true"]
-
-    def test_waiting(self, ami, peer):
-        def answer(link, action):
-            event = "Event: OriginateResponse\nPrivilege: call,all\nActionID: {id}\nResponse: Failure\nReason: 5\n\n"
-            link.say(event.replace("{id}", "foreign"))
-            link.say("Response: Success\n\n", action)
-            return event
-
-        peer.answers["originate"] = answer
-        event = ami.originate("Local/1", wait=True, Application="Wait")
-        assert type(event) is events.OriginateResponse
-        assert event["Reason"] == "5"
-
-    def test_no_outcome_in_time(self, ami):
-        with pytest.raises(WaitTimeout, match="OriginateResponse"):
-            ami.originate("Local/1", wait=True, timeout=0.1)
-
-    def test_refused(self, ami, peer):
-        peer.answers["originate"] = "Response: Error\nMessage: Extension does not exist.\n\n"
-        with pytest.raises(ActionError, match="Extension"):
-            ami.originate("Local/1", wait=True)
-
-    def test_the_link_is_lost_while_it_rings(self, peer):
-        with connect(**peer.options(reconnect=QUICK)) as ami:
-            peer.answers["originate"] = lambda link, action: (link.say("Response: Success\n\n", action), link.close())[
-                1
-            ]
-            with pytest.raises(ConnectionLost):
-                ami.originate("Local/1", wait=True)
 
 
 class TestSecrets:
@@ -791,3 +575,49 @@ class TestCounting:
         gone = weakref.ref(ami)
         del ami
         eventually(lambda: gc.collect() is not None and gone() is None)
+
+
+class TestSharing:
+    def test_an_engine_of_others_goes_on(self, peer):
+        from pyami_sync.engine import Engine
+        from pyami_sync.options import make_options
+
+        engine = Engine("pyami-shared")
+        two = [AMIClient.from_options(make_options(peer.options()), engine=engine) for _ in range(2)]
+        for client in two:
+            client.open()
+        two[0].close()
+        assert two[1].ping() > 0
+        assert len([each for each in threading.enumerate() if each.name == "pyami-shared-engine"]) == 1
+        two[1].close()
+        assert not engine.closed
+        engine.close()
+
+
+class TestForking:
+    def test_a_child_connects_on_first_use(self, peer):
+        # What the hook does in a child; the real thing is tested with processes.
+        ami = connect(**peer.options())
+        seen = []
+        ami.on("Tick", seen.append)
+        held, out = ami._session.current, threading.Event()
+        ami.engine.unregister(held, out.set)
+        assert out.wait(10)
+        ami.after_fork()
+        assert ami.state is State.CLOSED
+        assert ami.ping() > 0
+        assert ami.state is State.CONNECTED
+        peer.link.say("Event: Tick\n\n")
+        eventually(lambda: len(seen) == 1)
+        ami.close()
+        with pytest.raises(ConnectionClosed):
+            ami.ping()
+
+    def test_interrupting_without_signals_for_threads(self, monkeypatch):
+        from pyami_sync import client
+
+        called = []
+        monkeypatch.delattr(signal, "pthread_kill")
+        monkeypatch.setattr(client._thread, "interrupt_main", lambda: called.append(1))
+        client.interrupt_main()
+        assert called == [1]

@@ -8,6 +8,7 @@ import pytest
 
 from pyami_sync import markers
 from pyami_sync.deadline import Deadline
+from pyami_sync.dialing import Dialer
 from pyami_sync.engine import Engine
 from pyami_sync.exceptions import ActionTimeout, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
 from pyami_sync.model import event_class
@@ -25,7 +26,8 @@ QUICK = ReconnectPolicy(initial=0.01, maximum=0.02)
 class Rig:
     """A session without a client around it."""
 
-    def __init__(self, peer, **options):
+    def __init__(self, peer, dials=False, **options):
+        self.changes = []
         self.peer = peer
         self.engine = Engine("pyami-test")
         self.states = []
@@ -39,7 +41,10 @@ class Rig:
             run=self.engine.workers.submit,
             on_state=self.states.append,
             tap=lambda direction, frames: None,
+            dialer=Dialer(self.engine) if dials else None,
+            observe=lambda: self.changes.append(1),
         )
+        self.dialer = self.session._dialer
         self.stream = EventStream(Selectors(()), None, 1000, "error", self.subscriptions)
         self.subscriptions.add(self.stream)
 
@@ -52,6 +57,8 @@ class Rig:
 
     def close(self):
         self.session.close()
+        if self.dialer is not None:
+            self.dialer.close(Deadline(10))
         self.engine.close(10)
 
 
@@ -252,3 +259,68 @@ class TestForking:
         assert not rig.session.dormant
         with pytest.raises(ConnectionClosed):
             rig.session.connection(Deadline(0))
+
+
+class TestDialing:
+    def test_coming_back_without_a_thread_that_waits(self, make, peer):
+        rig = make(dials=True)
+        peer.answers["challenge"] = lambda link, action: link.close() if len(peer.links) < 3 else CHALLENGE
+        rig.session.start()
+        eventually(lambda: rig.session.state is State.CONNECTED)
+        assert len(peer.links) == 3
+        assert rig.session.metrics.attempts == 3
+        assert rig.next().attempts == 3  # it came late: that is a gap too
+        peer.link.close()
+        assert type(rig.next()) is markers.ConnectionLost
+        assert type(rig.next()) is markers.Reconnected
+        assert rig.changes
+
+    def test_closing_while_it_dials(self, make, peer):
+        rig = make(dials=True)
+        peer.answers["login"] = None
+        rig.session.start()
+        peer.wait_for("Login")
+        rig.session.close()
+        eventually(lambda: peer.link.ended)
+        assert rig.session.state is State.CLOSED
+
+    def test_closing_while_it_comes_back(self, make, peer):
+        rig = make().open()
+        peer.answers["login"] = None
+        peer.link.close()
+        eventually(lambda: [each["Action"] for each in peer.actions].count("Login") == 2)
+        rig.session.close()
+        eventually(lambda: peer.link.ended)
+        assert rig.session.state is State.CLOSED
+        assert State.CONNECTED not in rig.states[2:]
+
+    def test_what_a_caller_who_does_not_wait_is_told(self, make, peer):
+        rig = make(reconnect=ReconnectPolicy(initial=30, jitter=0)).open()
+        peer.answers["challenge"] = lambda link, action: link.close()
+        peer.link.close()
+        eventually(lambda: rig.session.metrics.attempts == 1 and isinstance(rig.session.last_error, ConnectError))
+        exc = rig.session.down()
+        assert isinstance(exc, ConnectionLost)
+        assert "the link is down" in str(exc)
+        assert exc.sent is False
+        rig.session.close()
+        assert type(rig.session.down()) is ConnectionClosed
+
+    def test_a_bug_in_coming_back_is_a_failed_try(self, make, peer, caplog, monkeypatch):
+        rig = make().open()
+        real, failures = rig.session._connect, []
+
+        def connect(deadline):
+            if not failures:
+                failures.append(1)
+                raise RuntimeError("bug")
+            return real(deadline)
+
+        monkeypatch.setattr(rig.session, "_connect", connect)
+        peer.link.close()
+        assert type(rig.next()) is markers.ConnectionLost
+        assert rig.next().attempts == 2
+        assert "coming back raised" in caplog.text
+
+
+CHALLENGE = "Response: Success\nChallenge: 123456789\n\n"
