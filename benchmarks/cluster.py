@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any
 
-from pyami_sync import ActionTimeout, ClusterPool
+from pyami_sync import ActionTimeout, ClusterPool, ConnectionLost
 from tests.cluster.nodes import Farm
 
 
@@ -114,6 +114,28 @@ def measure(nodes: int, processes: int, rate: int, seconds: float) -> dict[str, 
             found["memory_at_end_mb"] = round(resident(), 1)
             started = time.monotonic()
         found["close_s"] = round(time.monotonic() - started, 2)
+        found.update(measure_cold(farm, holes))
+    return found
+
+
+def measure_cold(farm: Farm, holes: list[str]) -> dict[str, Any]:
+    """Connect while some nodes are black-holed from the beginning."""
+    found: dict[str, Any] = {}
+    pool = ClusterPool(farm.urls, connect_timeout=60)
+    try:
+        started = time.monotonic()
+        pool.probe()  # begins to connect, and waits for nothing
+        there = len(farm.ports) - len(holes)
+        while sum(node.connected for node in pool.nodes.values()) < there and time.monotonic() < started + 60:
+            time.sleep(0.01)
+        found["holed_connect_others_s"] = round(time.monotonic() - started, 2)
+        started = time.monotonic()
+        answers = pool.broadcast("Ping", timeout=2.0)
+        found["holed_cold_broadcast_s"] = round(time.monotonic() - started, 3)
+        found["holed_cold_named"] = sorted(n for n, a in answers.items() if isinstance(a, ConnectionLost)) == holes
+        found["holed_threads"] = threads()
+    finally:
+        pool.close()
     return found
 
 
