@@ -276,6 +276,7 @@ class AMIClient(Caller):
                 )
                 for each in self.subscriptions
             ),
+            wire_lost=self._wire_hook.lost,
         )
 
     # Hooks: each calls its callbacks one at a time, in order, on a callback thread

@@ -25,7 +25,7 @@ from .fields import (
     Variables,
 )
 from .markers import ConnectionLost, Reconnected
-from .model import ListComplete, TypedEvent, event_class
+from .model import ListComplete, SentByUser, TypedEvent, event_class
 
 __all__ = [
     "AOC_D",
@@ -5472,7 +5472,7 @@ class UnParkedCall(ParkingEvent, ParkeeChannel, ParkerChannel, RetrieverChannel)
     event_name = "UnParkedCall"
 
 
-class UserEvent(ChannelEvent):
+class UserEvent(SentByUser, ChannelEvent):
     """An event that the dialplan or an AMI client raised; it has headers of their own choice.
 
     Event ``UserEvent``, class user; Asterisk 13 to 23.

@@ -37,6 +37,7 @@ class Hook:
         self._lock = Lock()
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._running = False
+        self._losing = False
 
     def __bool__(self) -> bool:
         return bool(self._callbacks)
@@ -57,14 +58,18 @@ class Hook:
         if not self._callbacks:
             return
         with self._lock:
-            if len(self._waiting) >= MOST_WAITING:
+            full = len(self._waiting) >= MOST_WAITING
+            if full:
                 self.lost += 1
-                return
-            self._waiting.append(args)
-            if self._running:
-                return
-            self._running = True
-        self._submit(self._run)
+                news, self._losing = not self._losing, True
+            else:
+                self._losing = False
+                self._waiting.append(args)
+                news, self._running = not self._running, True
+        if full and news:
+            logger.warning("a callback for %s does not keep up: calls are dropped (%d so far)", self._name, self.lost)
+        elif news:
+            self._submit(self._run)
 
     def _run(self) -> None:
         while True:

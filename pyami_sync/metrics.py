@@ -67,6 +67,8 @@ class Stats:
     events_received: int = 0
     bytes_received: int = 0
     subscriptions: tuple[SubscriptionStats, ...] = ()
+    wire_lost: int = 0
+    """Messages that taps of the wire did not get because they do not keep up."""
 
     @property
     def events_lost(self) -> int:

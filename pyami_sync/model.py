@@ -47,6 +47,19 @@ class TypedEvent(Event):
     """Number of the event; only sent while the manager's debugging is on."""
 
 
+class SentByUser(TypedEvent):
+    """An event whose headers somebody else chose.
+
+    Its first header of a name counts, in whatever spelling, so that a sender can't put one before those of
+    the server by spelling it as the reader does. (Elsewhere the exact spelling is looked for first, which
+    costs half; a server spells a header in one way.)
+    """
+
+    __slots__ = ()
+
+    _find = Message._find_folded
+
+
 class ListComplete(TypedEvent):
     """The event that closes a list."""
 

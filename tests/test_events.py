@@ -208,3 +208,11 @@ def test_messages_become_typed_when_published() -> None:
     typed = event_class(plain.name.encode())._wire(HANGUP)
     assert isinstance(typed, events.Hangup)
     assert typed == plain
+
+
+def test_a_sender_of_a_user_event_shadows_no_header_of_the_server() -> None:
+    raw = b"Event: UserEvent\r\nPrivilege: user,all\r\nUniqueid: 1.1\r\nUserEvent: x\r\nUniqueID: 6.6\r\nprivilege: z"
+    event = event_class(b"UserEvent")._wire(raw)
+    assert event["UniqueID"] == event["Uniqueid"] == event.uniqueid == "1.1"
+    assert event["privilege"] == event.privilege == "user,all"
+    assert event.get_all("uniqueid") == ["1.1", "6.6"]
