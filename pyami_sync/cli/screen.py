@@ -37,6 +37,7 @@ class FullScreen:
         self._settings: list[Any] | None = None
         self._handler: Any = None
         self._suspend_asked = False
+        self._typed = ""
 
     def __enter__(self) -> Self:
         self._take()
@@ -85,7 +86,7 @@ class FullScreen:
     def key(self, seconds: float) -> str:
         """Wait so long for a key; the empty text when none was pressed."""
         until = time.monotonic() + seconds
-        while True:
+        while not self._typed:
             if self._suspend_asked:
                 self._suspend()
                 return "\f"  # draw it again
@@ -98,4 +99,6 @@ class FullScreen:
                 pressed = os.read(sys.stdin.fileno(), 64)
                 if not pressed:
                     self._keys = False  # the terminal is gone, or said so with Ctrl-D
-                return pressed.decode("utf-8", "ignore")[:1]
+                self._typed += pressed.decode("utf-8", "ignore")
+        first, self._typed = self._typed[0], self._typed[1:]
+        return first

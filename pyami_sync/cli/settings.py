@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -15,6 +15,8 @@ from click.core import ParameterSource
 
 from ..client import AMIClient
 from ..options import Options, options_from_url
+from ..selection import Selectors
+from ..subscriptions import MAXSIZE, EventStream, Overflow
 from ..transport import TLS
 from .output import Output
 from .profiles import Profile, config_file, load_profiles, read_secret
@@ -163,6 +165,40 @@ class Settings:
             client.open()
         try:
             yield client
+        finally:
+            client.close(1.0)
+
+    @contextmanager
+    def listen(
+        self,
+        selectors: Sequence[str],
+        where: Mapping[str, Any] | None,
+        *,
+        overflow: Overflow = "error",
+        events: bool | str = True,
+        stay: bool = True,
+    ) -> Iterator[tuple[AMIClient, EventStream]]:
+        """Open a session that misses no event: the stream is there before the login.
+
+        Args:
+            selectors: names and globs of events; none means all.
+            where: what their headers must hold.
+            overflow: see :meth:`~pyami_sync.AMIClient.events`.
+            events: which classes of events are wanted.
+            stay: whether to come back when the link is lost.
+
+        Raises:
+            ConnectError: no session.
+
+        """
+        client = self.make_client(event_mask=events if isinstance(events, str) else None, reconnect=stay)
+        # The client's own method refuses to give a stream of a session that is not open.
+        stream = EventStream(Selectors(filter(None, selectors)), where, MAXSIZE, overflow, client.subscriptions)
+        client.subscriptions.add(stream)
+        with self.output.busy(f"connecting to {client.options.address}"):
+            client.open()
+        try:
+            yield client, stream
         finally:
             client.close(1.0)
 

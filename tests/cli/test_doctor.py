@@ -230,7 +230,7 @@ def test_unknown_authority_and_wrong_name(certificates: Certificates) -> None:
 
 def test_stalled_server(sim: Simulator) -> None:
     sim.stall()
-    done = diagnose(url(sim.port))
+    done = diagnose(url(sim.port), "--timeout", "1")
     assert done.code == 5
     assert "a stalled server" in failure(done)
     sim.resume()

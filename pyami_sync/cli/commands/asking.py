@@ -43,12 +43,13 @@ def ping(settings: Settings, count: int, interval: float, forever: bool) -> int:
             while forever or sent < count:
                 if sent:
                     time.sleep(interval)
-                sent += 1
                 try:
                     trip = client.ping()
                 except ActionTimeout as exc:
+                    sent += 1
                     output.warn(f"seq={sent}: {exc}")
                     continue
+                sent += 1  # one that Ctrl-C cut short is none
                 trips.append(trip)
                 if output.as_json:
                     output.record({"host": where, "seq": sent, "ms": round(trip * 1000, 3)})

@@ -80,25 +80,25 @@ def events(
     """
     output = settings.output
     as_json = not text and not output.terminal
-    with settings.connect(events=mask or True, stay=not no_reconnect) as client:
+    listening = settings.listen(patterns, where_of(where), events=mask or True, stay=not no_reconnect)
+    with listening as (client, stream):
         stop = report_link(client, output)
-        with client.events(*patterns, where=where_of(where)) as stream:
-            output.note(f"listening on {connecting(client)}; Ctrl-C ends it")
-            deadline = Deadline(period)
-            left = count
-            while left is None or left > 0:
-                try:
-                    event = next_event(stream, deadline, output)
-                except WaitTimeout:
-                    break
-                except EventsLost as exc:
-                    output.warn(f"{exc.count} events were lost here: they came faster than they could be printed")
-                    continue
-                print_event(output, event, full=full, as_json=as_json)
-                if not stream.pending:
-                    output.flush()
-                if left is not None:
-                    left -= 1
+        output.note(f"listening on {connecting(client)}; Ctrl-C ends it")
+        deadline = Deadline(period)
+        left = count
+        while left is None or left > 0:
+            try:
+                event = next_event(stream, deadline, output)
+            except WaitTimeout:
+                break
+            except EventsLost as exc:
+                output.warn(f"{exc.count} events were lost here: they came faster than they could be printed")
+                continue
+            print_event(output, event, full=full, as_json=as_json)
+            if not stream.pending:
+                output.flush()
+            if left is not None:
+                left -= 1
         stop()
 
 
@@ -124,20 +124,19 @@ def wait(
     With --exec the command that causes the event can be started when nothing can be missed any more.
     """
     output = settings.output
-    with settings.connect(events=True, stay=True) as client:
-        with client.events(*names, where=where_of(where), overflow="drop_oldest") as stream:
-            output.note(f"waiting for {', '.join(names)} on {connecting(client)}")
-            deadline = Deadline(timeout)
-            if announce:
-                output.flush()
-                if os.waitstatus_to_exitcode(os.system(announce)):
-                    raise click.ClickException("the command of --exec failed")
-            with output.busy(f"waiting for {', '.join(names)}"):
-                try:
-                    event = next_event(stream, deadline, output)
-                except WaitTimeout:
-                    raise WaitTimeout(", ".join(names), timeout) from None
-            if output.as_json:
-                print_event(output, event)
-            else:
-                show_headers(output, hide_secrets(event))
+    with settings.listen(names, where_of(where), overflow="drop_oldest") as (client, stream):
+        output.note(f"waiting for {', '.join(names)} on {connecting(client)}")
+        deadline = Deadline(timeout)
+        if announce:
+            output.flush()
+            if os.waitstatus_to_exitcode(os.system(announce)):
+                raise click.ClickException("the command of --exec failed")
+        with output.busy(f"waiting for {', '.join(names)}"):
+            try:
+                event = next_event(stream, deadline, output)
+            except WaitTimeout:
+                raise WaitTimeout(", ".join(names), timeout) from None
+        if output.as_json:
+            print_event(output, event)
+        else:
+            show_headers(output, hide_secrets(event))
