@@ -22,7 +22,7 @@ from .hooks import ActionHook, Hook
 from .link import Publisher
 from .message import Event
 from .metrics import Stats, SubscriptionStats
-from .model import event_class
+from .model import event_class, load_events
 from .options import Options, make_options, options_from_url
 from .protocol import AMIVersion
 from .redaction import redact
@@ -150,6 +150,7 @@ class AMIClient(Caller):
         self._error_hook = Hook("errors", self._submit)
         self._wire_hook = Hook("the wire", self._submit)
         self._action_hook = ActionHook()
+        load_events()
         self.subscriptions = Subscriptions(self._submit, event_class, self._report, self._check)
         self._session = Session(
             options,

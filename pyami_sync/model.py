@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Required, TypedDict, TypeVar
 
 from .action import Action, HeaderValue
@@ -20,7 +22,7 @@ else:
     R = TypeVar("R", bound=Response, covariant=True)
 
 __all__ = ["ConfigChange", "Headers", "ListAction", "ListComplete", "ListResponse", "TypedAction", "TypedEvent"]
-__all__ += ["event_class", "fields_of"]
+__all__ += ["event_class", "fields_of", "load_events"]
 
 # Events
 
@@ -72,7 +74,8 @@ class ListComplete(TypedEvent):
 
 
 _classes: dict[bytes, type[Event]] = {}
-_known: dict[bytes, type[Event]] = {}
+_known: dict[bytes, type[Event]] = {}  # complete or empty, never half filled
+_loading = RLock()
 MOST_NAMES = 10_000
 
 
@@ -87,14 +90,30 @@ def event_class(name: bytes) -> type[Event]:
         return _learn(name)
 
 
-def _learn(name: bytes) -> type[Event]:
-    if not _known:
+def load_events() -> None:
+    """Load the classes of events, unless they are there; blocks for some hundredths of a second the first time.
+
+    A client does so before its threads start, or the first event would hold up the thread that reads. No
+    other thread can fork meanwhile: a module that was half imported then would stay locked in the child for ever.
+    """
+    with _loading:
+        if _known:
+            return
         from . import events
 
-        for found in vars(events).values():
-            # Markers are no server's: an event of their name on the wire stays a plain one.
-            if isinstance(found, type) and issubclass(found, TypedEvent) and found.__module__ == events.__name__:
-                _known[found.event_name.encode().lower()] = found
+        # Markers are no server's: an event of their name on the wire stays a plain one.
+        typed = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, TypedEvent)]
+        own = [each for each in typed if each.__module__ == events.__name__]
+        _known.update({each.event_name.encode().lower(): each for each in own})
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+
+
+def _learn(name: bytes) -> type[Event]:
+    if not _known:
+        load_events()
     if len(_classes) > MOST_NAMES:  # names come from outside: don't let them pile up
         _classes.clear()
     made = _classes[name] = _known.get(name.lower(), Event) if name else Event

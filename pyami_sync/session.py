@@ -13,6 +13,7 @@ from collections.abc import Callable
 from threading import Condition, Lock
 from typing import Any
 
+from . import markers
 from .action import Action
 from .catalogue.answers import ANSWERS
 from .catalogue.rules import AnswerRule
@@ -276,8 +277,6 @@ class Session:
 
     def link_ended(self, connection: Connection, exc: ConnectionLost) -> None:
         """A connection is over; runs on the engine, behind the last of its events."""
-        from . import markers
-
         policy = self.options.reconnect
         with self._changed:
             if connection is not self._connection:
@@ -401,8 +400,6 @@ class Session:
         return link.uptime + 1 < time.monotonic() - self._connected_at
 
     def _mark_return(self, link: Link, outage: float, restarted: bool | None, attempts: int) -> None:
-        from . import markers
-
         origin = Origin(self.options.encoding, time.time(), self.options.node)
         self.publisher.publish_marker(
             markers.Reconnected.make(outage, server_restarted=restarted, attempts=attempts, origin=origin)

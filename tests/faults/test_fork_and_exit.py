@@ -96,3 +96,39 @@ def test_the_end_of_the_interpreter(sim: Simulator, way: str, expected: int) -> 
     if way not in ("raises",):
         assert "Traceback" not in err, err
     sim.wait_for_sessions(0)
+
+
+HALF_IMPORTED = """
+import os, sys, threading, time
+sys.setswitchinterval(1e-6)
+from pyami_sync import AMIClient
+from pyami_sync.model import event_class, load_events
+
+for _ in range({rounds}):
+    began = threading.Event()
+    loader = threading.Thread(target=lambda: (began.set(), event_class(b"Hangup")))
+    loader.start()
+    began.wait()
+    time.sleep(0.002)
+    pid = os.fork()
+    if not pid:
+        import faulthandler
+        faulthandler.dump_traceback_later(20, exit=True)
+        os._exit(0 if event_class(b"Hangup").__name__ == "Hangup" else 2)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    loader.join()
+    assert code == 0, code
+    for name in ("pyami_sync.events",):
+        del sys.modules[name]
+    import pyami_sync, pyami_sync.model as model
+    del pyami_sync.events
+    model._known.clear()
+    model._classes.clear()
+print("ok")
+"""
+
+
+def test_a_fork_while_the_events_are_loaded_leaves_no_lock_behind() -> None:
+    with running("-W", "ignore", "-c", HALF_IMPORTED.format(rounds=8), env={}, pipe=True) as process:
+        out, err = process.communicate(timeout=120)
+    assert out.decode().strip() == "ok", err.decode()[-3000:]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
-import signal
 import sys
 import threading
 import time
@@ -11,7 +11,7 @@ import time
 from pyami_sync import AMIClient, AMIError, connect
 
 FORKS = int(sys.argv[1])
-LIMIT = 30
+LIMIT = 20
 
 
 def busy(ami: AMIClient, stop: threading.Event, wrong: list[str], number: int) -> None:
@@ -35,7 +35,7 @@ def busy(ami: AMIClient, stop: threading.Event, wrong: list[str], number: int) -
 
 def child(ami: AMIClient, number: int) -> int:
     """Use the inherited session as if nothing had happened; the exit code says what was wrong."""
-    signal.alarm(LIMIT)  # a deadlock ends in a signal
+    faulthandler.dump_traceback_later(LIMIT, exit=True)  # a deadlock says where
     for count in range(5):
         unique = f"child-{number}-{count}"
         ami.send("Setvar", Variable=f"FORK{number}", Value=unique)
