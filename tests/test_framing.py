@@ -67,7 +67,8 @@ class TestMessages:
         framer = Framer()
         for _ in range(100):
             assert framer.feed(b"\r\n\r\n\r\n") == []
-        assert framer.pending == 0
+            assert framer.feed(b"\n") == []
+            assert framer.pending == 0
 
     @pytest.mark.parametrize("inside", ["\n", "\n\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029", "\r", "\n\r"])
     def test_only_cr_lf_cr_lf_ends_a_message(self, inside):

@@ -82,6 +82,8 @@ def test_a_blocked_job_delays_no_other(workers):
 
 def test_a_burst_of_jobs_that_each_wait_for_the_next_one(workers):
     # Each needs a thread of its own at the same time: a wake-up too few would hang here.
+    run(workers, lambda: None)
+    eventually(lambda: workers._idle == 1)  # which must not be counted on more than once
     barrier = threading.Barrier(4)
     done = []
     for _ in range(4):
