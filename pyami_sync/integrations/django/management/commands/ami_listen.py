@@ -16,7 +16,7 @@ from pyami_sync.client import AMIClient
 from pyami_sync.deadline import Deadline
 from pyami_sync.events import ConnectionLost as LostMarker
 from pyami_sync.events import Reconnected
-from pyami_sync.exceptions import ConnectError, ConnectionClosed, EventsLost, LoginRejected, WaitTimeout
+from pyami_sync.exceptions import AMIError, ConnectError, ConnectionClosed, EventsLost, LoginRejected, WaitTimeout
 from pyami_sync.subscriptions import EventStream
 
 from ...clients import make_client
@@ -90,7 +90,9 @@ class Command(BaseCommand):
         left = 0
         while True:
             if until is None and self.stopping.is_set():
-                until, left = Deadline(grace), stream.pending  # what has come is still handled
+                until = Deadline(grace)
+                self._barrier(client, grace)
+                left = stream.pending
             if until is not None:
                 if left <= 0:
                     return
@@ -111,6 +113,13 @@ class Command(BaseCommand):
                 if isinstance(event, Reconnected):
                     self._send(ami_connected, type(client), client=client, marker=event)
                 self._send(ami_event, type(event), client=client, event=event)
+
+    def _barrier(self, client: AMIClient, grace: float) -> None:
+        """Wait until everything is in the buffer that the server had sent before: its answer comes behind that."""
+        try:
+            client.ping(timeout=max(LOOK, grace / 2))
+        except AMIError:
+            pass  # the link is down: nothing comes any more
 
     def _send(self, which: Signal, sender: Any, **named: Any) -> None:
         """Send a signal between two looks at the database connections, as a request does."""

@@ -1,0 +1,58 @@
+"""A Celery worker that talks to Asterisk: ``python examples/celery_worker``.
+
+It runs what a real machine would run as services: the worker with two processes, and the listener; then it places a
+few calls by tasks and waits until the worker has been told that they have ended. Queues are files in a folder, and
+without AMI_URL a telephone system is simulated, so that nothing needs to be installed.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from pyami_sync import connect
+from pyami_sync.testing import Simulator
+
+HERE = Path(__file__).resolve().parent
+CALLS = 3
+
+
+def start(stack, *args):
+    """Run a service until the end."""
+    process = stack.enter_context(
+        subprocess.Popen([sys.executable, *args], cwd=HERE, stdout=subprocess.PIPE, text=True)
+    )
+    stack.callback(process.terminate)
+    return process
+
+
+def main():
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        os.environ.update(
+            CELERY_BROKER="filesystem://", CELERY_RESULTS=f"file://{folder}", CELERY_FOLDER=folder, PYTHONUNBUFFERED="1"
+        )
+        if not os.environ.get("AMI_URL"):
+            os.environ["AMI_URL"] = stack.enter_context(Simulator()).url
+        worker = start(stack, "-m", "celery", "-A", "tasks", "worker", "-c", "2", "-l", "WARNING", "--without-mingle")
+        listener = start(stack, "listener.py")
+        listener.stdout.readline()  # "listening"
+        import tasks
+
+        with connect() as ami, ami.events("UserEvent", where={"UserEvent": "CallEnded"}, timeout=30) as ended:
+            for number in range(CALLS):
+                said = tasks.call.delay("Local/100@default", "106").get(timeout=30)
+                print(f"call {number}: {said}", flush=True)
+            for event in ended:
+                print(f"{event['Channel']} ended, said worker {event['Worker']}", flush=True)
+                if ended.delivered == 2 * CALLS:  # a Local channel has two halves
+                    break
+            print(tasks.add_member.delay("support", "Local/101@default").get(timeout=30))
+            ami.send("QueueRemove", Queue="support", Interface="Local/101@default")
+        assert worker.poll() is None
+
+
+if __name__ == "__main__":
+    main()
