@@ -198,7 +198,7 @@ EATER = """
                 print(type(exc).__name__, exc)
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
             print("kilobytes", grown)
-            print("threads", sum(thread.name.startswith("pyami") for thread in threading.enumerate()) > 1)
+            print("threads", sum(thread.name.startswith("pyami") for thread in threading.enumerate()) > 0)
 """
 
 
