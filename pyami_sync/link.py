@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from .connection import Connection
@@ -37,13 +38,12 @@ class LinkOwner(Protocol):
         """Who gets its events."""
         ...
 
-    def link_ended(self, connection: Connection, exc: ConnectionLost) -> None:
+    def link_ended(self, connection: Connection, exc: ConnectionLost, link: Link) -> None:
         """A connection is over."""
         ...
 
-    def tap(self, direction: str, frames: list[bytes]) -> None:
-        """Messages went by."""
-        ...
+    tap: Callable[[str, list[bytes]], None]
+    """Gets messages that went by on the wire."""
 
 
 class Link:
@@ -89,7 +89,7 @@ class Link:
             self._held.clear()
 
     def ended(self, connection: Connection, exc: ConnectionLost) -> None:
-        self._session.link_ended(connection, exc)
+        self._session.link_ended(connection, exc, self)
 
     def tapped(self, direction: str, frames: list[bytes]) -> None:
         self._session.tap(direction, frames)

@@ -16,7 +16,6 @@ from typing import Any
 from . import markers
 from .action import Action
 from .catalogue.answers import ANSWERS
-from .catalogue.rules import AnswerRule
 from .connection import Connection
 from .deadline import Deadline
 from .dialing import Dial, Dialer
@@ -38,11 +37,6 @@ from .transport import Channel, make_channel
 __all__ = ["Session", "State"]
 
 logger = logging.getLogger("pyami_sync")
-
-
-def find_rule(name: str) -> AnswerRule | None:
-    """How an action answers, by its name."""
-    return ANSWERS.get(name.lower())
 
 
 class Session:
@@ -79,7 +73,7 @@ class Session:
         self.engine = engine
         self.publisher = publisher
         self.metrics = Metrics()
-        self._tap = tap
+        self.tap = tap
         self.greeting: Greeting | None = None
         self.filters: list[Action[Any]] = []
         """Server-side filters that were added, in order: a new login has none of them."""
@@ -88,7 +82,8 @@ class Session:
         self.last_error: AMIError | None = None
         self.since = time.time()
         """When the present state began, in seconds since the epoch."""
-        self._run = run
+        # With a dialer a try does not wait, and must not wait for callbacks that keep all their threads busy.
+        self._run = run if dialer is None else lambda job: job()
         self._dialer = dialer
         self._dialing: Dial | None = None
         self._observe = observe
@@ -148,7 +143,7 @@ class Session:
         except BaseException as exc:
             self._fail(generation, exc)
             raise
-        if not self._adopt(generation, connection):
+        if not self._adopt(generation, connection, link):
             raise ConnectionClosed("the session was closed while it was opened")
         self.engine.call_soon(link.release)
         if self.options.wait_fully_booted:
@@ -179,7 +174,7 @@ class Session:
                 self._connection = None
                 self._enter(State.CLOSED)
 
-    def _adopt(self, generation: int, connection: Connection) -> bool:
+    def _adopt(self, generation: int, connection: Connection, link: Link) -> bool:
         """Make a logged-in connection the session's, unless the session was closed in the meantime."""
         with self._changed:
             current = self._generation == generation
@@ -198,7 +193,7 @@ class Session:
             self._keepalive.start()
         if connection.end is not None:  # it ended before it was ours: nobody else will tell
             lost = connection.lost(sent=True)
-            self.engine.call_soon(lambda: self.link_ended(connection, lost))
+            self.engine.call_soon(lambda: self.link_ended(connection, lost, link))
         return True
 
     def close(self, reason: ConnectionClosed | None = None) -> None:
@@ -255,7 +250,7 @@ class Session:
             limits=self.options.limits,
             encoding=self.options.encoding,
             node=self.options.node,
-            find_rule=find_rule,
+            find_rule=lambda name: ANSWERS.get(name.lower()),
         )
         connection.tapping = self.tapping
         return connection
@@ -275,7 +270,7 @@ class Session:
 
     # Coming back
 
-    def link_ended(self, connection: Connection, exc: ConnectionLost) -> None:
+    def link_ended(self, connection: Connection, exc: ConnectionLost, link: Link) -> None:
         """A connection is over; runs on the engine, behind the last of its events."""
         policy = self.options.reconnect
         with self._changed:
@@ -295,6 +290,8 @@ class Session:
         if self._keepalive is not None:
             self._keepalive.stop()
         logger.warning("%s: %s", self.options.address, exc)
+        # A link that ends right behind its login may hold events back still; their place is before its end.
+        link.release()
         origin = Origin(self.options.encoding, time.time(), self.options.node)
         self.publisher.publish_marker(markers.ConnectionLost.make(exc.reason, origin=origin))
         self.publisher.finish(connection.lost(sent=True), only_loss_sensitive=policy is not None)
@@ -366,7 +363,7 @@ class Session:
             self.engine.call_soon(lambda: self._mark_return(link, outage, restarted, attempt + 1))
         else:
             self.engine.call_soon(link.release)
-        if self._adopt(generation, connection):
+        if self._adopt(generation, connection, link):
             logger.info("%s: connected again after %.2f s", self.options.address, outage)
 
     def _attempt_failed(self, generation: int, attempt: int, exc: Exception) -> None:
@@ -469,10 +466,6 @@ class Session:
             self.filters.append(action)
         elif name == "events":
             self.event_mask = action.get("EventMask", "") or self.event_mask
-
-    def tap(self, direction: str, frames: list[bytes]) -> None:
-        """Messages went by on the wire."""
-        self._tap(direction, frames)
 
     @property
     def current(self) -> Connection | None:

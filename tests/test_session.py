@@ -100,6 +100,22 @@ class TestStates:
         ]
         assert rig.session.since > 0
 
+    def test_events_of_a_link_that_ends_right_behind_its_login(self, make, peer, monkeypatch):
+        rig = make(reconnect=None)
+        adopt = rig.session._adopt
+
+        def late(generation, connection, link):
+            peer.link.send(b"Event: Last\r\nN: 1\r\n\r\n")
+            peer.link.close()
+            eventually(lambda: connection.end is not None)
+            return adopt(generation, connection, link)
+
+        monkeypatch.setattr(rig.session, "_adopt", late)
+        rig.open()
+        assert [rig.next().name, rig.next().name] == ["Last", "ConnectionLost"]
+        with pytest.raises(ConnectionLost):
+            rig.next()
+
     def test_an_opening_that_fails(self, make, peer):
         rig = make(secret="wrong")
         with pytest.raises(LoginRejected) as caught:
