@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -333,9 +334,12 @@ def test_recording_replays_the_same(server: Server, tmp_path: Path) -> None:
                 client.send("UserEvent", UserEvent="Recorded", Number=number)
             for _ in range(20):
                 stream.get(10)
+        deadline = time.monotonic() + 20
+        while recorded(tape).count(b"Event: UserEvent\r\n") < 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         assert process.ended(by=signal.SIGINT).code == 130
-    raw = b"".join(record.raw for record in read_tape(tape))
-    assert raw.count(b"UserEvent: Recorded") == 20
+    raw = recorded(tape)
     assert server.secret.encode() not in raw
     assert b"Key: [hidden]" in raw
     assert run("record", tape, env=server.env).code == 2
