@@ -458,6 +458,20 @@ class TestLife:
             assert pool.send_any("Ping", where=lambda node: node.id != "a").ok
         sims["a"].resume()
 
+    def test_blocked_callbacks_delay_no_return(self, sims: dict[str, Simulator]) -> None:
+        release = threading.Event()
+        with ClusterPool({"a": sims["a"].url}, callback_threads=1, reconnect=FAST, timeout=10.0) as pool:
+            blocked = threading.Event()
+            pool.on("Foo", lambda event: (blocked.set(), release.wait(30)))
+            sims["a"].emit("Foo")
+            try:
+                assert blocked.wait(10)
+                sims["a"].drop()
+                until(lambda: sims["a"].accepted == 2)
+                assert pool.send_to("a", "Ping").ok
+            finally:
+                release.set()
+
     def test_threads_do_not_grow_with_the_nodes(self, pool: ClusterPool, sims: dict[str, Simulator]) -> None:
         pool.broadcast("Ping")
         names = {each.name for each in threading.enumerate() if each.name.startswith("pyami-cluster")}
