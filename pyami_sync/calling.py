@@ -168,8 +168,7 @@ class Caller(Listener):
         try:
             connection.request(call)
         except BaseException:
-            if call.timer is not None:
-                call.timer.cancel()
+            self._cancelled(connection, call)
             raise
         return future
 

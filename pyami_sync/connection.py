@@ -347,11 +347,11 @@ class Connection:
 
         """
         call = BlockingCall(action, self.make_key(action), self.rule(action), timeout)
-        self.request(call)
         try:
+            self.request(call)
             left = -1.0 if call.deadline is None else max(0.0, call.deadline - time.monotonic())
             done = call.wait(min(left, 2_592_000.0))
-        except BaseException:  # Ctrl-C: nobody waits for it any more
+        except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
             call.given_up = True
             self.pending.remove(call)
             raise

@@ -384,6 +384,21 @@ class TestCalling:
         assert outcome.get().ok
 
 
+    def test_ctrl_c_while_sending(self, plain_rig, monkeypatch):
+        rig = plain_rig.start()
+        flush = rig.connection._flush
+
+        def interrupted():
+            flush()
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(rig.connection, "_flush", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                rig.connection.call(PING, 15)
+        assert len(rig.pending) == 0
+
+
 class TestEnding:
     def test_the_server_closes(self, rig):
         rig.start()
