@@ -76,6 +76,7 @@ def fresh(request: pytest.FixtureRequest) -> Iterator[Target]:
     factory: AsteriskFactory = request.getfixturevalue("asterisk_factory")
     server = factory(request.param)
     yield Target(f"asterisk{request.param}", server.port, server.tls_port, server.ca_file, server)
+    server.kill()  # in good order it would take a second
 
 
 def test_every_action_without_parameters(fresh: Target) -> None:

@@ -59,14 +59,14 @@ def test_many_at_a_time_get_each_its_own(caller: AMIClient) -> None:
 
 def test_without_its_events_it_times_out_and_says_why(target: Target) -> None:
     with target.client(event_mask="off") as ami, pytest.raises(WaitTimeout, match="event mask"):
-        ami.originate("Local/106@default", wait=True, Application="NoOp", timeout=1.5)
+        ami.originate("Local/106@default", wait=True, Application="NoOp", timeout=0.5)
 
 
 def test_a_synchronous_one_holds_up_only_its_own_session(real: Target) -> None:
     with real.client(event_mask="off") as ami, real.client(event_mask="off") as other:
-        slow = ami.submit("Originate", Channel="Local/109@default/n", Application="NoOp", Timeout=1500)
+        slow = ami.submit("Originate", Channel="Local/109@default/n", Application="NoOp", Timeout=800)
         behind = ami.submit("Ping")
-        assert other.ping() < 1.4
+        assert other.ping() < 0.7
         assert not behind.done()
         with pytest.raises(ActionError):
             slow.result(20)

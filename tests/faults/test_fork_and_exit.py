@@ -19,8 +19,8 @@ SLACK = 1.0  # what starting to end takes on a busy machine
 
 
 @pytest.mark.asterisk
-def test_forks_while_other_threads_hold_the_locks(asterisk_factory: AsteriskFactory) -> None:
-    server = asterisk_factory(22)
+def test_forks_while_other_threads_hold_the_locks(killable: AsteriskFactory) -> None:
+    server = killable(22)
     with running("-m", "tests.faults.apps.forks", "40", env={"AMI_URL": url(server)}, pipe=True) as process:
         out, err = process.communicate(timeout=120)
     assert out.decode().strip() == "ok", err.decode()[-4000:]

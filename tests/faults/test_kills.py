@@ -183,7 +183,7 @@ def check_arrivals(proxy: Proxy, seen: list[Event], resets: set[int], kills: int
             pytest.fail(f"a life of {len(life)} events on no connection")
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
 def test_kills_on_the_simulator(kills: int) -> None:
     with Simulator(secret="admin-secret") as sim:
         outcomes = kill_at_random(sim.port, "admin-secret", kills, flood=sim)
@@ -192,17 +192,17 @@ def test_kills_on_the_simulator(kills: int) -> None:
 
 
 @pytest.mark.asterisk
-@pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.slow)])
-def test_kills_on_a_real_server(asterisk_factory: AsteriskFactory, kills: int) -> None:
-    server = asterisk_factory(22)
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
+def test_kills_on_a_real_server(killable: AsteriskFactory, kills: int) -> None:
+    server = killable(22)
     scenario.channels_up(server, 5)
     outcomes = kill_at_random(server.port, "admin-secret", kills, flood=None)
     assert outcomes["result"] > kills
 
 
 @pytest.mark.asterisk
-def test_killed_in_the_middle_of_a_list(asterisk_version: int, asterisk_factory: AsteriskFactory) -> None:
-    server = asterisk_factory(asterisk_version)
+def test_killed_in_the_middle_of_a_list(asterisk_version: int, killable: AsteriskFactory) -> None:
+    server = killable(asterisk_version)
     with server.session() as raw:
         for number in range(3000):
             raw.action("DBPut", ("Family", "many"), ("Key", f"{number:05}"), ("Val", "v" * 500))

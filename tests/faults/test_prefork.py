@@ -24,9 +24,9 @@ pytestmark = pytest.mark.asterisk
 
 
 @pytest.fixture
-def server(asterisk_factory: AsteriskFactory) -> AsteriskServer:
+def server(killable: AsteriskFactory) -> AsteriskServer:
     """A server whose sessions are the test's own."""
-    return asterisk_factory(22)
+    return killable(22)
 
 
 def get(port: int, path: str) -> list[str]:

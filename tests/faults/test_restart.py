@@ -23,9 +23,9 @@ SLACK = 2.0
 
 
 @pytest.fixture(params=[22, pytest.param(16, marks=pytest.mark.slow)], ids=lambda version: f"asterisk{version}")
-def server(request: pytest.FixtureRequest, asterisk_factory: AsteriskFactory) -> AsteriskServer:
+def server(request: pytest.FixtureRequest, killable: AsteriskFactory) -> AsteriskServer:
     """A server of the test's own."""
-    return asterisk_factory(request.param)
+    return killable(request.param)
 
 
 @contextlib.contextmanager

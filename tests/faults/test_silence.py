@@ -92,9 +92,9 @@ def test_a_stalled_proxy_is_found_in_time() -> None:
 
 
 @pytest.fixture(params=[22, pytest.param(16, marks=pytest.mark.slow)], ids=lambda version: f"asterisk{version}")
-def server(request: pytest.FixtureRequest, asterisk_factory: AsteriskFactory) -> AsteriskServer:
+def server(request: pytest.FixtureRequest, killable: AsteriskFactory) -> AsteriskServer:
     """A server to be stopped."""
-    return asterisk_factory(request.param)
+    return killable(request.param)
 
 
 def stop(server: AsteriskServer) -> int:
