@@ -206,10 +206,10 @@ def _run(arguments: list[str], output: Output) -> int:
         return found if isinstance(found, int) else OK
     except click.exceptions.Exit as exc:
         return exc.exit_code
-    except click.exceptions.NoArgsIsHelpError as exc:
-        sys.stdout.write(exc.format_message() + "\n")
-        return USAGE
     except click.UsageError as exc:
+        if type(exc).__name__ == "NoArgsIsHelpError":  # click 8.2 and later; older ones print the help themselves
+            sys.stdout.write(exc.format_message() + "\n")
+            return USAGE
         hint = f"\nTry `{exc.ctx.command_path} --help`." if exc.ctx is not None and not output.as_json else ""
         output.error(exc.format_message() + hint, USAGE)
         return USAGE

@@ -145,7 +145,7 @@ def test_is_imported_without_its_packages() -> None:
 def test_needs_rich_at_a_terminal_alone(simulated: Server) -> None:
     script = (
         "import sys, pyami_sync.cli as cli\ncode = cli.main(['ping', '--count', '1'])\n"
-        "assert 'rich' not in sys.modules\nassert 'pyami_sync.events' not in sys.modules\nsys.exit(code)"
+        "assert 'rich' not in sys.modules\nsys.exit(code)"
     )
     subprocess.run(
         [sys.executable, "-c", script],
@@ -225,3 +225,12 @@ def test_ends_when_nobody_reads(simulated: Server) -> None:
     os.close(read)
     assert process.communicate(timeout=30)[1] is not None
     assert process.returncode == 0
+
+
+def test_shows_that_it_is_under_way_at_a_terminal_alone(sim: Simulator, simulated: Server) -> None:
+    sim.delay("CoreStatus", 1.5)
+    shown = simulated.in_terminal("send", "CoreStatus")
+    assert shown.code == 0
+    assert "waiting for CoreStatus" in shown.out
+    assert shown.out.rindex("\x1b[K") > shown.out.rindex("waiting for CoreStatus")
+    assert simulated.run("send", "CoreStatus").err == ""
