@@ -4,18 +4,29 @@ The steps of AmiClient for .NET's quick start, with reactivex. Needs ``pip insta
 """
 
 import sys
+import threading
 
 from reactivex import operators as ops
 from server import ami_url
 
 from pyami_sync import Action, AMIClient
 
+parted = threading.Event()
+
 
 def show(direction, raw):
-    """Show what goes by on the wire; secrets are replaced."""
+    """Show what goes by on the wire; secrets are replaced. Runs on a thread of its own."""
     mark = "> " if direction == "sent" else "< "
-    for line in raw.decode("utf-8", "replace").rstrip("\r\n").split("\r\n"):
-        print(mark + line, file=sys.stderr)
+    lines = raw.decode("utf-8", "replace").rstrip("\r\n").split("\r\n")
+    sys.stderr.write("".join(f"{mark}{line}\n" for line in lines))
+    if "Response: Goodbye" in lines:
+        parted.set()
+
+
+def say(text):
+    """Show a step, as one piece between what goes by on the wire."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 with ami_url() as url:
@@ -27,7 +38,7 @@ with ami_url() as url:
     booted.connect()
     with client:  # connects; logs in by challenge, so that the secret itself is never sent
         booted.pipe(ops.timeout(10.0)).run()
-        print("fully booted")
+        say("fully booted")
 
         action = Action("PJSIPShowEndpoints").with_action_id("endpoints-1")
         endpoints = client.observable(where={"ActionID": action.action_id}).pipe(
@@ -37,6 +48,7 @@ with ami_url() as url:
         )
         endpoints.connect()
         client.submit(action)
-        endpoints.pipe(ops.timeout(10.0), ops.do_action(print), ops.default_if_empty()).run()
+        endpoints.pipe(ops.timeout(10.0), ops.do_action(say), ops.default_if_empty()).run()
         client.send("Logoff")
-        print("logged off")
+        parted.wait(5.0)
+        say("logged off")

@@ -31,7 +31,7 @@ if folder:  # queues in a folder, for a worker without a broker
         "polling_interval": 0.1,
     }
 
-client = AMIClient.from_url(os.environ.get("AMI_URL"), name="pyami-task", timeout=5.0, event_mask="off")
+client = AMIClient.from_url(os.environ.get("AMI_URL"), name="pyami-task", event_mask="off")
 opening = threading.Lock()
 
 

@@ -97,23 +97,28 @@ def test_many_calls_none_missing_none_doubled(server: Server, project: Project) 
     ids: list[str] = []
     calls = CALLS[type(server).__name__]
     third = calls // 3
-    with project.listen() as listener:
+    with project.listen() as listener, connect(server.url, event_mask="call") as ami:
         listener.wait_for_output("listening to")
-        with connect(server.url, event_mask="off") as ami:
-            # Some while it listens, and some that are up when it is told to end.
-            for _ in range(0, third - 20, 40):
-                place(ami, ids, 40, **SHORT)
-                wait_for_channels(ami, lambda count: count < 40, "calls that end")
+        # Some while it listens, and some that are up when it is told to end.
+        for _ in range(0, third - 20, 40):
+            place(ami, ids, 40, **SHORT)
+            wait_for_channels(ami, lambda count: count < 40, "calls that end")
+        with ami.events("Newchannel", timeout=20) as told:
             place(ami, ids, 20, Application="Wait", Data="3600")
-            wait_for_channels(ami, lambda count: count == 40, "calls that stay")
-            before = len(ids)
-            assert listener.end(timeout=90) == 0
-            assert listener.output.endswith("stopped\n")
-            # Calls that begin while nobody listens, and go on; and all those before end meanwhile.
-            ami.send("Hangup", Channel="/^Local/")
-            place(ami, ids, 20, Application="Wait", Data="3600")
-            wait_for_channels(ami, lambda count: count == 40, "calls that stay")
-    assert project.count() in range(before - 20, before + 1)
+            missing = set(ids[-20:])
+            for event in told:
+                missing.discard(event["Uniqueid"])
+                if not missing:
+                    break  # the server has told everybody, the listener too
+        assert not missing
+        before = len(ids)
+        assert listener.end(timeout=90) == 0
+        assert listener.output.endswith("stopped\n")
+        assert project.count() == before
+        # Calls that begin while nobody listens, and go on; and all those before end meanwhile.
+        ami.send("Hangup", Channel="/^Local/")
+        place(ami, ids, 20, Application="Wait", Data="3600")
+        wait_for_channels(ami, lambda count: count == 40, "calls that stay")
     with project.listen() as listener:
         listener.wait_for_output("listening to")
         until(lambda: project.count("ended IS NULL") == 20, "the calls that are there")

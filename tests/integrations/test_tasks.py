@@ -19,7 +19,7 @@ from .processes import EXAMPLES
 
 @pytest.fixture
 def tasks(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.setenv("AMI_URL", sim.url)
+    monkeypatch.setenv("AMI_URL", sim.url + "/?timeout=0.5")
     spec = importlib.util.spec_from_file_location("celery_example_tasks", EXAMPLES / "celery_worker" / "tasks.py")
     assert spec is not None
     assert spec.loader is not None
