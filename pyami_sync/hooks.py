@@ -12,7 +12,7 @@ __all__ = ["ActionHook", "Hook"]
 
 logger = logging.getLogger("pyami_sync")
 
-MOST_WAITING = 10_000
+MOST_WAITING = 50_000
 
 
 class Hook:
