@@ -194,7 +194,7 @@ def as_texts(header: str, value: HeaderValue) -> list[str]:
         return [str(value)]
     if isinstance(value, Mapping):
         quote = quote_variable if header.lower() == "variable" else str
-        return [f"{name}={quote(text)}" for name, each in value.items() for text in as_texts(header, each)]
+        return [f"{quote(name)}={quote(text)}" for name, each in value.items() for text in as_texts(header, each)]
     if isinstance(value, bytes | bytearray) or not isinstance(value, Iterable):
         raise InvalidAction(f"header {header!r} can't be a {type(value).__name__}", header=header)
     found: list[str] = []
