@@ -11,6 +11,14 @@ import pytest
 pytest_plugins = ["tests.asterisk.plugin"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whatever asks for a real server, so that it runs where there is one."""
+    for item in items:
+        asked = getattr(item, "fixturenames", ())
+        if item.path.parent.name == "asterisk" or any(name.startswith("asterisk") for name in asked):
+            item.add_marker(pytest.mark.asterisk)
+
+
 def _own_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("pyami")]
 
