@@ -31,12 +31,14 @@ from threading import Lock, Thread, current_thread, get_ident
 from typing import Protocol
 
 from .deadline import Deadline
-from .exceptions import ConcurrencyError
+from .exceptions import ConcurrencyError, ConnectionClosed
 from .workers import Workers
 
 __all__ = ["Engine", "Pollable", "Timer"]
 
 logger = logging.getLogger("pyami_sync")
+
+LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -109,10 +111,15 @@ class Engine:
     # Life
 
     def start(self) -> None:
-        """Start the engine thread, unless it runs."""
+        """Start the engine thread, unless it runs.
+
+        Raises:
+            ConnectionClosed: the engine was closed, as happens when one thread opens and another closes.
+
+        """
         with self._lock:
             if self._closed:
-                raise RuntimeError("the engine is closed")
+                raise ConnectionClosed
             if self._thread is not None:
                 return
             self._selector = selectors.DefaultSelector()
@@ -150,7 +157,7 @@ class Engine:
         # Callbacks last: one that waits for an answer has been released by the end of its connection.
         for busy in self.workers.close(deadline):
             logger.warning("callback thread %s is still busy; its callback does not return", busy.name)
-        if thread is not None and not thread.is_alive():
+        if thread is None or not thread.is_alive():
             self._run_jobs()  # of those who asked after its last look, and before it was gone
             self._release()
 
@@ -225,9 +232,9 @@ class Engine:
         """Serve it no more; ``then`` runs when it is out of the selector."""
 
         def out() -> None:
-            assert self._selector is not None
             try:
-                self._selector.unregister(link)
+                if self._selector is not None:  # None: closed before it was ever started
+                    self._selector.unregister(link)
             except (KeyError, ValueError, OSError):
                 pass
             then()
@@ -259,7 +266,7 @@ class Engine:
         self._jobs.append(job)
         if get_ident() != self._ident:
             self._wake()
-            if self._thread is not None and not self._thread.is_alive():
+            if self._closed and (self._thread is None or not self._thread.is_alive()):
                 self._run_jobs()  # the engine has ended: nobody else will
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
@@ -297,7 +304,7 @@ class Engine:
         assert selector is not None
         self._ident = get_ident()
         while not self._closed:
-            left = self._run_timers()
+            left = min(self._run_timers(), LONGEST_SLEEP)
             for key, mask in selector.select(0 if self._jobs else left):
                 if key.data is None:
                     self._drain_wakes()
@@ -306,6 +313,7 @@ class Engine:
             if self._jobs:
                 self._run_jobs()
         self._run_jobs()
+        self._ident = None  # a thread that is started later may get the same
 
     def _serve(self, link: Pollable, mask: int) -> None:
         try:
@@ -330,15 +338,15 @@ class Engine:
             except Exception:
                 logger.exception("a job of the engine raised")
 
-    def _run_timers(self) -> float | None:
-        """Run what is due; give the seconds until the next."""
+    def _run_timers(self) -> float:
+        """Run what is due; give the seconds until the next, infinity if there is none."""
         while True:
             with self._lock:
                 while self._timers and self._timers[0][2].callback is None:
                     heapq.heappop(self._timers)
                 if not self._timers:
                     self._wakes_at = float("inf")
-                    return None
+                    return self._wakes_at
                 self._wakes_at = self._timers[0][0]
                 left = self._wakes_at - time.monotonic()
                 if left > 0:

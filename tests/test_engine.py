@@ -15,7 +15,7 @@ import warnings
 import pytest
 
 from pyami_sync.engine import Engine, _after_fork, _at_exit, engines
-from pyami_sync.exceptions import ConcurrencyError
+from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed
 
 from .peer import eventually
 
@@ -97,7 +97,7 @@ class TestLife:
         engine.close()
         assert not thread.is_alive()
         assert engine.closed
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(ConnectionClosed):
             engine.start()
 
     def test_closing_one_that_never_ran(self):
@@ -152,6 +152,18 @@ class TestLife:
         ran = []
         engine.call_soon(lambda: ran.append(1))
         assert ran == [1]
+
+    def test_jobs_of_one_that_was_closed_before_it_was_started(self):
+        engine, ran = Engine("pyami-test"), []
+        engine.call_soon(lambda: ran.append("before"))
+        engine.close()
+        engine.unregister(Link.__new__(Link), lambda: ran.append("behind"))
+        assert ran == ["before", "behind"]
+
+    def test_another_thread_may_get_the_identity_of_its_own(self, engine):
+        engine.close()
+        assert engine._ident is None
+        engine.check_thread("waiting for the end")
 
 
 class TestThreads:
@@ -291,6 +303,14 @@ class TestTimers:
 
     def test_a_sooner_one_wakes_the_thread(self, engine):
         engine.call_at(time.monotonic() + 3600, lambda: pytest.fail("too early"))
+        on_thread(engine, lambda: None)
+        done = threading.Event()
+        engine.call_at(time.monotonic() + 0.01, done.set)
+        assert done.wait(10)
+
+    @pytest.mark.parametrize("seconds", [1e7, 1e12, float("inf")])
+    def test_one_in_the_far_future_ends_nothing(self, engine, seconds):
+        engine.call_at(time.monotonic() + seconds, lambda: pytest.fail("too early"))
         on_thread(engine, lambda: None)
         done = threading.Event()
         engine.call_at(time.monotonic() + 0.01, done.set)
