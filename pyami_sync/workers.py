@@ -36,6 +36,7 @@ class Workers:
         self._work = Condition(Lock())
         self._jobs: deque[Job] = deque()
         self._threads: set[Thread] = set()
+        self._closing: set[Thread] = set()  # those of them whose job waits in close()
         self._idle = 0
         self._made = 0
         self._closed = False
@@ -67,6 +68,7 @@ class Workers:
                 while not self._jobs:
                     if self._closed:
                         self._threads.discard(current_thread())
+                        self._work.notify_all()  # whoever waits in close()
                         return
                     self._idle += 1
                     woken = self._work.wait(self._idle_after)
@@ -92,15 +94,21 @@ class Workers:
     def close(self, deadline: Deadline) -> list[Thread]:
         """Take no more jobs and wait for those handed over; give the threads that are still busy at the deadline.
 
-        What has not begun by then is dropped.
+        What has not begun by then is dropped. Jobs that close from several of these threads at once don't wait
+        for each other.
         """
+        me = current_thread()
         with self._work:
             self._closed = True
+            threads = self._threads - {me}
+            if me in self._threads:
+                self._closing.add(me)
             self._work.notify_all()
-            threads = list(self._threads)
+            while me in self._closing and self._threads - self._closing and not deadline.expired:
+                self._work.wait(deadline.remaining())
+            threads -= self._closing if me in self._closing else set()
         for thread in threads:
-            if thread is not current_thread():
-                thread.join(deadline.remaining())
+            thread.join(deadline.remaining())
         with self._work:
             self._jobs.clear()
-        return [thread for thread in threads if thread.is_alive() and thread is not current_thread()]
+        return [thread for thread in threads if thread.is_alive()]

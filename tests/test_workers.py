@@ -186,16 +186,27 @@ class TestClosing:
         eventually(lambda: not workers.threads)
 
     def test_from_two_jobs_at_once(self, workers):
-        barrier, done = threading.Barrier(2), []
+        barrier, found = threading.Barrier(2), []
 
         def close():
             barrier.wait(10)
-            workers.close(Deadline(0.1))
-            done.append(1)
+            found.append(workers.close(Deadline(None)))
 
         workers.submit(close)
         workers.submit(close)
-        eventually(lambda: len(done) == 2)
+        eventually(lambda: found == [[], []])
+        assert workers.close(Deadline(10)) == []
+
+    def test_from_two_jobs_that_both_wait_for_a_third(self, workers):
+        blocker, found = Blocker(), []
+        workers.submit(blocker)
+        assert blocker.begun.wait(10)
+        for _ in range(2):
+            workers.submit(lambda: found.append((workers.close(Deadline(None)), blocker.go.is_set())))
+        eventually(lambda: len(workers._closing) == 2)
+        assert found == []
+        blocker.go.set()
+        eventually(lambda: found == [([], True)] * 2)
 
     def test_twice(self, workers):
         run(workers, lambda: None)
