@@ -259,16 +259,19 @@ class EventStream(Subscriber):
 
         """
         deadline = Deadline(timeout)
-        predicate = self.predicate
-        while True:
+        left: int | None = None  # events to look at yet when the time is up: a flood must not keep this here
+        while left != 0:
             event = self._take(deadline)
             if event is None:
-                raise WaitTimeout(self.selectors.text, timeout)
+                break
             if event.__class__ is Gap:
                 raise event.take()
-            if predicate is None or predicate(event):
+            if self.predicate is None or self.predicate(event):
                 self.delivered += 1
                 return event
+            if deadline.expired:
+                left = len(self._buffer) if left is None else left - 1
+        raise WaitTimeout(self.selectors.text, timeout)
 
     def _take(self, deadline: Deadline) -> Any:
         try:
@@ -305,8 +308,7 @@ class EventStream(Subscriber):
             raise
 
     def wake(self) -> None:
-        # Without the lock when nobody waits: a taker looks at the buffer again after it has taken the lock.
-        with self._some:
+        with self._some:  # so that a taker either sees the event or counts among those who wait
             if self._waiting:
                 self._some.notify(self._waiting)
 

@@ -513,6 +513,20 @@ class TestStreams:
             stream.get(0.01)
         assert stream.delivered == 0
 
+    def test_the_deadline_holds_in_a_flood_that_does_not_fit(self, owner):
+        looked = []
+
+        def reject(event):
+            looked.append(event)
+            assert len(looked) < 1000, "it looks for ever"
+            owner.publish(1)
+
+        stream = owner.stream(where=reject)
+        owner.publish(1, 2, 3)
+        with pytest.raises(WaitTimeout):
+            stream.get(0)
+        assert len(looked) == 4  # what had come when the first one was rejected, the time being up
+
     def test_a_predicate_runs_on_the_taking_thread(self, owner):
         threads = []
         stream = owner.stream(where=lambda event: threads.append(threading.current_thread()) or number(event) == 2)
