@@ -42,7 +42,7 @@ def frames() -> list[bytes]:
 
 
 def name_of(raw: bytes) -> bytes:
-    """Give an event's name as the dispatcher finds it."""
+    """Give an event's name as the subscriptions find it."""
     return raw[7 : raw.find(b"\r", 7)]
 
 
