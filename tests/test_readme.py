@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import textwrap
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from pyami_sync.testing import Simulator
 
 README = Path(__file__).parent.parent / "README.rst"
 
@@ -20,9 +25,26 @@ def test_it_has_examples_for_each_task():
     assert len(re.findall(r"^\.\. code-block:: python$", README.read_text("utf-8"), re.MULTILINE)) >= 8
 
 
+def blocks() -> list[str]:
+    found = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README.read_text("utf-8"), re.MULTILINE)
+    return [textwrap.dedent(block) for block in found]
+
+
+@pytest.mark.parametrize("block", [each for each in blocks() if "def test_" not in each])
+def test_its_examples_run(
+    block: str,
+    ami_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AMI_URL", ami_simulator.url)
+    exec(block, {})
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR], "a callback raised"
+    assert capsys.readouterr().out or "print(" not in block or "Reconnected" in block
+
+
 def test_its_example_of_a_test_passes(ami_simulator: Any, ami_client: Any) -> None:
-    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README.read_text("utf-8"), re.MULTILINE)
-    block = next(block for block in blocks if "def test_" in block)
     names: dict[str, Any] = {}
-    exec(textwrap.dedent(block), names)
+    exec(next(block for block in blocks() if "def test_" in block), names)
     names["test_pauses"](ami_simulator, ami_client)
