@@ -54,6 +54,10 @@ class Options:
         for name, text in (("username", self.username), ("secret", self.secret)):
             if not isinstance(text, str) or any(each in text for each in "\r\n\0"):
                 raise ValueError(f"{name} is text without CR, LF or NUL")
+        if isinstance(self.host, str) and self.host.count(":") == 1:  # an IPv6 address has more
+            raise ValueError(
+                "host is a name or an address; give the port as port=5038 or in ami://user:secret@host:5038"
+            )
         if not isinstance(self.host, str) or not self.host or any(ord(each) <= 32 for each in self.host):
             raise ValueError(f"host is a name or an address, not {self.host!r}")
         if not isinstance(self.port, int) or not 0 < self.port < 65536:

@@ -30,7 +30,7 @@ class TestOptions:
         ("name", "value"),
         [
             *(("host", each) for each in ("", "a b", "a\nb", "a\r\nb", None, 5)),
-            *(("host", each) for each in ("user:hunter2@pbx", "pbx/x", "pbx?x", "pbx#x")),
+            *(("host", each) for each in ("user:hunter2@pbx", "pbx/x", "pbx?x", "pbx#x", "pbx:5038", "user:hunter2")),
             *(("port", each) for each in (0, -1, 65536, "5038", None, 1.5)),
             *(("auth", each) for each in ("MD5", "none", None)),
             ("when_down", "raise"),
