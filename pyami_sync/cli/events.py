@@ -93,8 +93,6 @@ def print_event(output: Output, event: Event, *, full: bool = False, as_json: bo
 
 
 def _line(event: Event, full: bool) -> Text:
-    from rich.text import Text
-
     event = hide_secrets(event)  # type: ignore[assignment]
     name = event.name
     classes = event.get("Privilege", "").split(",")
@@ -110,11 +108,19 @@ def _line(event: Event, full: bool) -> Text:
         for header, value in event.items():
             if header.lower() not in NOISE:
                 parts += [(clean(header), "dim"), "=", clean(value), " "]
-        return Text.assemble(*parts)
+        return _assemble(parts)
     lowered = {key.lower(): value for key, value in reversed(event.items())}
     for header in FACTS:
         value = lowered.get(header.lower(), "")
         if value in EMPTY:
             continue
         parts += [(f"{header}=", "dim"), clean(value), " "]
-    return Text.assemble(*parts)
+    return _assemble(parts)
+
+
+def _assemble(parts: list[Any]) -> Text:
+    from rich.text import Text
+
+    line = Text.assemble(*parts)
+    line.rstrip()
+    return line

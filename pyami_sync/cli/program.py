@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -78,7 +79,8 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         shared = set(map(id, self.shared))
-        own = [each for each in self.get_params(ctx) if id(each) not in shared]
+        # Arguments have no text of their own (newer versions of click list them all the same): the usage names them.
+        own = [each for each in self.get_params(ctx) if id(each) not in shared and isinstance(each, click.Option)]
         for title, options in (("Options", own), ("Common options", self.shared)):
             rows = [row for row in (each.get_help_record(ctx) for each in options) if row]
             if rows:
@@ -125,6 +127,15 @@ class LazyGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            if near:
+                ctx.fail(f"no such command: {args[0]!r}; did you mean {near[0]}?")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
@@ -166,7 +177,12 @@ program = LazyGroup(
     ],
     params=[
         click.Option(
-            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show it."
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_show_version,
+            help="Show the version.",
         )
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

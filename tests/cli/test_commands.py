@@ -508,3 +508,21 @@ def test_cluster(tmp_path: Path) -> None:
             done = process.ended()
         assert {(each["node"], each["Number"]) for each in done.objects} == {("n0", "1"), ("n1", "2")}
         assert SECRET not in done.out + done.err + sent.out + sent.err + health.out
+
+
+def test_a_mistyped_command_names_the_one_that_is_meant() -> None:
+    done = run("pingg")
+    assert done.code == 2
+    assert "no such command: 'pingg'; did you mean ping?" in done.err
+    assert "did you mean" not in run("xyzzy").err
+
+
+def test_help_lists_options_only_as_options() -> None:
+    listed = run("send", "--help").out.split("\nOptions:\n")[1]
+    assert listed.startswith("  --show-secrets")
+
+
+def test_lines_of_events_end_with_their_last_value(simulated: Server) -> None:
+    for more in ([], ["--full"]):
+        (line,) = lines(simulated.run("events", "FullyBooted", "--count", "1", "--text", *more))
+        assert line == line.rstrip()
