@@ -9,6 +9,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
@@ -151,18 +152,19 @@ class AMIClient(Caller):
         self._wire_hook = Hook("the wire", self._submit)
         self._action_hook = ActionHook()
         load_events()
-        self.subscriptions = Subscriptions(self._submit, event_class, self._report, self._check)
+        self.subscriptions = Subscriptions(self._submit, event_class, self._report, self._before_wait)
         self._session = Session(
             options,
             self.engine,
             self.subscriptions if publisher is None else publisher(self.subscriptions),
-            run=self._submit,
+            run=lambda job: self.engine.connectors.submit(job),
             transport=transport,
             on_state=self._state_hook,
             tap=self._tap,
             dialer=dialer,
             observe=observe,
         )
+        self._opening = Lock()
         self._exit: SystemExit | None = None
         self._version: str | None = None
         clients.add(self)
@@ -180,6 +182,10 @@ class AMIClient(Caller):
             LoginRejected: the server refused the user, the secret or this address.
 
         """
+        with self._opening:  # a second thread waits for the first one's try, and then sees what came of it
+            return self._open(timeout)
+
+    def _open(self, timeout: float | None) -> Self:
         if self._own_engine and self.engine.closed:
             self.engine = self._session.engine = Engine(self.options.name, self._callback_threads)
             for hook in (self._state_hook, self._error_hook, self._wire_hook):
@@ -350,13 +356,18 @@ class AMIClient(Caller):
     def _default_timeout(self) -> float | None:
         return self.options.timeout
 
+    def _before_wait(self, doing: str) -> None:
+        self._check(doing)
+        self._session.prepare_to_listen()
+
     def _over(self) -> bool:
-        return self._session.state is State.CLOSED and not self._session.dormant
+        return self._session.over
 
     def after_fork(self) -> None:
         """Become the client of a forked child: same subscriptions, no connection until first use."""
         for hook in (self._state_hook, self._error_hook, self._wire_hook, self._action_hook):
             hook.after_fork()
+        self._opening = Lock()
         self.subscriptions.after_fork()
         self._session.after_fork()
 

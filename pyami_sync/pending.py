@@ -187,6 +187,8 @@ class PendingCalls:
         self._limits = limits
         self._event_class = event_class
         self.ami_version: AMIVersion | None = None
+        self.logged_off = False
+        """Whether the server has said good-bye: the end that follows is no loss."""
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -304,6 +306,8 @@ class PendingCalls:
             return
         response = call.action.response_class._wire(frame, origin)
         rule = call.rule
+        if response.status == "Goodbye":
+            self.logged_off = True
         if not frame.startswith(SUCCESS) and not response.ok:
             self._error(call, response)
         elif call.response is not None:

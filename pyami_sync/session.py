@@ -116,10 +116,23 @@ class Session:
         if self._observe is not None:
             self._observe()
 
+    def prepare_to_listen(self) -> None:
+        """See to it that events can come; a fork's copy opens itself here, and blocks as :meth:`open` does.
+
+        Raises:
+            ConnectionClosed: nobody has opened it yet.
+            ConnectError: it could not be opened.
+
+        """
+        if self._generation == 0:
+            raise self._closed()
+        if self._wakes_by_itself:
+            self.open(Deadline(self.options.connect_timeout))
+
     @property
-    def dormant(self) -> bool:
-        """Whether it is closed only because this process is a fork, and opens on first use."""
-        return self._wakes_by_itself
+    def over(self) -> bool:
+        """Whether it has been open and is closed now, and will not open by itself as a fork's copy does."""
+        return self._state is State.CLOSED and self._generation > 0 and not self._wakes_by_itself
 
     # Opening and closing
 
@@ -277,21 +290,29 @@ class Session:
             if connection is not self._connection:
                 return  # closed on purpose, or never adopted
             self._connection = None
-            self._lost_at = time.monotonic()
-            self.metrics.losses += 1
-            self.last_error = exc
             self._count_traffic(connection)
             generation = self._generation
-            if policy is None:
+            logged_off = connection.pending.logged_off
+            if not logged_off:
+                self._lost_at = time.monotonic()
+                self.metrics.losses += 1
+                self.last_error = exc
+            if logged_off:
+                self._closed_by = ConnectionClosed("the session was logged off")
+                self._enter(State.CLOSED)
+            elif policy is None:
                 self._closed_by = exc
                 self._enter(State.CLOSED)
             else:
                 self._enter(State.RECONNECTING)
         if self._keepalive is not None:
             self._keepalive.stop()
-        logger.warning("%s: %s", self.options.address, exc)
         # A link that ends right behind its login may hold events back still; their place is before its end.
         link.release()
+        if logged_off:
+            self.publisher.finish(None)
+            return
+        logger.warning("%s: %s", self.options.address, exc)
         origin = Origin(self.options.encoding, time.time(), self.options.node)
         self.publisher.publish_marker(markers.ConnectionLost.make(exc.reason, origin=origin))
         self.publisher.finish(connection.lost(sent=True), only_loss_sensitive=policy is not None)

@@ -399,7 +399,7 @@ class Subscriptions:
         submit: hands a job to the callback threads.
         event_class: which class an event is, by its name on the wire.
         report: error hook, called on a callback thread.
-        check_thread: raises when the calling thread must not block.
+        check_thread: called before a thread waits for an event; raises when it must not, or would for ever.
 
     """
 

@@ -25,6 +25,7 @@ from pyami_sync.exceptions import (
     LoginRejected,
     WaitTimeout,
 )
+from pyami_sync.testing import Simulator
 
 from .peer import SECRET, Peer, certificates, eventually, server_context
 
@@ -442,6 +443,26 @@ class TestLosing:
                 del peer.answers["challenge"]
                 assert waiting.ping(timeout=15) > 0
 
+    def test_callbacks_that_wait_for_the_link_do_not_keep_it_away(self, peer):
+        with connect(**peer.options(reconnect=QUICK, callback_threads=1)) as ami:
+            down, answered = threading.Event(), threading.Event()
+
+            @ami.on("Tick")
+            def ask(event):
+                assert down.wait(10)
+                ami.send("Ping", timeout=30)
+                answered.set()
+
+            peer.link.say("Event: Tick\n\n")
+            eventually(lambda: ami.engine.workers.threads)
+            first = peer.link
+            peer.answers["challenge"] = lambda link, action: link.close()
+            first.close()
+            eventually(lambda: ami.state is State.RECONNECTING)
+            down.set()
+            del peer.answers["challenge"]
+            assert answered.wait(10)
+
     def test_a_rejected_login_is_not_retried(self, peer):
         with connect(**peer.options(reconnect=QUICK)) as ami:
             peer.answers["login"] = "Response: Error\nMessage: Authentication failed\n\n"
@@ -621,3 +642,46 @@ class TestForking:
         monkeypatch.setattr(client._thread, "interrupt_main", lambda: called.append(1))
         client.interrupt_main()
         assert called == [1]
+
+
+class TestLoggingOff:
+    def test_ends_the_session_and_nothing_is_lost(self):
+        states, lost = [], []
+        with Simulator() as simulator:
+            ami = connect(simulator.url)
+            try:
+                ami.on_state(states.append)
+                ami.on("ConnectionLost", lost.append)
+                stream = ami.events()
+                assert ami.send("Logoff").status == "Goodbye"
+                assert ami.wait_closed(5)
+                assert [event for event in stream if event.name == "ConnectionLost"] == []
+                with pytest.raises(ConnectionClosed, match="logged off"):
+                    ami.ping()
+                assert ami.stats().losses == 0
+            finally:
+                ami.close()
+        assert states == [State.CLOSED]
+        assert lost == []
+
+    def test_a_stream_may_be_opened_before_the_session(self):
+        with Simulator() as simulator:
+            ami = AMIClient.from_url(simulator.url)
+            stream = ami.events("UserEvent", timeout=5)
+            with ami:
+                ami.send("UserEvent", UserEvent="Early")
+                assert next(stream)["UserEvent"] == "Early"
+            assert list(stream) == []
+
+    def test_listening_is_a_first_use_too(self):
+        with Simulator() as simulator:
+            ami = connect(simulator.url)
+            try:
+                stream = ami.events("UserEvent", timeout=10)
+                ami.engine.close()
+                for each in (ami.engine, ami):
+                    each.after_fork()  # as a child does
+                ami.on_state(lambda state: state is State.CONNECTED and simulator.emit("UserEvent", UserEvent="x"))
+                assert next(stream)["UserEvent"] == "x"
+            finally:
+                ami.close()

@@ -263,16 +263,16 @@ class TestForking:
         rig.session._changed.acquire()  # as a thread of the parent's might hold it
         rig.session.after_fork()
         assert rig.session.state is State.CLOSED
-        assert rig.session.dormant
+        assert rig.session.over is False
         assert rig.session.connection(Deadline(10)) is not held
         assert rig.session.state is State.CONNECTED
-        assert not rig.session.dormant
+        assert not rig.session.over
         assert len(peer.links) == 2
 
     def test_a_child_of_a_closed_session_stays_closed(self, make):
         rig = make()
         rig.session.after_fork()
-        assert not rig.session.dormant
+        assert rig.session.over
         with pytest.raises(ConnectionClosed):
             rig.session.connection(Deadline(0))
 
