@@ -223,9 +223,9 @@ class Connection:
             return False
         if not greeted and protocol.greeting is not None:
             self.pending.ami_version = protocol.greeting.version
-            self._greet()
-            if self.tapping:
+            if self.tapping:  # before anybody answers the greeting
                 self._owner.tapped("received", [protocol.greeting.text.encode() + b"\r\n"])
+            self._greet()
         if frames:
             self._take(frames)
         if self.channel.owes:  # TLS may have to answer on its own account

@@ -383,7 +383,6 @@ class TestCalling:
         rig.says(f"Response: Success\nActionID: {rig.hears()['ActionID']}\n\n")
         assert outcome.get().ok
 
-
     def test_ctrl_c_while_sending(self, plain_rig, monkeypatch):
         rig = plain_rig.start()
         flush = rig.connection._flush
@@ -637,6 +636,13 @@ class TestShowing:
         assert rig.owner.taps[1] == ("sent", heard.to_bytes())
         assert [direction for direction, _ in rig.owner.taps[2:]] == ["received", "received"]
         assert rig.owner.taps[-1][1] == b"Event: A\r\n\r\n"
+
+    def test_the_greeting_is_shown_before_anybody_answers_it(self, rig):
+        shown = []
+        rig.connection.tapping = True
+        rig.connection.on_greeted = lambda: shown.extend(rig.owner.taps)
+        rig.start()
+        eventually(lambda: shown == [("received", GREETING)])
 
     def test_the_log_shows_no_secret_and_no_forged_lines(self, rig, caplog):
         caplog.set_level(logging.DEBUG, "pyami_sync")
