@@ -10,8 +10,9 @@ Reading and dispatching share this one thread on purpose. With a thread for each
 cost a fifth of the throughput: while one thread runs the other can't, and by the time it may, the messages
 have left the processor's cache.
 
-The **callback threads** (:class:`~pyami_sync.workers.Workers`) run user code, and what has to wait, such as
-connecting again. The number of threads depends on neither connections nor subscriptions.
+The **callback threads** (:class:`~pyami_sync.workers.Workers`) run user code. Connecting again has a pool of its
+own, whose threads live only meanwhile: callbacks that wait for the link must not keep it from coming back. The
+number of threads depends on neither connections nor subscriptions.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ __all__ = ["Engine", "Pollable", "Timer"]
 
 logger = logging.getLogger("pyami_sync")
 
+CONNECTORS = 32  # most sessions that connect again at the same time on threads that wait
 LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -93,6 +95,7 @@ class Engine:
     def __init__(self, name: str = "pyami", callback_threads: int = 32) -> None:
         self.name = name
         self.workers = Workers(f"{name}-callback", callback_threads)
+        self.connectors = Workers(f"{name}-connect", CONNECTORS)
         self._lock = Lock()  # for starting, stopping and the timers
         self._selector: selectors.BaseSelector | None = None
         self._jobs: deque[Callable[[], object]] = deque()
@@ -157,6 +160,8 @@ class Engine:
         # Callbacks last: one that waits for an answer has been released by the end of its connection.
         for busy in self.workers.close(deadline):
             logger.warning("callback thread %s is still busy; its callback does not return", busy.name)
+        for busy in self.connectors.close(deadline):
+            logger.warning("thread %s is still connecting; it ends when that succeeds or times out", busy.name)
         if thread is None or not thread.is_alive():
             self._run_jobs()  # of those who asked after its last look, and before it was gone
             self._release()
