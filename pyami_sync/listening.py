@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from .exceptions import ConnectionClosed
 from .futures import ExpectedEvent
+from .message import Event
 from .selection import Selector, Selectors, Where
 from .subscriptions import MAXSIZE, EventStream, Expectation, Overflow, Subscription, Subscriptions
 
 __all__ = ["DEFAULT", "Listener"]
+
+E = TypeVar("E", bound=Event)
 
 
 class _Default:
@@ -110,7 +113,11 @@ class Listener:
             stream.finish(None)
         return stream
 
-    def wait_for(self, *selectors: Selector, where: Where = None, timeout: float | None = DEFAULT) -> Any:
+    @overload
+    def wait_for(self, selector: type[E], /, *, where: Where = ..., timeout: float | None = ...) -> E: ...
+    @overload
+    def wait_for(self, *selectors: Selector, where: Where = ..., timeout: float | None = ...) -> Any: ...
+    def wait_for(self, *selectors: Any, where: Where = None, timeout: float | None = DEFAULT) -> Any:
         """Wait for one event that comes from now on. To wait for what an action causes, see :meth:`expect`.
 
         Raises:
@@ -130,7 +137,8 @@ class Listener:
                 ami.send("QueueAdd", Queue="support", Interface="PJSIP/1101")
                 event = added.result(timeout=2)
 
-        A predicate as ``where`` runs on a callback thread.
+        Ask for the result inside the block: with its end the waiting ends, too. A predicate as ``where`` runs on a
+        callback thread.
         """
         with self.expect_event(selectors, where, fail_on_loss=False) as future:
             yield future
@@ -153,6 +161,11 @@ class Listener:
         finally:
             taker.cancel()
             expectation.cancel()
+            # Nobody resolves it any more: whoever still asks must not wait for ever.
+            text = (
+                f"the block of expect() has ended, and with it the waiting for {choice.text}: take result() inside it"
+            )
+            expectation.future.fail(RuntimeError(text))
 
 
 class Judge(Subscription):

@@ -155,6 +155,12 @@ class TestExpect:
                 expected.result(timeout=0.02)
         assert len(station.subscriptions) == 0
 
+    def test_the_end_of_the_block_ends_it(self, station, where):
+        with station.expect("Tick", where=where) as expected:
+            pass
+        with pytest.raises(RuntimeError, match="waiting for Tick: take result"):
+            expected.result(timeout=10)
+
     @pytest.mark.parametrize("exc", [None, ConnectionLost("reset")])
     def test_the_end_of_the_session_ends_it(self, station, where, exc):
         with station.expect("Tick", where=where) as expected:

@@ -127,6 +127,8 @@ def subscriptions(client: AMIClient) -> None:
         print(event.name)
 
     client.on(events.Hangup, events.QueueEvent, ended)
+    cause: int | None = client.wait_for(events.Hangup, where={"Cause": "16"}, timeout=5).cause
+    print(cause, client.wait_for("Hangup", events.QueueEvent).cause)
     with client.events("Queue*", events.ChannelEvent) as stream:
         for event in stream:
             print(event.timestamp)
@@ -146,6 +148,7 @@ def mistakes(client: AMIClient, hangup: events.Hangup) -> None:
     cause: str = hangup.cause_txt  # wrong: assignment
     number: int = hangup.caller_id_num  # wrong: assignment
     hangup.causes  # wrong: attr-defined
+    client.wait_for(events.Hangup).causes  # wrong: attr-defined
     hangup.cause = 17  # wrong: assignment
     print(hangup.cause + 1)  # wrong: operator
     print(member, cause, number)
