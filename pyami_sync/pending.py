@@ -242,6 +242,7 @@ class PendingCalls:
             except KeyError:
                 break
             self._collecting.pop(call.key, None)
+            call.given_up = True  # before the look at `sent`: a writer may be at it this moment
             exc = ConnectionLost(reason, partial=list(call.items), sent=call.sent)
             exc.__cause__ = cause
             call.settle(exc)

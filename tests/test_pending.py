@@ -740,6 +740,7 @@ class TestEndings:
         assert ping.error(ConnectionLost).__cause__ is cause
         assert len(listing.error(ConnectionLost).partial) == 1
         assert (ping.error(ConnectionLost).sent, unsent.error(ConnectionLost).sent) == (True, False)
+        assert unsent.given_up  # so that no writer that is at it sends what was reported as not sent
         assert len(wire.table) == 0
         assert len({id(call.error(ConnectionLost)) for call in (ping, listing, unsent)}) == 3
 
