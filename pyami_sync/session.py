@@ -180,12 +180,12 @@ class Session:
         self._attempt_later(generation, 0)
 
     def _fail(self, generation: int, exc: BaseException) -> None:
+        """End the session whose opening failed, even if its link was lost and is coming back by now."""
         with self._changed:
-            if self._generation == generation and self._state is not State.CLOSED:
-                self.last_error = exc if isinstance(exc, AMIError) else self.last_error
-                self._closed_by = ConnectionClosed(f"the session is closed: {exc}")
-                self._connection = None
-                self._enter(State.CLOSED)
+            if self._generation != generation:
+                return
+            self.last_error = exc if isinstance(exc, AMIError) else self.last_error
+        self.close(ConnectionClosed(f"the session is closed: {exc}"))
 
     def _adopt(self, generation: int, connection: Connection, link: Link) -> bool:
         """Make a logged-in connection the session's, unless the session was closed in the meantime."""

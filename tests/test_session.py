@@ -126,6 +126,27 @@ class TestStates:
             rig.session.connection(Deadline(1))
         eventually(lambda: peer.link.ended)
 
+    def test_an_opening_that_fails_while_the_link_comes_back(self, make, peer, monkeypatch):
+        rig = make(wait_fully_booted=True)
+        fail = rig.session._fail
+
+        def drop(link, action):
+            del peer.answers["ping"]
+            link.close()
+
+        def late(generation, exc):
+            eventually(lambda: rig.states[-2:] == [State.RECONNECTING, State.CONNECTED])
+            fail(generation, exc)
+
+        peer.answers["ping"] = drop
+        monkeypatch.setattr(rig.session, "_fail", late)
+        with pytest.raises(ConnectionLost):
+            rig.open()
+        assert rig.session.state is State.CLOSED
+        assert rig.session.current is None
+        assert len(peer.links) == 2
+        eventually(lambda: peer.link.ended)
+
     def test_without_reconnect(self, make, peer):
         rig = make(reconnect=None).open()
         peer.link.close()
