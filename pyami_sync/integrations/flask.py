@@ -2,6 +2,11 @@
 
 ::
 
+    from flask import Flask, request
+
+    from pyami_sync import ActionError
+    from pyami_sync.integrations.flask import AMI
+
     ami = AMI()
 
     def create_app():
@@ -9,11 +14,17 @@
         app.config["AMI_URL"] = "ami://admin:secret@pbx"
         ami.init_app(app)
         app.register_blueprint(ami.health_blueprint(), url_prefix="/health")
-        return app
 
-    @app.post("/queues/<queue>/members")
-    def join(queue):
-        ami.client.send("QueueAdd", Queue=queue, Interface=request.json["interface"])
+        @app.post("/queues/<queue>/members")
+        def join(queue):
+            ami.client.send("QueueAdd", Queue=queue, Interface=request.json["interface"])
+            return {"joined": queue}
+
+        @app.errorhandler(ActionError)
+        def refused(error):
+            return {"error": str(error)}, 409
+
+        return app
 
 Each application has one client per process, made and opened by the first request that uses it; workers that a
 server forks of a loaded application open their own. Configuration:
