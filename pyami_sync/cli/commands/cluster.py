@@ -97,7 +97,13 @@ def _with_secret(node: NodeConfig, secret: str) -> NodeConfig:
     return node if node.options.secret else replace(node, options=replace(node.options, secret=secret))
 
 
-@cluster.command("health", cls=Command, connects=False, examples=["cluster --config nodes.toml health --watch"])
+@cluster.command(
+    "health",
+    cls=Command,
+    connects=False,
+    short_help="Show each node's state, round trip and version.",
+    examples=["cluster --config nodes.toml health --watch"],
+)
 @click.option("-t", "--tag", "tags", multiple=True, help="Only nodes with this tag; may be repeated.")
 @click.option("-w", "--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
 @click.option("--every", type=DURATION, default="2s", show_default=True, metavar="TIME", help="How often with --watch.")
@@ -203,6 +209,7 @@ def _watch(output: Output, pool: ClusterPool, every: float) -> None:
     "broadcast",
     cls=Command,
     connects=False,
+    short_help="Send an action to all nodes at once.",
     examples=[
         "cluster --config nodes.toml broadcast CoreStatus",
         "cluster --config nodes.toml broadcast Command 'Command=core show uptime' --tag eu",
@@ -263,6 +270,7 @@ def broadcast(
     "events",
     cls=Command,
     connects=False,
+    short_help="Show the events of all nodes as one stream.",
     examples=["cluster --config nodes.toml events Hangup --for 1h > hangups.jsonl"],
 )
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=complete_event)
