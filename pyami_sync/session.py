@@ -127,7 +127,18 @@ class Session:
         if self._generation == 0:
             raise self._closed()
         if self._wakes_by_itself:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Open the copy that a forked child has, on its first use; if it fails, the next use tries again."""
+        self.engine.check_thread("connecting")
+        try:
             self.open(Deadline(self.options.connect_timeout))
+        except LoginRejected:
+            raise
+        except ConnectError:
+            self._wakes_by_itself = True
+            raise
 
     @property
     def over(self) -> bool:
@@ -439,8 +450,7 @@ class Session:
         if connection is not None and connection.end is None:
             return connection
         if self._wakes_by_itself:
-            self.engine.check_thread("connecting")
-            self.open(Deadline(self.options.connect_timeout))
+            self._wake()
         with self._changed:
             while True:
                 connection = self._connection
