@@ -329,6 +329,9 @@ def test_same_classes_of_actions(real: AsteriskServer, simulated: Server) -> Non
 # Of events in this class the simulator knows fewer occasions than a real server, or that server's own phones made them.
 UNTOLD = {"ContactStatus", "ExtensionStatus", "NewCallerid", "NewConnectedLine", "PeerStatus", "Registry", "VarSet"}
 
+# Has headers of channels that are gone by then, or not yet, as it happens.
+VARYING = {"AgentComplete"}
+
 
 def call(port: int, secret: str, exten: str) -> dict[str, set[tuple[str, ...]]]:
     """Make a call; give the headers of each event that it makes."""
@@ -367,6 +370,10 @@ def test_same_headers_of_events(real: AsteriskServer, simulated: Server, exten: 
     scenario.clear(real)
     expected = call(real.port, "admin-secret", exten)
     found = call(simulated.port, "secret", exten)
-    wrong = {name: headers for name, headers in found.items() if not headers <= expected.get(name, set())}
+    wrong = {
+        name: headers
+        for name, headers in found.items()
+        if not headers <= expected.get(name, set()) and not (name in VARYING and name in expected)
+    }
     assert not wrong, {name: expected.get(name) for name in wrong}
     assert set(expected) - set(found) <= UNTOLD
