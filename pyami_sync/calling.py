@@ -188,7 +188,7 @@ class Caller(Listener):
         try:
             return self._session.connection(Deadline(limit))
         except ActionTimeout:
-            raise ActionTimeout(action.name, limit, sent=False) from None
+            raise ActionTimeout(action.name, limit, sent=False) from self._session.last_error
 
     def _cancelled(self, connection: Connection, call: FutureCall) -> None:
         call.given_up = True

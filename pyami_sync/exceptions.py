@@ -232,7 +232,8 @@ class ActionTimeout(AMIError, TimeoutError):
     def __str__(self) -> str:
         within = "in time" if self.timeout is None else f"within {self.timeout:g} s"
         if not self.sent:
-            return f"{self.action} could not be sent {within}: the action has not run"
+            text = f"{self.action} could not be sent {within}: the action has not run"
+            return f"{text} ({self.__cause__})" if self.__cause__ is not None else text
         if self.partial:
             return f"the list of {self.action} was not complete {within}: {len(self.partial)} items (.partial)"
         return f"no answer to {self.action} {within}; it may still run"

@@ -18,6 +18,7 @@ from pyami_sync.exceptions import (
     InvalidAction,
     WaitTimeout,
 )
+from pyami_sync.testing import Simulator
 
 from .peer import Peer, eventually
 
@@ -301,3 +302,12 @@ class TestAbstract:
             Caller()._submit(print)
         with pytest.raises(NotImplementedError):
             Caller()._check("x")
+
+
+def test_a_link_that_stays_down_is_named():
+    with Simulator() as simulator:
+        with connect(simulator.url, reconnect=ReconnectPolicy(initial=0.01, maximum=0.05)) as ami:
+            simulator.stop_listening()
+            simulator.drop()
+            with pytest.raises(ActionTimeout, match=r"not be sent within 0\.5 s.*\((connection lost|cannot)"):
+                ami.send("Ping", timeout=0.5)
