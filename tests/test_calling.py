@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pyami_sync import AMIClient, ReconnectPolicy, connect, events
+from pyami_sync import AMIClient, ReconnectPolicy, State, connect, events
 from pyami_sync.action import Action
 from pyami_sync.calling import Caller
 from pyami_sync.exceptions import (
@@ -309,5 +309,6 @@ def test_a_link_that_stays_down_is_named():
         with connect(simulator.url, reconnect=ReconnectPolicy(initial=0.01, maximum=0.05)) as ami:
             simulator.stop_listening()
             simulator.drop()
+            eventually(lambda: ami.state is State.RECONNECTING)
             with pytest.raises(ActionTimeout, match=r"not be sent within 0\.5 s.*\((connection lost|cannot)"):
                 ami.send("Ping", timeout=0.5)
