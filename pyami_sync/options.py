@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -207,8 +207,3 @@ def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
         else:
             raise ValueError(f"no such option in the URL: {name}")
     return found, tls
-
-
-def with_node(options: Options, node: str) -> Options:
-    """The same for a node of a cluster."""
-    return replace(options, node=node)

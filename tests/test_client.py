@@ -685,3 +685,29 @@ class TestLoggingOff:
                 assert next(stream)["UserEvent"] == "x"
             finally:
                 ami.close()
+
+
+@pytest.mark.parametrize("where", ["future", "state", "wire", "predicate"])
+def test_closing_from_wherever_user_code_runs(where):
+    done = threading.Event()
+    with Simulator() as simulator:
+        ami = connect(simulator.url)
+
+        def close(*arguments):
+            ami.close()
+            done.set()
+
+        if where == "future":
+            ami.submit("Ping").add_done_callback(close)
+        elif where == "state":
+            ami.on_state(close)
+            simulator.drop()
+        elif where == "wire":
+            ami.on_wire(close)
+            ami.submit("Ping")
+        else:
+            ami.on("UserEvent", lambda event: None, where=close)
+            ami.submit("UserEvent", UserEvent="x")
+        assert done.wait(8)
+        assert ami.state is State.CLOSED
+        ami.close()

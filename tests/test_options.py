@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from pyami_sync.options import Options, event_mask, make_options, options_from_url, with_node
+from pyami_sync.options import Options, event_mask, make_options, options_from_url
 from pyami_sync.protocol import Limits
 from pyami_sync.reconnect import ReconnectPolicy
 from pyami_sync.transport import TLS
@@ -64,7 +64,7 @@ class TestOptions:
         assert "hunter2" not in repr(Options(secret="hunter2"))
 
     def test_for_a_node(self):
-        options = with_node(Options(host="pbx"), "pbx-1")
+        options = Options(host="pbx", node="pbx-1")
         assert (options.node, options.host) == ("pbx-1", "pbx")
 
 
