@@ -92,7 +92,9 @@ setup(name="people", version="1", py_modules=["people"], install_requires=["pyam
 def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     # Options meant for this project's own tests are none of theirs.
     env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
-    return subprocess.run([str(each) for each in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=150)
+    return subprocess.run(
+        [str(each) for each in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=150
+    )
 
 
 @pytest.mark.slow
