@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .action import Action, HeaderValue
 from .connection import Connection
@@ -19,6 +19,9 @@ from .options import Options
 from .pending import PING, FutureCall
 from .response import Response
 from .session import Session
+
+if TYPE_CHECKING:
+    from .events import OriginateResponse
 
 __all__ = ["Caller"]
 
@@ -232,6 +235,18 @@ class Caller(Listener):
             raise ActionError("Command", response)
         return response.output
 
+    @overload
+    def originate(
+        self, channel: str, *, wait: Literal[False] = ..., timeout: float | None = ..., **headers: HeaderValue
+    ) -> Response: ...
+    @overload
+    def originate(
+        self, channel: str, *, wait: Literal[True], timeout: float | None = ..., **headers: HeaderValue
+    ) -> OriginateResponse: ...
+    @overload
+    def originate(
+        self, channel: str, *, wait: bool, timeout: float | None = ..., **headers: HeaderValue
+    ) -> Response | OriginateResponse: ...
     def originate(
         self, channel: str, *, wait: bool = False, timeout: float | None = DEFAULT, **headers: HeaderValue
     ) -> Any:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .exceptions import WaitTimeout
 
@@ -87,14 +87,14 @@ class DetachedFuture(Future[T]):
             return self.set_running_or_notify_cancel()
 
 
-class ExpectedEvent(DetachedFuture[Any]):
+class ExpectedEvent(DetachedFuture[T]):
     """The future of an event; waiting too long for it raises :exc:`~pyami_sync.WaitTimeout`."""
 
     def __init__(self, submit: Submit, selectors: str, on_cancel: Callable[[], None] | None = None) -> None:
         super().__init__(submit, on_cancel)
         self._selectors = selectors
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> T:
         """Wait for the event, at most ``timeout`` seconds.
 
         Raises:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar, overload
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from .exceptions import ConnectionClosed
 from .futures import ExpectedEvent
@@ -14,7 +14,32 @@ from .subscriptions import MAXSIZE, EventStream, Expectation, Overflow, Subscrip
 
 __all__ = ["DEFAULT", "Listener"]
 
+# What comes of up to four event classes a type checker knows exactly; of names, globs or more classes it is Any, so
+# that the attributes of whatever comes can be used.
 E = TypeVar("E", bound=Event)
+F = TypeVar("F", bound=Event)
+G = TypeVar("G", bound=Event)
+H = TypeVar("H", bound=Event)
+
+Class: TypeAlias = type[Event]
+Callback: TypeAlias = Callable[[E], object]
+Chosen: TypeAlias = Selector | Callback[Any]
+Register: TypeAlias = Callable[[Callback[E]], Subscription]
+Expecting: TypeAlias = AbstractContextManager[ExpectedEvent[E]]
+
+
+class CallbackOptions(TypedDict, total=False):
+    """Keywords of :meth:`Listener.on`."""
+
+    where: Where
+    maxsize: int
+    overflow: Overflow
+
+
+class StreamOptions(CallbackOptions, total=False):
+    """Keywords of :meth:`Listener.events`."""
+
+    timeout: float | None
 
 
 class _Default:
@@ -40,17 +65,64 @@ class Listener:
         """Whether no event will come any more."""
         raise NotImplementedError
 
-    @overload  # an event class can be called too, so the two overlap for mypy, not for whoever calls
+    # An event class can be called too, so that some of these overlap for a type checker, not for whoever calls. The
+    # last four are for classes in front of names: one for all would also take a callback that does not fit its class.
+    @overload
+    def on(self, a: type[E], /, **more: Unpack[CallbackOptions]) -> Register[E]: ...  # type: ignore[overload-overlap]
+    @overload
     def on(  # type: ignore[overload-overlap]
-        self, *selectors: Selector, where: Where = ..., maxsize: int = ..., overflow: Overflow = ...
-    ) -> Callable[[Callable[[Any], object]], Subscription]: ...
+        self, a: type[E], b: type[F], /, **more: Unpack[CallbackOptions]
+    ) -> Register[E | F]: ...
+    @overload
+    def on(  # type: ignore[overload-overlap]
+        self, a: type[E], b: type[F], c: type[G], /, **more: Unpack[CallbackOptions]
+    ) -> Register[E | F | G]: ...
+    @overload
+    def on(  # type: ignore[overload-overlap]
+        self, a: type[E], b: type[F], c: type[G], d: type[H], /, **more: Unpack[CallbackOptions]
+    ) -> Register[E | F | G | H]: ...
+    @overload
+    def on(  # type: ignore[overload-overlap]
+        self, *selectors: Selector, **more: Unpack[CallbackOptions]
+    ) -> Register[Any]: ...
+    @overload
+    def on(self, a: type[E], callback: Callback[E], /, **more: Unpack[CallbackOptions]) -> Subscription: ...
+    @overload
+    def on(
+        self, a: type[E], b: type[F], callback: Callback[E | F], /, **more: Unpack[CallbackOptions]
+    ) -> Subscription: ...
+    @overload
+    def on(
+        self, a: type[E], b: type[F], c: type[G], callback: Callback[E | F | G], /, **more: Unpack[CallbackOptions]
+    ) -> Subscription: ...
     @overload
     def on(
         self,
-        *selectors: Selector | Callable[[Any], object],
-        where: Where = ...,
-        maxsize: int = ...,
-        overflow: Overflow = ...,
+        a: type[E],
+        b: type[F],
+        c: type[G],
+        d: type[H],
+        callback: Callback[E | F | G | H],
+        /,
+        **more: Unpack[CallbackOptions],
+    ) -> Subscription: ...
+    @overload
+    def on(self, callback: Callback[Any], /, **more: Unpack[CallbackOptions]) -> Subscription: ...
+    @overload
+    def on(self, name: str, /, *others: Chosen, **more: Unpack[CallbackOptions]) -> Subscription: ...
+    @overload
+    def on(self, a: Class, name: str, /, *others: Chosen, **more: Unpack[CallbackOptions]) -> Subscription: ...
+    @overload
+    def on(
+        self, a: Class, b: Class, name: str, /, *others: Chosen, **more: Unpack[CallbackOptions]
+    ) -> Subscription: ...
+    @overload
+    def on(
+        self, a: Class, b: Class, c: Class, name: str, /, *others: Chosen, **more: Unpack[CallbackOptions]
+    ) -> Subscription: ...
+    @overload
+    def on(
+        self, a: Class, b: Class, c: Class, d: Class, e: Selector, /, *others: Chosen, **more: Unpack[CallbackOptions]
     ) -> Subscription: ...
     def on(
         self,
@@ -88,6 +160,20 @@ class Listener:
 
         return register if callback is None else register(callback)
 
+    @overload
+    def events(self, a: type[E], /, **more: Unpack[StreamOptions]) -> EventStream[E]: ...
+    @overload
+    def events(self, a: type[E], b: type[F], /, **more: Unpack[StreamOptions]) -> EventStream[E | F]: ...
+    @overload
+    def events(
+        self, a: type[E], b: type[F], c: type[G], /, **more: Unpack[StreamOptions]
+    ) -> EventStream[E | F | G]: ...
+    @overload
+    def events(
+        self, a: type[E], b: type[F], c: type[G], d: type[H], /, **more: Unpack[StreamOptions]
+    ) -> EventStream[E | F | G | H]: ...
+    @overload
+    def events(self, *selectors: Selector, **more: Unpack[StreamOptions]) -> EventStream[Any]: ...
     def events(
         self,
         *selectors: Selector,
@@ -95,7 +181,7 @@ class Listener:
         timeout: float | None = None,
         maxsize: int = MAXSIZE,
         overflow: Overflow = "error",
-    ) -> EventStream:
+    ) -> EventStream[Any]:
         """Open a stream of events, from now on; iterate over it, and close it (``with``) when done.
 
         Args:
@@ -107,14 +193,26 @@ class Listener:
                 place; ``"drop_oldest"`` drops the oldest and counts.
 
         """
-        stream = EventStream(Selectors(selectors), where, maxsize, overflow, self.subscriptions, timeout)
+        stream: EventStream[Any] = EventStream(
+            Selectors(selectors), where, maxsize, overflow, self.subscriptions, timeout
+        )
         self.subscriptions.add(stream)
         if self._over():
             stream.finish(None)
         return stream
 
     @overload
-    def wait_for(self, selector: type[E], /, *, where: Where = ..., timeout: float | None = ...) -> E: ...
+    def wait_for(self, a: type[E], /, *, where: Where = ..., timeout: float | None = ...) -> E: ...
+    @overload
+    def wait_for(self, a: type[E], b: type[F], /, *, where: Where = ..., timeout: float | None = ...) -> E | F: ...
+    @overload
+    def wait_for(
+        self, a: type[E], b: type[F], c: type[G], /, *, where: Where = ..., timeout: float | None = ...
+    ) -> E | F | G: ...
+    @overload
+    def wait_for(
+        self, a: type[E], b: type[F], c: type[G], d: type[H], /, *, where: Where = ..., timeout: float | None = ...
+    ) -> E | F | G | H: ...
     @overload
     def wait_for(self, *selectors: Selector, where: Where = ..., timeout: float | None = ...) -> Any: ...
     def wait_for(self, *selectors: Any, where: Where = None, timeout: float | None = DEFAULT) -> Any:
@@ -129,8 +227,20 @@ class Listener:
         with self.events(*selectors, where=where, overflow="drop_oldest") as stream:
             return stream.get(limit)
 
+    @overload
+    def expect(self, a: type[E], /, *, where: Where = ...) -> Expecting[E]: ...
+    @overload
+    def expect(self, a: type[E], b: type[F], /, *, where: Where = ...) -> Expecting[E | F]: ...
+    @overload
+    def expect(self, a: type[E], b: type[F], c: type[G], /, *, where: Where = ...) -> Expecting[E | F | G]: ...
+    @overload
+    def expect(
+        self, a: type[E], b: type[F], c: type[G], d: type[H], /, *, where: Where = ...
+    ) -> Expecting[E | F | G | H]: ...
+    @overload
+    def expect(self, *selectors: Selector, where: Where = ...) -> Expecting[Any]: ...
     @contextmanager
-    def expect(self, *selectors: Selector, where: Where = None) -> Iterator[ExpectedEvent]:
+    def expect(self, *selectors: Any, where: Where = None) -> Iterator[ExpectedEvent[Any]]:
         """Expect one event, armed before the action that causes it is sent::
 
             with ami.expect("QueueMemberAdded", where={"Queue": "support"}) as added:
@@ -146,7 +256,7 @@ class Listener:
     @contextmanager
     def expect_event(
         self, selectors: tuple[Selector, ...], where: Where, *, fail_on_loss: bool
-    ) -> Iterator[ExpectedEvent]:
+    ) -> Iterator[ExpectedEvent[Any]]:
         """Expect one event; with ``fail_on_loss`` its future fails when the link is lost, though it may return."""
         choice = Selectors(selectors)
         expectation = Expectation(choice, None if callable(where) else where, self.subscriptions, fail_on_loss)

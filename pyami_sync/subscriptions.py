@@ -14,7 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Condition, Lock
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
 from .deadline import Deadline
 from .exceptions import ConnectionClosed, WaitTimeout
@@ -26,6 +26,15 @@ from .selection import HeaderFilter, Selectors, Where, header_filter
 __all__ = ["EventStream", "Gap", "Overflow", "Subscription", "Subscriptions"]
 
 logger = logging.getLogger("pyami_sync")
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # type checkers bring it along
+
+    E_co = TypeVar("E_co", bound=Event, covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 Overflow = Literal["error", "drop_oldest"]
 MAXSIZE = 50_000
@@ -222,7 +231,7 @@ class Subscription(Subscriber):
         return f"<Subscription {name} to {self.selectors.text}>"
 
 
-class EventStream(Subscriber):
+class EventStream(Subscriber, Generic[E_co]):
     """Events in wire order: an iterator and a context manager.
 
     Iterating blocks until the next event. It ends when the session is closed, when nothing came for
@@ -249,7 +258,7 @@ class EventStream(Subscriber):
         self._end: ConnectionClosed | None = None
         self._ended = False
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None) -> E_co:
         """Wait for the next event, at most ``timeout`` seconds (:data:`None`: for ever).
 
         Raises:
@@ -268,7 +277,7 @@ class EventStream(Subscriber):
                 raise event.take()
             if self.predicate is None or self.predicate(event):
                 self.delivered += 1
-                return event
+                return event  # type: ignore[no-any-return]
             if deadline.expired:
                 left = len(self._buffer) if left is None else left - 1
         raise WaitTimeout(self.selectors.text, timeout)
@@ -294,10 +303,10 @@ class EventStream(Subscriber):
                 finally:
                     self._waiting -= 1
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[E_co]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> E_co:
         try:
             return self.get(self.timeout)
         except WaitTimeout:
@@ -348,7 +357,7 @@ class Expectation(Subscriber):
         super().__init__(selectors, where, 1, "error")
         self._owner = owner
         self.fail_on_loss = fail_on_loss
-        self.future = ExpectedEvent(owner.submit, selectors.text, self.cancel)
+        self.future: ExpectedEvent[Any] = ExpectedEvent(owner.submit, selectors.text, self.cancel)
 
     def offer(self, events: list[Event]) -> None:
         if self.active:

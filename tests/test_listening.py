@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import typing
 
 import pytest
 
 from pyami_sync import events
 from pyami_sync.exceptions import ConnectionClosed, ConnectionLost, WaitTimeout
+from pyami_sync.futures import ExpectedEvent
 from pyami_sync.listening import DEFAULT, Listener
 from pyami_sync.message import Event, Origin
 from pyami_sync.model import event_class
@@ -222,6 +224,12 @@ class TestExpect:
         with station.expect("Tick", where=where) as expected:
             assert expected.cancel()
             station.publish(2)
+
+
+def test_the_types_of_streams_and_expectations_can_be_written_down():
+    for generic in (EventStream, ExpectedEvent):
+        assert typing.get_origin(generic[Event]) is generic
+        assert typing.get_args(generic[Event]) == (Event,)
 
 
 class TestAbstract:

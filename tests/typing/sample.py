@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pyami_sync import AMIClient, Event, Response, actions, events
+from pyami_sync import AMIClient, ClusterPool, Event, EventStream, Response, actions, events
 from pyami_sync.model import ListResponse
 
 
@@ -132,6 +132,103 @@ def subscriptions(client: AMIClient) -> None:
     with client.events("Queue*", events.ChannelEvent) as stream:
         for event in stream:
             print(event.timestamp)
+
+
+def exact_streams(client: AMIClient, pool: ClusterPool) -> None:
+    for hangup in client.events(events.Hangup, timeout=5):
+        text: str | None = hangup.cause_txt
+        print(text)
+    with pool.events(events.Newchannel, events.Hangup, where={"Context": "default"}, maxsize=10) as stream:
+        either: events.Newchannel | events.Hangup = stream.get(5)
+        match next(stream):
+            case events.Hangup(cause=cause):
+                print(cause)
+            case newchannel:
+                began: events.Newchannel = newchannel
+                print(began, either)
+    all_four = client.events(events.Newchannel, events.Hangup, events.QueueEvent, events.Cdr)
+    wider: EventStream[Event] = all_four
+    unnamed: EventStream = wider
+    for event in unnamed:
+        print(event.channel)
+    for event in client.events():
+        print(event.channel, event["Channel"])
+
+
+def names_give_any_attribute(client: AMIClient, names: list[str], mixed: list[str | type[Event]]) -> None:
+    print(client.wait_for("Hangup").cause, client.wait_for().cause, client.wait_for(*mixed).cause)
+    print(next(client.events(*names)).cause, next(client.events(events.Newchannel, "Hangup")).cause)
+    with client.expect("Hangup") as expected:
+        print(expected.result(1).cause)
+    client.on("Hangup", lambda event: print(event.cause))
+    client.on(lambda event: print(event.cause))
+    client.on(*names, lambda event: print(event.cause))
+
+
+def exact_expectations(client: AMIClient, pool: ClusterPool) -> None:
+    with client.expect(events.Hangup) as hangup, pool.expect(events.DialBegin, events.DialEnd) as dial:
+        cause: int | None = hangup.result(timeout=1).cause
+        ended: events.DialBegin | events.DialEnd = dial.result()
+        print(cause, ended)
+    bridge: events.BridgeEnter | events.BridgeLeave = client.wait_for(events.BridgeEnter, events.BridgeLeave)
+    print(bridge.channel)
+
+
+def exact_callbacks(client: AMIClient, pool: ClusterPool, seen: list[Event]) -> None:
+    @client.on(events.Hangup, overflow="drop_oldest")
+    def ended(event: events.Hangup) -> None:
+        print(event.cause)
+
+    @pool.on(events.Newchannel, events.Hangup)
+    def either(event: events.Newchannel | events.Hangup) -> None:
+        print(event.channel)
+
+    @client.on("Hangup", events.Newchannel)
+    def chosen(event: events.Hangup) -> None:
+        print(event.cause)
+
+    @client.on()
+    def every(event: Event) -> None:
+        print(event.name)
+
+    client.on(events.Hangup, lambda event: print(event.cause))
+    client.on(events.Newchannel, events.Hangup, lambda event: print(event.uniqueid), maxsize=10)
+    client.on(events.Newchannel, events.Hangup, "Queue*", seen.append)
+    client.on(events.Newchannel, "Hangup", seen.append)
+    client.on(events.Newchannel, events.Hangup, events.DialBegin, events.DialEnd, events.Cdr, seen.append)
+    client.on(events.ChannelEvent, seen.append).cancel()
+
+
+def placed_calls(client: AMIClient, pool: ClusterPool, wait: bool) -> None:
+    queued: Response = client.originate("PJSIP/1101", Application="Wait", Data="1")
+    outcome: events.OriginateResponse = client.originate("PJSIP/1101", wait=True, Context="default", Exten="100")
+    reason: int | None = pool["paris"].originate("PJSIP/1101", wait=True).reason
+    either: Response | events.OriginateResponse = client.originate("PJSIP/1101", wait=wait, timeout=40)
+    print(queued.ok, outcome.reason, reason, either["Response"])
+
+
+def wrong_subscriptions(client: AMIClient, pool: ClusterPool, dialed: EventStream[events.DialBegin]) -> None:
+    def new(event: events.Newchannel) -> None:
+        print(event.channel)
+
+    client.on(events.Hangup)(new)  # wrong: arg-type
+    pool.on(events.Hangup, events.Newchannel)(new)  # wrong: arg-type
+    client.on(events.Hangup, new)  # wrong: arg-type
+    client.on(events.Hangup, events.Newchannel, events.Cdr, new)  # wrong: arg-type
+    client.on(events.Hangup, lambda event: print(event.causes))  # wrong: attr-defined
+    for hangup in client.events(events.Hangup):
+        hangup.causes  # wrong: attr-defined
+    for either in pool.events(events.Hangup, events.Newchannel):
+        either.cause  # wrong: union-attr
+    dialed.get().dialstatus  # wrong: attr-defined
+    other = client.events(events.DialEnd)
+    dialed = other  # wrong: assignment
+    with client.expect(events.Hangup) as expected:
+        expected.result(1).causes  # wrong: attr-defined
+    client.wait_for(events.Hangup, events.Newchannel).cause  # wrong: union-attr
+    client.events(events.Hangup, overflow="drop_newest")  # wrong: call-overload
+    client.originate("PJSIP/1101").reason  # wrong: attr-defined
+    client.originate("PJSIP/1101", wait=True).ok  # wrong: attr-defined
 
 
 def mistakes(client: AMIClient, hangup: events.Hangup) -> None:
