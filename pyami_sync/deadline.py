@@ -35,11 +35,6 @@ class Deadline:
         """Seconds left, never below zero; :data:`None` when there is no limit."""
         return None if self.at is None else max(0.0, self.at - time.monotonic())
 
-    def lock_timeout(self) -> float:
-        """Seconds left in the form that lock and thread waits take (-1 for no limit)."""
-        # Lock waits refuse more than TIMEOUT_MAX; a month is for ever to a caller.
-        return -1 if self.at is None else min(max(0.0, self.at - time.monotonic()), 2_592_000.0)
-
     @property
     def expired(self) -> bool:
         """Whether no time is left."""

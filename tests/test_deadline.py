@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 
 import pytest
@@ -22,13 +21,13 @@ def clock(monkeypatch):
 
 def test_time_runs_down_to_zero_and_stays_there(clock):
     deadline = Deadline(2)
-    assert (deadline.remaining(), deadline.lock_timeout(), deadline.expired) == (2, 2, False)
+    assert (deadline.remaining(), deadline.expired) == (2, False)
     clock.now += 1.5
-    assert (deadline.remaining(), deadline.lock_timeout(), deadline.expired) == (0.5, 0.5, False)
+    assert (deadline.remaining(), deadline.expired) == (0.5, False)
     clock.now += 0.5
-    assert (deadline.remaining(), deadline.lock_timeout(), deadline.expired) == (0, 0, True)
+    assert (deadline.remaining(), deadline.expired) == (0, True)
     clock.now += 100
-    assert (deadline.remaining(), deadline.lock_timeout(), deadline.expired) == (0, 0, True)
+    assert (deadline.remaining(), deadline.expired) == (0, True)
     assert deadline.timeout == 2
     assert deadline.at == 1002
 
@@ -37,7 +36,7 @@ def test_time_runs_down_to_zero_and_stays_there(clock):
 def test_no_limit(clock, endless):
     deadline = Deadline(endless)
     clock.now += 1e9
-    assert (deadline.remaining(), deadline.lock_timeout(), deadline.expired) == (None, -1, False)
+    assert (deadline.remaining(), deadline.expired) == (None, False)
     assert deadline.timeout is None
 
 
@@ -50,11 +49,3 @@ def test_already_over(clock, timeout):
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="not NaN"):
         Deadline(math.nan)
-
-
-def test_locks_take_what_is_left_however_much_that_is():
-    with threading.Lock() as _:
-        pass
-    lock = threading.Lock()
-    assert lock.acquire(timeout=Deadline(1e15).lock_timeout())
-    assert not lock.acquire(timeout=Deadline(0).lock_timeout())
