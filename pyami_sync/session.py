@@ -163,7 +163,7 @@ class Session:
             self._wakes_by_itself = False
             self._enter(State.CONNECTING)
         try:
-            connection, link = self._connect(deadline)
+            connection, link = self._connect(generation, deadline)
         except BaseException as exc:
             self._fail(generation, exc)
             raise
@@ -240,18 +240,25 @@ class Session:
                 self._count_traffic(each)
                 each.close()
 
-    def _connect(self, deadline: Deadline) -> tuple[Connection, Link]:
+    def _connect(self, generation: int, deadline: Deadline) -> tuple[Connection, Link]:
         """Open a connection and log in.
 
         Raises:
             ConnectError: with what to check.
+            ConnectionClosed: the session was closed in the meantime.
 
         """
         transport, self._transport = self._transport, None
         channel = make_channel(transport) if transport is not None else open_channel(self.options, deadline)
         link = Link(self)
         connection = self._make_connection(channel, link)
-        self._opening = connection
+        with self._changed:
+            current = self._generation == generation
+            if current:
+                self._opening = connection
+        if not current:  # nobody would end it, and the place may be a later try's
+            connection.close()
+            raise ConnectionClosed("the session was closed while it was opened")
         try:
             connection.start()
             connection.wait_greeting(deadline)
@@ -262,7 +269,9 @@ class Session:
                 exc.host, exc.port = self.options.host, self.options.port
             raise
         finally:
-            self._opening = None
+            with self._changed:
+                if self._opening is connection:
+                    self._opening = None
         return connection, link
 
     def _make_connection(self, channel: Channel, link: Link) -> Connection:
@@ -348,7 +357,7 @@ class Session:
             self._dial(self._dialer, generation, attempt)
             return
         try:
-            connection, link = self._connect(Deadline(self.options.connect_timeout))
+            connection, link = self._connect(generation, Deadline(self.options.connect_timeout))
         except (AMIError, ValueError, OSError) as exc:
             self._attempt_failed(generation, attempt, exc)
             return

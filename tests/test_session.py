@@ -6,12 +6,13 @@ import threading
 
 import pytest
 
-from pyami_sync import markers
+from pyami_sync import markers, session
 from pyami_sync.deadline import Deadline
 from pyami_sync.dialing import Dialer
 from pyami_sync.engine import Engine
 from pyami_sync.exceptions import ActionTimeout, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
 from pyami_sync.model import event_class
+from pyami_sync.opening import open_channel
 from pyami_sync.options import make_options
 from pyami_sync.reconnect import ReconnectPolicy
 from pyami_sync.selection import Selectors
@@ -146,6 +147,41 @@ class TestStates:
         assert rig.session.current is None
         assert len(peer.links) == 2
         eventually(lambda: peer.link.ended)
+
+    def test_an_older_opening_does_not_take_a_newer_ones_place(self, make, peer, monkeypatch):
+        rig = make()
+        begun, go = threading.Event(), threading.Event()
+        raised = []
+
+        def slow(options, deadline):
+            monkeypatch.setattr(session, "open_channel", open_channel)
+            channel = open_channel(options, deadline)
+            begun.set()
+            assert go.wait(10)
+            return channel
+
+        def opens():
+            try:
+                rig.open()
+            except (ConnectError, ConnectionClosed) as exc:
+                raised.append(exc)
+
+        monkeypatch.setattr(session, "open_channel", slow)
+        peer.answers["login"] = None
+        older, newer = threading.Thread(target=opens), threading.Thread(target=opens)
+        older.start()
+        assert begun.wait(10)
+        rig.session.close()
+        newer.start()
+        peer.wait_for("Login")
+        go.set()
+        older.join(10)
+        assert "closed while it was opened" in str(raised[0])
+        assert newer.is_alive()
+        rig.session.close()  # ends the newer one's connection, and with it the waiting
+        newer.join(5)
+        assert not newer.is_alive()
+        eventually(lambda: all(link.ended for link in peer.links))
 
     def test_without_reconnect(self, make, peer):
         rig = make(reconnect=None).open()
@@ -347,11 +383,11 @@ class TestDialing:
         rig = make().open()
         real, failures = rig.session._connect, []
 
-        def connect(deadline):
+        def connect(generation, deadline):
             if not failures:
                 failures.append(1)
                 raise RuntimeError("bug")
-            return real(deadline)
+            return real(generation, deadline)
 
         monkeypatch.setattr(rig.session, "_connect", connect)
         peer.link.close()
