@@ -85,9 +85,27 @@ def test_no_answer_in_time(sim: Simulator, simulated: Server) -> None:
 def test_interrupted(server: Server, arguments: list[str], tmp_path: Path) -> None:
     with Process(*arguments, "--debug", env=server.env) as process:
         wait_for_login(process)
+        if "ping" in arguments:
+            # The login is told before the program is back from it, and only the loop of Pings ends well.
+            assert "pong" in process.line()
         done = process.ended(by=signal.SIGINT)
     assert done.code == (0 if "ping" in arguments else 130)
     assert "Traceback" not in done.err
+
+
+def test_interrupted_while_it_is_loaded() -> None:
+    script = (
+        "import sys, pyami_sync.cli as cli\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'pyami_sync.cli.program': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "sys.exit(cli.main(['ping']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, encoding="utf-8", env=environment(), timeout=30
+    )
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_terminated(simulated: Server) -> None:
@@ -100,8 +118,6 @@ def wait_for_login(process: Process) -> None:
     assert process.process.stderr is not None
     while "Authentication accepted" not in process.process.stderr.readline():
         assert process.process.poll() is None
-    # Its own thread is behind the login as soon as something more is said.
-    process.process.stderr.readline()
 
 
 @pytest.mark.parametrize("command", ["describe | head -1", "events | head -1", "events --json | head -c 5"])
