@@ -83,8 +83,9 @@ def test_celery(server: AsteriskServer, tmp_path: pathlib.Path, monkeypatch: pyt
     command = ["-m", "celery", "-A", "tests.faults.apps.tasks", "worker", "--pool", "prefork"]
     command += ["--concurrency", str(WORKERS), "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     env = {"AMI_URL": url(server), "PYAMI_TEST_BROKER": str(tmp_path)}
+    # All before the worker starts: it can't read a file of this broker that is only half written.
+    results = [tasks.ask.delay(f"t{number}") for number in range(REQUESTS)]
     with running(*command, env=env) as worker:
-        results = [tasks.ask.delay(f"t{number}") for number in range(REQUESTS)]
         answers = [result.get(timeout=90, interval=0.01) for result in results]
         assert [value for _, value in answers] == [f"t{number}" for number in range(REQUESTS)]
         processes = {process for process, _ in answers}

@@ -13,7 +13,7 @@ way = sys.argv[1]
 
 def end(event: object) -> None:
     """Be the callback of the way."""
-    if way in ("callback-exits", "callback-exits-waiting"):
+    if way == "callback-exits":
         sys.exit(7)
     if way.startswith("callback-blocks"):
         print("ready", flush=True)
@@ -22,7 +22,8 @@ def end(event: object) -> None:
 
 ami = connect(event_mask="user", keepalive=0.5)
 ami.on("UserEvent", end)
-ami.send("UserEvent", UserEvent="Go")
+if way != "callback-exits":
+    ami.send("UserEvent", UserEvent="Go")
 if way.startswith("callback-blocks"):
     time.sleep(0.2)
 else:
@@ -38,8 +39,9 @@ elif way == "wait-on-events":
         pass
 elif way == "waits-for-an-answer":
     ami.send("WaitEvent", Timeout=100, timeout=100)
-elif way.startswith("callback-exits"):
-    with ami:
+elif way == "callback-exits":
+    with ami:  # what turns the callback's exit into the program's, so it must not come before
+        ami.send("UserEvent", UserEvent="Go")
         ami.wait_closed(60)
 elif way == "closes" or way == "callback-blocks-closes":
     ami.close(0.2)
