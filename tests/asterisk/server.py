@@ -308,12 +308,15 @@ class AsteriskServer:
 def free_ports(count: int, kind: socket.SocketKind) -> list[int]:
     """Return free ports of 127.0.0.1, from below the range that the kernel takes a client's own port from.
 
-    So a client that tries to connect while its server is down can neither take the port nor meet itself.
+    So a client that tries to connect while its server is down can neither take the port nor meet itself. Where
+    tests run in several processes at once (pytest-xdist), each has a range of its own.
     """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % workers
     found: list[int] = []
     with contextlib.ExitStack() as held:
         while len(found) < count:
-            port = random.randrange(15000, 32000)
+            port = random.randrange(15000 + mine, 32000, workers)
             probe = held.enter_context(socket.socket(socket.AF_INET, kind))
             with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
