@@ -201,8 +201,14 @@ class TestClosing:
         blocker, found = Blocker(), []
         workers.submit(blocker)
         assert blocker.begun.wait(10)
-        for _ in range(2):
-            workers.submit(lambda: found.append((workers.close(Deadline(None)), blocker.go.is_set())))
+        barrier = threading.Barrier(2)  # closed workers would take no second job
+
+        def close():
+            barrier.wait(10)
+            found.append((workers.close(Deadline(None)), blocker.go.is_set()))
+
+        workers.submit(close)
+        workers.submit(close)
         eventually(lambda: len(workers._closing) == 2)
         assert found == []
         blocker.go.set()
