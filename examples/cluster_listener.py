@@ -55,13 +55,13 @@ def main() -> None:
     def health(node: NodeHealth) -> None:
         log.info("%s: %s, %s", node.node, node.state.value, node.last_error or "well")
 
-    with pool:
-        ready = pool.probe()
-        log.info("%d of %d nodes are there", ready.up, ready.total)
-        try:
+    try:
+        with pool:
+            ready = pool.probe()
+            log.info("%d of %d nodes are there", ready.up, ready.total)
             pool.wait_closed()
-        except KeyboardInterrupt:
-            log.info("bye")
+    except KeyboardInterrupt:
+        log.info("bye")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ without AMI_URL a telephone system is simulated, so that nothing needs to be ins
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,13 +20,28 @@ HERE = Path(__file__).resolve().parent
 CALLS = 3
 
 
-def start(stack, *args):
+def start(stack, *args, end=subprocess.Popen.terminate):
     """Run a service until the end."""
-    process = stack.enter_context(
-        subprocess.Popen([sys.executable, *args], cwd=HERE, stdout=subprocess.PIPE, text=True)
-    )
-    stack.callback(process.terminate)
+    # What is blocked here is blocked there: Ctrl-C is for this process, which then ends its services in good order.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process = stack.enter_context(
+            subprocess.Popen([sys.executable, *args], cwd=HERE, stdout=subprocess.PIPE, text=True)
+        )
+        stack.callback(process.wait)
+        stack.callback(end, process)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return process
+
+
+def end_worker(process):
+    """End the worker at once: a signal alone would wait until it looks up from its queue, every few seconds."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is ending already
+    process.terminate()
+    from tasks import app
+
+    app.control.shutdown()
 
 
 def main():
@@ -36,7 +52,8 @@ def main():
         )
         if not os.environ.get("AMI_URL"):
             os.environ["AMI_URL"] = stack.enter_context(Simulator()).url
-        worker = start(stack, "-m", "celery", "-A", "tasks", "worker", "-c", "2", "-l", "WARNING", "--without-mingle")
+        command = ["-m", "celery", "-A", "tasks", "worker", "-c", "2", "-l", "WARNING", "--without-mingle"]
+        worker = start(stack, *command, end=end_worker)
         listener = start(stack, "listener.py")
         listener.stdout.readline()  # "listening"
         import tasks
@@ -55,4 +72,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

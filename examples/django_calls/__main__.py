@@ -6,6 +6,7 @@ a real machine would run as two services: ``manage.py ami_listen`` and a web ser
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -48,14 +49,17 @@ def main():
             stack.callback(caller.join)
             stack.callback(stop.set)
         os.environ["DJANGO_DEBUG"] = "1"
-        subprocess.run([*MANAGE, "migrate", "--verbosity", "0"], check=True)
-        user = ["createsuperuser", "--noinput", "--username", "demo", "--email", "demo@example.org"]
-        subprocess.run([*MANAGE, *user], env={**os.environ, "DJANGO_SUPERUSER_PASSWORD": "demo"}, capture_output=True)
-        services = [
-            subprocess.Popen([*MANAGE, "ami_listen"]),
-            subprocess.Popen([*MANAGE, "runserver", "--noreload", port]),
-        ]
+        services = []
+        # What is blocked here is blocked there: Ctrl-C is for this process, which then ends its services in good order.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
+            subprocess.run([*MANAGE, "migrate", "--verbosity", "0"], check=True)
+            user = ["createsuperuser", "--noinput", "--username", "demo", "--email", "demo@example.org"]
+            password = {"DJANGO_SUPERUSER_PASSWORD": "demo"}
+            subprocess.run([*MANAGE, *user], env={**os.environ, **password}, capture_output=True)
+            for command in (["ami_listen"], ["runserver", "--noreload", port]):
+                services.append(subprocess.Popen([*MANAGE, *command]))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             services[1].wait()
         except KeyboardInterrupt:
             pass
@@ -67,4 +71,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        pass  # Ctrl-C, before it served
