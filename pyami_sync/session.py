@@ -127,18 +127,30 @@ class Session:
         if self._generation == 0:
             raise self._closed()
         if self._wakes_by_itself:
-            self._wake()
+            self._wake(Deadline(None))
 
-    def _wake(self) -> None:
-        """Open the copy that a forked child has, on its first use; if it fails, the next use tries again."""
+    def _wake(self, deadline: Deadline) -> None:
+        """Open the copy that a forked child has, on its first use; if it fails, the next use tries again.
+
+        Returns at once when another thread is at it.
+
+        Args:
+            deadline: the caller's; opening takes no longer than that, and than ``connect_timeout``.
+
+        Raises:
+            ConnectError: it could not be opened.
+            ActionTimeout: the caller's time is up. (The caller names the action.)
+
+        """
         self.engine.check_thread("connecting")
+        left = deadline.remaining()
+        shorter = left is not None and left < self.options.connect_timeout
         try:
-            self.open(Deadline(self.options.connect_timeout))
-        except LoginRejected:
-            raise
-        except ConnectError:
-            self._wakes_by_itself = True
-            raise
+            self._open(deadline if shorter else Deadline(self.options.connect_timeout), by_itself=True)
+        except (ConnectError, ActionTimeout) as exc:
+            if isinstance(exc, LoginRejected) or not deadline.expired:
+                raise
+            raise ActionTimeout("", deadline.timeout, sent=False) from exc
 
     @property
     def over(self) -> bool:
@@ -154,13 +166,16 @@ class Session:
             ConnectError: there is no session now; :exc:`LoginRejected` if the server refused the login.
 
         """
+        self._open(deadline, by_itself=False)
+
+    def _open(self, deadline: Deadline, *, by_itself: bool) -> None:
         self.engine.check_thread("connecting")
         with self._changed:
             if self._state is not State.CLOSED:
                 return
             self._generation += 1
             generation = self._generation
-            self._wakes_by_itself = False
+            self._wakes_by_itself = by_itself  # until it is open: if that fails, the next use tries again
             self._enter(State.CONNECTING)
         try:
             connection, link = self._connect(generation, deadline)
@@ -177,6 +192,9 @@ class Session:
                 self._fail(generation, exc)
                 connection.close()
                 raise
+        with self._changed:
+            if self._generation == generation:
+                self._wakes_by_itself = False
 
     def start(self) -> None:
         """Begin to connect and return; a server that is not there is tried again and again."""
@@ -196,7 +214,8 @@ class Session:
             if self._generation != generation:
                 return
             self.last_error = exc if isinstance(exc, AMIError) else self.last_error
-        self.close(ConnectionClosed(f"the session is closed: {exc}"))
+            again = self._wakes_by_itself and not isinstance(exc, LoginRejected)
+        self.close(ConnectionClosed(f"the session is closed: {exc}"), again=again)
 
     def _adopt(self, generation: int, connection: Connection, link: Link) -> bool:
         """Make a logged-in connection the session's, unless the session was closed in the meantime."""
@@ -220,14 +239,20 @@ class Session:
             self.engine.call_soon(lambda: self.link_ended(connection, lost, link))
         return True
 
-    def close(self, reason: ConnectionClosed | None = None) -> None:
-        """End the session; pending calls fail at once. Idempotent, from any thread."""
+    def close(self, reason: ConnectionClosed | None = None, *, again: bool = False) -> None:
+        """End the session; pending calls fail at once. Idempotent, from any thread.
+
+        Args:
+            reason: what later calls are told.
+            again: whether its next use opens it by itself.
+
+        """
         with self._changed:
             self._generation += 1
             connection, opening = self._connection, self._opening
             dialing, self._dialing = self._dialing, None
             self._connection = self._opening = None
-            self._wakes_by_itself = False
+            self._wakes_by_itself = again
             if self._state is not State.CLOSED:
                 self._closed_by = reason or ConnectionClosed("the session was closed")
                 self._enter(State.CLOSED)
@@ -456,16 +481,22 @@ class Session:
 
         """
         connection = self._connection
-        if connection is not None and connection.end is None:
-            return connection
-        if self._wakes_by_itself:
-            self._wake()
+        while connection is None or connection.end is not None:
+            if self._wakes_by_itself:
+                self._wake(deadline)
+            connection = self._await_connection(deadline)
+        return connection
+
+    def _await_connection(self, deadline: Deadline) -> Connection | None:
+        """Wait for a connection; :data:`None` if another thread has failed to open a fork's copy in its time."""
         with self._changed:
             while True:
                 connection = self._connection
                 if connection is not None and connection.end is None:
                     return connection
                 if self._state is State.CLOSED:
+                    if self._wakes_by_itself:
+                        return None
                     raise self._closed()
                 if self.options.when_down == "fail":
                     raise ConnectionLost("the link is down", sent=False)

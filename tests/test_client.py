@@ -634,6 +634,18 @@ class TestForking:
         with pytest.raises(ConnectionClosed):
             ami.ping()
 
+    def test_a_childs_first_use_keeps_to_its_own_timeout(self, peer):
+        with connect(**peer.options()) as ami:
+            held, out = ami._session.current, threading.Event()
+            ami.engine.unregister(held, out.set)
+            assert out.wait(10)
+            ami.after_fork()
+            peer.answers["login"] = None
+            with pytest.raises(ActionTimeout, match=r"Ping.* 0\.1 s"):
+                ami.ping(timeout=0.1)
+            del peer.answers["login"]
+            assert ami.ping() > 0
+
     def test_interrupting_without_signals_for_threads(self, monkeypatch):
         from pyami_sync import client
 

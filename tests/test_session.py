@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+import time
 
 import pytest
 
@@ -326,6 +328,67 @@ class TestForking:
         assert not rig.session.over
         assert len(peer.links) == 2
 
+    @pytest.fixture
+    def child(self, make, peer):
+        """A fork's copy of an open session, whose logins are not answered."""
+        rig = make().open()
+        held, out = rig.session.current, threading.Event()
+        rig.engine.unregister(held, out.set)
+        assert out.wait(10)
+        rig.session.after_fork()
+        peer.answers["login"] = None
+        return rig
+
+    def test_its_first_use_takes_no_longer_than_it_may(self, child, peer):
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(ActionTimeout) as caught:
+                child.session.connection(Deadline(0.1))
+            assert time.monotonic() - began < 5
+            assert (caught.value.sent, caught.value.timeout) == (False, 0.1)
+            assert isinstance(caught.value.__cause__, ConnectError)
+            assert not child.session.over
+        del peer.answers["login"]
+        assert child.session.connection(Deadline(10)) is child.session.current
+
+    def test_its_first_use_takes_no_longer_than_connecting_may(self, make, peer, child):
+        child.session.options = dataclasses.replace(child.session.options, connect_timeout=0.1)
+        for deadline in (Deadline(60), Deadline(None)):
+            with pytest.raises(ConnectError, match=r"no answer to Login within 0\.1 s"):
+                child.session.connection(deadline)
+
+    def test_who_has_more_time_goes_on_when_the_first_use_gives_up(self, child, peer, monkeypatch):
+        found, waits = [], threading.Event()
+        await_connection = child.session._await_connection
+
+        def waiting(deadline):
+            waits.set()
+            return await_connection(deadline)
+
+        def hurry():
+            with pytest.raises(ActionTimeout):
+                child.session.connection(Deadline(0.5))
+
+        monkeypatch.setattr(child.session, "_await_connection", waiting)
+        hasty = threading.Thread(target=hurry)
+        patient = threading.Thread(target=lambda: found.append(child.session.connection(Deadline(20))))
+        hasty.start()
+        peer.wait_for("Login", 2)
+        peer.answers["login"] = lambda link, action: None if link is peer.links[1] else LOGGED_IN
+        patient.start()
+        assert waits.wait(10)
+        for each in (hasty, patient):
+            each.join(20)
+        assert found == [child.session.current]
+
+    def test_a_rejected_login_is_not_tried_again(self, child, peer):
+        peer.answers["login"] = "Response: Error\nMessage: Authentication failed\n\n"
+        with pytest.raises(LoginRejected):
+            child.session.connection(Deadline(10))
+        with pytest.raises(ConnectionClosed, match="login rejected"):
+            child.session.connection(Deadline(10))
+        assert child.session.over
+
     def test_a_child_of_a_closed_session_stays_closed(self, make):
         rig = make()
         rig.session.after_fork()
@@ -397,3 +460,4 @@ class TestDialing:
 
 
 CHALLENGE = "Response: Success\nChallenge: 123456789\n\n"
+LOGGED_IN = "Response: Success\n\n"
