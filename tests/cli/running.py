@@ -194,3 +194,10 @@ def in_terminal(*arguments: str, env: Mapping[str, str] | None = None, typed: Se
             terminal.type(each)
         code = terminal.ended()
         return Ran(code, terminal.text, "")
+
+
+def lines(done: Ran) -> list[str]:
+    """What it printed, if it went well and without colours."""
+    assert done.code == 0, done
+    assert "\x1b" not in done.out
+    return done.out.splitlines()
