@@ -7,6 +7,8 @@ import time
 
 __all__ = ["Deadline"]
 
+PAUSE = 1.0  # seconds
+
 
 class Deadline:
     """A moment after which waiting is over.
@@ -34,6 +36,14 @@ class Deadline:
     def remaining(self) -> float | None:
         """Seconds left, never below zero; :data:`None` when there is no limit."""
         return None if self.at is None else max(0.0, self.at - time.monotonic())
+
+    def pause(self) -> float:
+        """Seconds to wait at once, one at most, in a loop that looks again.
+
+        A signal in the instant before a lock is waited for, such as Ctrl-C, is handled only when that wait is over.
+        """
+        left = self.remaining()
+        return PAUSE if left is None else min(left, PAUSE)
 
     @property
     def expired(self) -> bool:

@@ -114,7 +114,7 @@ class Membership:
         """Wait until something about the nodes is so, or the end; tell whether it is."""
         with self._changed:
             while not done():
-                if self.closed or (not self._changed.wait(deadline.remaining()) and deadline.expired):
+                if self.closed or (not self._changed.wait(deadline.pause()) and deadline.expired):
                     return done()
         return True
 

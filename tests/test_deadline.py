@@ -40,6 +40,17 @@ def test_no_limit(clock, endless):
     assert deadline.timeout is None
 
 
+def test_a_pause_is_short(clock):
+    assert Deadline(None).pause() == 1
+    deadline = Deadline(2.5)
+    pauses = []
+    while not deadline.expired:
+        pauses.append(deadline.pause())
+        clock.now += pauses[-1]
+    assert pauses == [1, 1, 0.5]
+    assert deadline.pause() == 0
+
+
 @pytest.mark.parametrize("timeout", [0, -1, -math.inf])
 def test_already_over(clock, timeout):
     assert Deadline(timeout).expired
