@@ -7,7 +7,6 @@ happen under one lock that is never held over anything that waits.
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable
 from threading import Condition, Lock
@@ -15,7 +14,7 @@ from typing import Any
 
 from . import markers
 from .action import Action
-from .catalogue.answers import ANSWERS
+from .connecting import Connector
 from .connection import Connection
 from .deadline import Deadline
 from .dialing import Dial, Dialer
@@ -25,14 +24,11 @@ from .keepalive import Keepalive
 from .link import Link, Publisher
 from .message import Origin
 from .metrics import Metrics
-from .model import event_class
-from .opening import Steps, boot_steps, filter_steps, login_steps, open_channel, perform, uptime_steps
+from .opening import boot_steps, perform
 from .options import Options
-from .pending import PendingCalls
 from .protocol import Greeting
 from .response import Response
 from .state import State
-from .transport import Channel, make_channel
 
 __all__ = ["Session", "State"]
 
@@ -74,11 +70,6 @@ class Session:
         self.publisher = publisher
         self.metrics = Metrics()
         self.tap = tap
-        self.greeting: Greeting | None = None
-        self.filters: list[Action[Any]] = []
-        """Server-side filters that were added, in order: a new login has none of them."""
-        self.event_mask = options.event_mask
-        self.tapping = False
         self.last_error: AMIError | None = None
         self.since = time.time()
         """When the present state began, in seconds since the epoch."""
@@ -88,7 +79,7 @@ class Session:
         self._dialing: Dial | None = None
         self._observe = observe
         self._on_state = on_state
-        self._transport = transport
+        self._connector = Connector(options, transport)
         self._state = State.CLOSED
         self._changed = Condition(Lock())
         self._connection: Connection | None = None
@@ -230,7 +221,7 @@ class Session:
         if not current:
             connection.close()
             return False
-        connection.tapping = self.tapping
+        connection.tapping = self._connector.tapping
         if self.options.keepalive is not None:
             self._keepalive = Keepalive(connection, self.options.keepalive, self.options.keepalive_timeout)
             self._keepalive.start()
@@ -273,58 +264,24 @@ class Session:
             ConnectionClosed: the session was closed in the meantime.
 
         """
-        transport, self._transport = self._transport, None
-        channel = make_channel(transport) if transport is not None else open_channel(self.options, deadline)
         link = Link(self)
-        connection = self._make_connection(channel, link)
+        connection = self._connector.reach(self.engine, link, deadline)
         with self._changed:
             current = self._generation == generation
             if current:
                 self._opening = connection
+                returning = self._state is State.RECONNECTING
         if not current:  # nobody would end it, and the place may be a later try's
             connection.close()
             raise ConnectionClosed("the session was closed while it was opened")
         try:
-            connection.start()
-            connection.wait_greeting(deadline)
-            perform(connection, self._steps(connection, link, deadline.timeout), deadline)
-        except BaseException as exc:
-            connection.close()
-            if isinstance(exc, ConnectError) and not exc.host:
-                exc.host, exc.port = self.options.host, self.options.port
-            raise
+            compare = bool(self._connected_at)
+            self._connector.log_in(connection, link, deadline, returning=returning, compare=compare)
         finally:
             with self._changed:
                 if self._opening is connection:
                     self._opening = None
         return connection, link
-
-    def _make_connection(self, channel: Channel, link: Link) -> Connection:
-        connection = Connection(
-            self.engine,
-            channel,
-            PendingCalls(f"{secrets.token_hex(5)}-", self.options.limits, event_class),
-            link,
-            limits=self.options.limits,
-            encoding=self.options.encoding,
-            node=self.options.node,
-            find_rule=lambda name: ANSWERS.get(name.lower()),
-        )
-        connection.tapping = self.tapping
-        return connection
-
-    def _steps(self, connection: Connection, link: Link, timeout: float | None) -> Steps:
-        """What is said on a new connection, once it has greeted."""
-        self.greeting = connection.greeting()
-        # Filters must be there before events flow, or what they keep out slips in at each new login.
-        yield from login_steps(self.options, event_mask="off" if self.filters else self.event_mask, timeout=timeout)
-        if self.filters:
-            yield from filter_steps(self.filters, self.event_mask)
-        if self._state is State.RECONNECTING:
-            if self._connected_at and link.uptime is None:
-                yield from uptime_steps(link.learn_uptime)
-            if self.options.wait_fully_booted:
-                yield from boot_steps(lambda: link.uptime is not None)
 
     # Coming back
 
@@ -404,8 +361,10 @@ class Session:
 
         dial = dialer.dial(
             self.options,
-            make=lambda channel: self._make_connection(channel, link),
-            steps=lambda connection: self._steps(connection, link, self.options.connect_timeout),
+            make=lambda channel: self._connector.make(self.engine, channel, link),
+            steps=lambda connection: self._connector.steps(
+                connection, link, self.options.connect_timeout, True, bool(self._connected_at)
+            ),
             done=done,
         )
         with self._changed:
@@ -532,20 +491,21 @@ class Session:
 
     def learn(self, action: Action[Any], response: Response) -> None:
         """Note what an action has changed about the session, so that a new login can restore it."""
-        name = action.name.lower()
-        if name == "filter":
-            self.filters.append(action)
-        elif name == "events":
-            self.event_mask = action.get("EventMask", "") or self.event_mask
+        self._connector.learn(action, response)
 
     @property
     def current(self) -> Connection | None:
         """The connection, if there is one now."""
         return self._connection
 
+    @property
+    def greeting(self) -> Greeting | None:
+        """What the server said first on the latest connection."""
+        return self._connector.greeting
+
     def set_tapping(self, on: bool) -> None:
         """Show or hide what goes by on the wire."""
-        self.tapping = on
+        self._connector.tapping = on
         for each in (self._connection, self._opening):
             if each is not None:
                 each.tapping = on

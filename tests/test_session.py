@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pyami_sync import markers, session
+from pyami_sync import connecting, markers
 from pyami_sync.deadline import Deadline
 from pyami_sync.dialing import Dialer
 from pyami_sync.engine import Engine
@@ -156,7 +156,7 @@ class TestStates:
         raised = []
 
         def slow(options, deadline):
-            monkeypatch.setattr(session, "open_channel", open_channel)
+            monkeypatch.setattr(connecting, "open_channel", open_channel)
             channel = open_channel(options, deadline)
             begun.set()
             assert go.wait(10)
@@ -168,7 +168,7 @@ class TestStates:
             except (ConnectError, ConnectionClosed) as exc:
                 raised.append(exc)
 
-        monkeypatch.setattr(session, "open_channel", slow)
+        monkeypatch.setattr(connecting, "open_channel", slow)
         peer.answers["login"] = None
         older, newer = threading.Thread(target=opens), threading.Thread(target=opens)
         older.start()
