@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ from .. import Event
 from ..client import AMIClient
 from ..exceptions import AMIError
 from ..session import State
-from .output import Output, clean, make_table
+from .fitting import fitted_table
+from .output import Output, clean
 from .tables import Row, channel_rows, queue_rows, read_channels, read_queues
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ __all__ = ["Dashboard"]
 
 HISTORY = 60
 BARS = " ▁▂▃▄▅▆▇█"
+QUEUE_COLUMNS = ["Queue", "Callers", "Longest", "Free", "Members"]
+ROOM_BEFORE_RATES = 60
+"""Characters that stand before the chart of the rates, about."""
 SHARE = 5.0
 """Looking at a server may take at most this part of the time: one fifth."""
 
@@ -138,13 +142,14 @@ class Dashboard:
     # Drawing
 
     def draw(self, output: Output, picture: Picture, where: str) -> RenderableType:
-        """Draw a picture to fit the screen."""
+        """Draw a picture to fit the screen: queues beside events, and below them channels over the whole width."""
         from rich.layout import Layout
         from rich.text import Text
 
-        height = output.console.size.height
+        width, height = output.console.size
         trip = "" if picture.round_trip is None else f"   ping {picture.round_trip * 1000:.1f} ms"
         lost = f"   {picture.lost} not counted" if picture.lost else ""
+        rates = sparkline(self.rates)
         head = Text.assemble(
             (where, "bold"),
             f"   {datetime.now():%H:%M:%S}{trip}{lost}   ",
@@ -153,34 +158,63 @@ class Dashboard:
             (f"{picture.calls} calls", "bold green"),
             f"   {len(picture.channels)} channels   ",
             (f"{picture.rate:.0f} events/s", "bold yellow"),
-            f"   {picture.total} in all   {sparkline(self.rates)}",
+            f"   {picture.total} in all   {rates[-max(1, width - ROOM_BEFORE_RATES) :]}\n",
             no_wrap=True,
+            overflow="ellipsis",
         )
-        for what, error in picture.errors.items():
-            head.append(f"\n{what}: {clean(error)}", "red")
-        size = 3 + len(picture.errors)
-        room = max(1, height - size - 5)
+        errors = Text("\n".join(f"{what}: {clean(error)}" for what, error in picture.errors.items()), "red")
+        told = len(errors.wrap(output.console, width)) if errors else 0
+        room = max(2, height - 3 - told)
+        upper = max(1, min(max(len(picture.queues), len(picture.names)), room // 3 - 1))
+        lower = max(1, room - upper - 2 - 1 - 2)  # behind titles, headings and a blank line
+
         columns, cells = channel_rows(output, sorted(picture.channels, key=lambda row: row["duration"], reverse=True))
-        title = f"Channels{f', {room} of {len(cells)}' if len(cells) > room else ''}"
-        names = [(name, f"{rate:.1f}", count) for name, rate, count in picture.names]
         queue_columns, queue_cells = queue_rows(sorted(picture.queues, key=lambda row: row["callers"], reverse=True))
-        kept = ["Queue", "Callers", "Longest", "Free", "Members"]
-        places = [queue_columns.index(each) for each in kept]
+        places = [queue_columns.index(each) for each in QUEUE_COLUMNS]
         queues = [[row[at] for at in places] for row in queue_cells]
+        left = min(60, (width - 2) * 4 // 7)
+        names = [(name, f"{rate:.1f}", count) for name, rate, count in picture.names]
+
         layout = Layout()
-        layout.split_column(Layout(head, size=size), Layout(name="body"))
-        layout["body"].split_row(
-            Layout(make_table(title, columns, cells[:room], numbers=["Duration"], wrap=False), ratio=3),
-            Layout(name="side", ratio=2),
-        )
-        half = max(1, room // 2 - 2)
-        layout["side"].split_column(
-            Layout(make_table("Queues", kept, queues[:half], numbers=kept[1:])),
+        layout.split_column(
+            Layout(head, size=3),
+            Layout(errors, size=told, visible=bool(told)),
+            Layout(name="upper", size=upper + 3),
             Layout(
-                make_table("Events", ["Event", "Per second", "Number"], names[:half], numbers=["Per second", "Number"])
+                fitted_table(
+                    _title("Channels", cells, lower),
+                    columns,
+                    cells[:lower],
+                    width,
+                    numbers=["Duration"],
+                    least={"Channel": 20, "Caller": 10, "Connected": 10, "Application": 12},
+                    dispensable=["Connected", "State", "Caller", "Extension", "Application"],
+                )
+            ),
+        )
+        layout["upper"].split_row(
+            Layout(
+                fitted_table(
+                    _title("Queues", queues, upper), QUEUE_COLUMNS, queues[:upper], left, numbers=QUEUE_COLUMNS[1:]
+                ),
+                size=left + 2,
+            ),
+            Layout(
+                fitted_table(
+                    _title("Events", names, upper),
+                    ["Event", "Per s", "Number"],
+                    names[:upper],
+                    width - left - 2,
+                    numbers=["Per s", "Number"],
+                )
             ),
         )
         return layout
+
+
+def _title(text: str, rows: Sequence[object], shown: int) -> str:
+    """A table's title: what it is, and how much of it there is room for."""
+    return f"{text}, {shown} of {len(rows)}" if len(rows) > shown else text
 
 
 def sparkline(values: deque[float]) -> str:

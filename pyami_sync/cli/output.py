@@ -74,6 +74,7 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self._console: Console | None = None
+        self._behind_table = False
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="pyami-cli")
@@ -106,6 +107,7 @@ class Output:
 
             self.console.print(Text(clean(text), style))
         else:
+            self._part()
             sys.stdout.write((clean(text) if self.terminal else text) + "\n")
 
     def show(self, renderable: RenderableType) -> None:
@@ -143,6 +145,7 @@ class Output:
         if self.terminal:
             self.show(make_table(title, columns, rows, styles=styles, numbers=numbers))
             return
+        self._part()
         texts = [list(columns), *([clean(str(value)) for value in row] for row in rows)]
         right = [column in set(numbers) for column in columns]
         widths = [max(len(row[at]) for row in texts) for at in range(len(columns))]
@@ -152,6 +155,13 @@ class Output:
                 for value, width, to_right in zip(row, widths, right, strict=True)
             )
             sys.stdout.write("  ".join(cells).rstrip() + "\n")
+        self._behind_table = True
+
+    def _part(self) -> None:
+        """Part what follows from a table in a pipe; a drawn one ends with a blank line of its own."""
+        if self._behind_table:
+            sys.stdout.write("\n")
+            self._behind_table = False
 
     def flush(self) -> None:
         """Hand on what has been printed so far."""
@@ -239,9 +249,8 @@ def make_table(
     *,
     styles: Mapping[str, str] | None = None,
     numbers: Iterable[str] = (),
-    wrap: bool = True,
 ) -> Any:
-    """Make a table of rich's; text of a server is escaped on the way. Without ``wrap`` each row is one line."""
+    """Make a table of rich's; text of a server is escaped on the way."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -250,7 +259,7 @@ def make_table(
     right = set(numbers)
     for column in columns:
         style = (styles or {}).get(column)
-        table.add_column(column, justify="right" if column in right else "left", style=style, no_wrap=not wrap)
+        table.add_column(column, justify="right" if column in right else "left", style=style)
     for row in rows:
         table.add_row(*(value if isinstance(value, Text) else Text(clean(str(value))) for value in row))
     return table

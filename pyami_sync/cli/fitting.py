@@ -1,0 +1,91 @@
+"""Tables for a screen that may be too narrow: the least important columns go, then values are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .output import clean
+
+__all__ = ["fit", "fitted_table"]
+
+GAP = 2
+SHORTEST = 8
+"""Characters of a value that are shown of it in any case, unless it is told otherwise."""
+
+
+def fit(
+    columns: Sequence[str],
+    natural: Sequence[int],
+    room: int,
+    *,
+    least: Mapping[str, int] | None = None,
+    dispensable: Sequence[str] = (),
+) -> dict[str, int]:
+    """Choose columns and their widths.
+
+    Args:
+        columns: headings.
+        natural: the width that each would like to have.
+        room: how wide they may be together.
+        least: the width by heading below which a column is of no use.
+        dispensable: headings in the order in which they are given up; the others follow, from the last on.
+
+    """
+    # A heading is never cut: it is what tells the numbers below it apart.
+    smallest = {
+        column: max(len(column), min(width, (least or {}).get(column, SHORTEST)))
+        for column, width in zip(columns, natural, strict=True)
+    }
+    widths = {column: max(len(column), width) for column, width in zip(columns, natural, strict=True)}
+
+    def gaps() -> int:
+        return GAP * (len(widths) - 1)
+
+    for column in [*dispensable, *reversed([each for each in columns if each not in dispensable])]:
+        if len(widths) == 1 or sum(smallest[each] for each in widths) + gaps() <= room:
+            break
+        del widths[column]
+    while sum(widths.values()) + gaps() > room:
+        spare = {each: width - smallest[each] for each, width in widths.items()}
+        most = max(spare, key=lambda each: spare[each])
+        if spare[most] <= 0:
+            break
+        widths[most] -= 1
+    return widths
+
+
+def fitted_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    room: int,
+    *,
+    numbers: Iterable[str] = (),
+    least: Mapping[str, int] | None = None,
+    dispensable: Sequence[str] = (),
+) -> Any:
+    """Make a table of rich's that is no wider than ``room``, with one line for each row; see :func:`fit`."""
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[value if isinstance(value, Text) else Text(clean(str(value))) for value in row] for row in rows]
+    natural = [max((row[at].cell_len for row in cells), default=0) for at in range(len(columns))]
+    widths = fit(columns, natural, room, least=least, dispensable=dispensable)
+    right = set(numbers)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim underline",
+        box=None,
+        padding=(0, GAP, 0, 0),
+        pad_edge=False,
+    )
+    for column, width in widths.items():
+        justify: Any = "right" if column in right else "left"
+        table.add_column(column, justify=justify, width=width, no_wrap=True, overflow="ellipsis")
+    places = [columns.index(column) for column in widths]
+    for row in cells:
+        table.add_row(*(row[at] for at in places))
+    return table
