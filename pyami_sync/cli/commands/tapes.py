@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import re
 import sys
 import threading
 import time
@@ -12,7 +14,7 @@ from typing import Any
 
 import click
 
-from ...testing import Recorder, ReplayServer, Scenario, Simulator
+from ...testing import Record, Recorder, ReplayServer, Scenario, Simulator, read_tape
 from ...testing.simulator import RELEASES
 from ..exits import OK
 from ..output import Output
@@ -22,6 +24,9 @@ from ..settings import Settings, connecting, pass_settings
 from ..types import DURATION
 
 __all__ = ["record", "replay", "simulate"]
+
+SPOKEN = re.compile(rb"(?:^|\n)(?:Asterisk Call Manager/|(?:Event|Response): )[^\r\n]*\r\n").search
+"""Finds what an AMI server says."""
 
 
 @click.command(
@@ -161,7 +166,7 @@ def replay(
     try:
         with output.busy(f"reading {file}"):
             server = ReplayServer(
-                file,
+                read_traffic(file),
                 host=bind,
                 port=port,
                 speed=None if full_speed else speed,
@@ -169,7 +174,7 @@ def replay(
                 repeat=repeat,
                 close_at_end=once,
             )
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, lzma.LZMAError) as exc:
         raise click.UsageError(f"{file} can't be replayed: {exc}") from None
     with started(server):
         _tell(output, f"replaying {server.messages} messages", server, "anyone", messages=server.messages)
@@ -187,6 +192,20 @@ def replay(
                 break
             time.sleep(0.2)
     return OK
+
+
+def read_traffic(file: str) -> list[Record]:
+    """Read a recording or a dump.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is none, or is damaged.
+
+    """
+    records = list(read_tape(file))
+    if not any(SPOKEN(record.raw) for record in records if record.direction == "received"):
+        raise ValueError("it is no recording of `pyami-sync record`, and no dump of what an AMI server sent")
+    return records
 
 
 def _step(server: ReplayServer) -> None:
