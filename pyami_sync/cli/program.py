@@ -20,7 +20,7 @@ from ..version import version
 from .arguments import hide_secrets_in_process_list
 from .exits import CODES, FAILED, INTERRUPTED, OK, USAGE, code_of
 from .output import Output
-from .settings import Settings, output_options, server_options
+from .settings import Settings, cluster_options, output_options, server_options
 
 __all__ = ["Command", "Group", "program", "run"]
 
@@ -51,12 +51,18 @@ COMMANDS = {
 """The module and a line of help of each command, so that listing them imports none of them."""
 
 
+def _shared(connects: bool, cluster: bool) -> list[click.Option]:
+    """The options that a command shares with others."""
+    return [*(server_options() if connects else ()), *(cluster_options() if cluster else ()), *output_options()]
+
+
 class Command(click.Command):
     """A command with the options that all share, and with examples in its help.
 
     Args:
         examples: command lines without the program's name.
         connects: whether it takes the options that name a server.
+        cluster: whether it takes the options that name many.
 
     """
 
@@ -66,12 +72,13 @@ class Command(click.Command):
         *,
         examples: Sequence[str] = (),
         connects: bool = True,
+        cluster: bool = False,
         params: Iterable[click.Parameter] | None = None,
         **more: Any,
     ) -> None:
         own = list(params or ())
         taken = {option for each in own for option in each.opts}
-        shared = [*(server_options() if connects else ()), *output_options()]
+        shared = _shared(connects, cluster)
         # An own option of the same name, such as the --timeout of `wait`, takes the place of the shared one.
         self.shared = [each for each in shared if not taken & set(each.opts)]
         self.examples = examples
@@ -110,10 +117,11 @@ class Group(click.Group):
         *,
         examples: Sequence[str] = (),
         connects: bool = True,
+        cluster: bool = False,
         params: Iterable[click.Parameter] | None = None,
         **more: Any,
     ) -> None:
-        self.shared = [*(server_options() if connects else ()), *output_options()]
+        self.shared = _shared(connects, cluster)
         self.examples = examples
         super().__init__(name, params=[*(params or ()), *self.shared], **more)
 

@@ -22,7 +22,7 @@ from .output import Output
 from .profiles import Profile, config_file, load_profiles, read_secret
 from .types import DURATION
 
-__all__ = ["Settings", "connecting", "output_options", "pass_settings"]
+__all__ = ["Settings", "cluster_options", "connecting", "output_options", "pass_settings"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +37,7 @@ class Settings:
     secret_file: str | None = None
     timeout: float | None = None
     tls_ca: str | None = None
+    config: str | None = None
     as_json: bool = False
     quiet: bool = False
     debug: bool = False
@@ -232,6 +233,26 @@ def output_options() -> list[click.Option]:
     ]
 
 
+def timeout_option() -> click.Option:
+    """How long anything may take."""
+    text = "For connecting and for each action.  [10s]"
+    return SharedOption("--timeout", type=DURATION, metavar="TIME", help=text)
+
+
+def cluster_options() -> list[click.Option]:
+    """The options of every command that connects to many servers."""
+    return [
+        SharedOption(
+            "-c",
+            "--config",
+            type=click.Path(exists=True, dir_okay=False),
+            metavar="FILE",
+            help="TOML file of the nodes (else AMI_CLUSTER).",
+        ),
+        timeout_option(),
+    ]
+
+
 def server_options() -> list[click.Option]:
     """The options of every command that connects."""
     return [
@@ -250,7 +271,7 @@ def server_options() -> list[click.Option]:
             type=click.Path(),
             help="File with the secret (else AMI_SECRET, AMI_SECRET_FILE, the profile, or a prompt).",
         ),
-        SharedOption("--timeout", type=DURATION, metavar="TIME", help="For connecting and for each action.  [10s]"),
+        timeout_option(),
         SharedOption("--tls-ca", metavar="FILE", type=click.Path(), help="Certificate or authority to trust."),
     ]
 
@@ -265,4 +286,6 @@ def connecting(client: AMIClient) -> str:
     return f"{options.username}@{options.address}{' (TLS)' if options.tls else ''}"
 
 
-assert {each.name for each in fields(Settings)} >= {option.name for option in (*output_options(), *server_options())}
+assert {each.name for each in fields(Settings)} >= {
+    option.name for option in (*output_options(), *cluster_options(), *server_options())
+}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,19 +15,17 @@ from ...action import Action
 from ...cluster import ClusterPool
 from ...cluster_config import NodeConfig, read_toml
 from ...deadline import Deadline
-from ...exceptions import AMIError, EventsLost, WaitTimeout
+from ...exceptions import AMIError
 from ...health import NodeHealth
 from ...session import State
 from ..answers import show_answer
-from ..events import print_event
 from ..exits import NO_CONNECTION, OK, code_of
-from ..following import next_event
 from ..output import Output, hide_secrets
 from ..program import Command, Group
 from ..settings import Settings, pass_settings
 from ..types import DURATION, HEADER
 from .describe import complete_action, complete_event
-from .listening import where_of
+from .listening import print_events, printing, where_of
 
 __all__ = ["cluster"]
 
@@ -38,25 +36,15 @@ UP = {True: "bold green", False: "bold red"}
 @click.group(
     cls=Group,
     connects=False,
+    cluster=True,
     examples=[
         "cluster --config nodes.toml health",
         "cluster --config nodes.toml health --watch",
         "cluster --config nodes.toml broadcast CoreStatus --tag eu",
-        "cluster --config nodes.toml events 'Queue*' --for 5m",
+        "cluster events 'Queue*' --config nodes.toml --for 5m",
     ],
 )
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    envvar="AMI_CLUSTER",
-    required=True,
-    metavar="FILE",
-    help="TOML file of the nodes (else AMI_CLUSTER).",
-)
-@click.option("--timeout", type=DURATION, metavar="TIME", help="For connecting and for each action.  [10s]")
-@click.pass_context
-def cluster(context: click.Context, config: Path, timeout: float | None) -> None:
+def cluster() -> None:
     """Ask, tell and watch many servers at once.
 
     The file names the nodes; AMI_SECRET is the secret of those that have none in it:
@@ -69,38 +57,47 @@ def cluster(context: click.Context, config: Path, timeout: float | None) -> None
         url = "ami://10.1.0.1"
         tags = ["eu"]
     """
-    context.meta[__name__] = (config, timeout)
 
 
-def open_pool(settings: Settings, context: click.Context, *, events: bool, tags: tuple[str, ...] = ()) -> ClusterPool:
+def open_pool(settings: Settings, *, events: bool | str, tags: tuple[str, ...] = ()) -> ClusterPool:
     """Make the cluster that the file describes, or the nodes of it that have any of the tags.
 
+    Args:
+        settings: of the command.
+        events: which classes of events are wanted.
+        tags: which nodes; none means all.
+
     Raises:
-        click.UsageError: the file is not as it should be, or names no such node.
+        click.UsageError: there is no file, it is not as it should be, or names no such node.
 
     """
-    path, timeout = context.meta[__name__]
+    path = settings.config or os.environ.get("AMI_CLUSTER")
+    if not path:
+        raise click.UsageError("no nodes given: --config FILE, or AMI_CLUSTER (see `pyami-sync cluster --help`)")
     settings.start_logging()
-    defaults: dict[str, Any] = {} if timeout is None else {"timeout": timeout, "connect_timeout": timeout}
+    # What is said here counts more than what the file says.
+    limit = settings.timeout
+    times: dict[str, Any] = {} if limit is None else {"timeout": limit, "connect_timeout": limit}
+    said = times if events is True else times | {"event_mask": events or "off"}
     try:
-        found = read_toml(path, {**defaults, **({} if events else {"event_mask": "off"})})
-        secret = os.environ.get("AMI_SECRET", "")
-        nodes = {each.id: _with_secret(each, secret) for each in found if not tags or each.tags & set(tags)}
-        if not nodes:
+        found = [each for each in read_toml(path) if not tags or each.tags & set(tags)]
+        if not found:
             raise ValueError(f"{path}: no node{' with such a tag' if tags else ''}")
-        return ClusterPool(nodes, **defaults)
+        return ClusterPool({each.id: _with(each, said) for each in found}, **times)
     except (OSError, ValueError, TypeError) as exc:
         raise click.UsageError(str(exc)) from None
 
 
-def _with_secret(node: NodeConfig, secret: str) -> NodeConfig:
-    return node if node.options.secret else replace(node, options=replace(node.options, secret=secret))
+def _with(node: NodeConfig, said: dict[str, Any]) -> NodeConfig:
+    secret = node.options.secret or os.environ.get("AMI_SECRET", "")
+    return replace(node, options=replace(node.options, secret=secret, **said))
 
 
 @cluster.command(
     "health",
     cls=Command,
     connects=False,
+    cluster=True,
     short_help="Show each node's state, round trip and version.",
     examples=["cluster --config nodes.toml health --watch"],
 )
@@ -108,11 +105,10 @@ def _with_secret(node: NodeConfig, secret: str) -> NodeConfig:
 @click.option("-w", "--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
 @click.option("--every", type=DURATION, default="2s", show_default=True, metavar="TIME", help="How often with --watch.")
 @pass_settings
-@click.pass_context
-def health(context: click.Context, settings: Settings, tags: tuple[str, ...], watch: bool, every: float) -> int:
+def health(settings: Settings, tags: tuple[str, ...], watch: bool, every: float) -> int:
     """Show each node's state, round trip, clock, version and last error; end with 3 unless all are up."""
     output = settings.output
-    pool = open_pool(settings, context, events=False, tags=tags)
+    pool = open_pool(settings, events=False, tags=tags)
     try:
         with output.busy(f"connecting to {len(pool)} nodes"):
             pool.open()
@@ -209,6 +205,7 @@ def _watch(output: Output, pool: ClusterPool, every: float) -> None:
     "broadcast",
     cls=Command,
     connects=False,
+    cluster=True,
     short_help="Send an action to all nodes at once.",
     examples=[
         "cluster --config nodes.toml broadcast CoreStatus",
@@ -220,9 +217,7 @@ def _watch(output: Output, pool: ClusterPool, every: float) -> None:
 @click.argument("headers", nargs=-1, type=HEADER, metavar="[HEADER=VALUE]...")
 @click.option("-t", "--tag", "tags", multiple=True, help="Only nodes with this tag; may be repeated.")
 @pass_settings
-@click.pass_context
 def broadcast(
-    context: click.Context,
     settings: Settings,
     action: str,
     headers: tuple[tuple[str, str], ...],
@@ -234,7 +229,7 @@ def broadcast(
     """
     output = settings.output
     made: Action = Action(action, headers)
-    pool = open_pool(settings, context, events=False, tags=tags)
+    pool = open_pool(settings, events=False, tags=tags)
     try:
         with output.busy(f"connecting to {len(pool)} nodes"):
             pool.open()
@@ -270,52 +265,55 @@ def broadcast(
     "events",
     cls=Command,
     connects=False,
+    cluster=True,
     short_help="Show the events of all nodes as one stream.",
     examples=["cluster --config nodes.toml events Hangup --for 1h > hangups.jsonl"],
 )
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=complete_event)
-@click.option("-w", "--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated.")
+@printing
 @click.option("-t", "--tag", "tags", multiple=True, help="Only nodes with this tag; may be repeated.")
-@click.option("--for", "period", type=DURATION, metavar="TIME", help="Stop after this time.")
-@click.option("-n", "--count", type=click.IntRange(1), help="Stop after so many events.")
-@click.option("--full", is_flag=True, help="Show all headers of an event.")
 @pass_settings
-@click.pass_context
 def events(
-    context: click.Context,
     settings: Settings,
     patterns: tuple[str, ...],
     where: tuple[tuple[str, str], ...],
-    tags: tuple[str, ...],
     period: float | None,
     count: int | None,
+    mask: str | None,
     full: bool,
+    text: bool,
+    tags: tuple[str, ...],
 ) -> None:
-    """Show the events of all nodes as one stream, each with its node; JSON lines in a pipe."""
+    """Show the events of all nodes as one stream, each with its node.
+
+    In a pipe each is a line of JSON. A node that is lost is connected again; standard error tells of it.
+    """
     output = settings.output
-    pool = open_pool(settings, context, events=True, tags=tags)
+    pool = open_pool(settings, events=mask or True, tags=tags)
     try:
         with pool.events(*patterns, where=where_of(where)) as stream:
             with output.busy(f"connecting to {len(pool)} nodes"):
                 pool.open()
+            stop = report_nodes(pool, output)
             readiness = pool.probe()
             for node, why in readiness.down.items():
                 output.warn(f"{node}: {why}")
             output.note(f"listening on {readiness.up} of {readiness.total} nodes; Ctrl-C ends it")
-            deadline = Deadline(period)
-            left = count
-            while left is None or left > 0:
-                try:
-                    event = next_event(stream, deadline, output)
-                except WaitTimeout:
-                    break
-                except EventsLost as exc:
-                    output.warn(f"{exc.count} events were lost here: they came faster than they could be printed")
-                    continue
-                print_event(output, event, full=full, as_json=not output.terminal)
-                if not stream.pending:
-                    output.flush()
-                if left is not None:
-                    left -= 1
+            print_events(output, stream, period=period, count=count, full=full, text=text)
+            stop()
     finally:
         pool.close(1.0)
+
+
+def report_nodes(pool: ClusterPool, output: Output) -> Callable[[], None]:
+    """Tell on standard error when a node is lost and when it is there; call what is returned to stop."""
+    states = {name: each.state for name, each in pool.health().items()}
+
+    def changed(health: NodeHealth) -> None:
+        before, states[health.node] = states.get(health.node), health.state
+        if before is State.CONNECTED and health.state is State.RECONNECTING:
+            output.warn(f"{health.node}: the connection was lost; events are missing until it is back")
+        elif before is not State.CONNECTED and health.state is State.CONNECTED:
+            output.warn(f"{health.node}: connected")
+
+    return pool.on_health(changed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from ...client import AMIClient
 from ...deadline import Deadline
 from ...exceptions import EventsLost, WaitTimeout
 from ...session import State
+from ...subscriptions import EventStream
 from ..answers import show_headers
 from ..events import print_event
 from ..following import next_event
@@ -43,6 +45,45 @@ def report_link(client: AMIClient, output: Output) -> Callable[[], None]:
     return client.on_state(changed)
 
 
+def printing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options for a stream of events: which, how many, and how they are shown."""
+    options = [
+        click.option(
+            "-w", "--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated."
+        ),
+        click.option("--for", "period", type=DURATION, metavar="TIME", help="Stop after this time."),
+        click.option("-n", "--count", type=click.IntRange(1), help="Stop after so many events."),
+        click.option("--mask", metavar="CLASSES", help="Event classes to ask the server for, such as call,agent."),
+        click.option("--full", is_flag=True, help="Show all headers of an event."),
+        click.option("--text", is_flag=True, help="Lines for reading in a pipe, too, where JSON is the default."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def print_events(
+    output: Output, stream: EventStream, *, period: float | None, count: int | None, full: bool, text: bool
+) -> None:
+    """Print the events of a stream as they come: for reading, or as JSON in a pipe unless ``text`` is wanted."""
+    as_json = not text and not output.terminal
+    deadline = Deadline(period)
+    left = count
+    while left is None or left > 0:
+        try:
+            event = next_event(stream, deadline, output)
+        except WaitTimeout:
+            break
+        except EventsLost as exc:
+            output.warn(f"{exc.count} events were lost here: they came faster than they could be printed")
+            continue
+        print_event(output, event, full=full, as_json=as_json)
+        if not stream.pending:
+            output.flush()
+        if left is not None:
+            left -= 1
+
+
 @click.command(
     cls=Command,
     examples=[
@@ -54,13 +95,8 @@ def report_link(client: AMIClient, output: Output) -> Callable[[], None]:
     ],
 )
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=complete_event)
-@click.option("-w", "--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated.")
-@click.option("--for", "period", type=DURATION, metavar="TIME", help="Stop after this time.")
-@click.option("-n", "--count", type=click.IntRange(1), help="Stop after so many events.")
-@click.option("--mask", metavar="CLASSES", help="Event classes to ask the server for, such as call,agent.")
-@click.option("--full", is_flag=True, help="Show all headers of an event.")
+@printing
 @click.option("--no-reconnect", is_flag=True, help="End with 3 when the connection is lost.")
-@click.option("--text", is_flag=True, help="Lines for reading in a pipe, too, where JSON is the default.")
 @pass_settings
 def events(
     settings: Settings,
@@ -70,8 +106,8 @@ def events(
     count: int | None,
     mask: str | None,
     full: bool,
-    no_reconnect: bool,
     text: bool,
+    no_reconnect: bool,
 ) -> None:
     """Show events as they happen: all, or those whose names match a PATTERN such as Hangup or 'Queue*'.
 
@@ -79,26 +115,11 @@ def events(
     of events that were lost because they came faster than they could be printed.
     """
     output = settings.output
-    as_json = not text and not output.terminal
     listening = settings.listen(patterns, where_of(where), events=mask or True, stay=not no_reconnect)
     with listening as (client, stream):
         stop = report_link(client, output)
         output.note(f"listening on {connecting(client)}; Ctrl-C ends it")
-        deadline = Deadline(period)
-        left = count
-        while left is None or left > 0:
-            try:
-                event = next_event(stream, deadline, output)
-            except WaitTimeout:
-                break
-            except EventsLost as exc:
-                output.warn(f"{exc.count} events were lost here: they came faster than they could be printed")
-                continue
-            print_event(output, event, full=full, as_json=as_json)
-            if not stream.pending:
-                output.flush()
-            if left is not None:
-                left -= 1
+        print_events(output, stream, period=period, count=count, full=full, text=text)
         stop()
 
 
