@@ -87,14 +87,17 @@ class Connector:
         try:
             connection.start()
             connection.wait_greeting(deadline)
-            perform(connection, self.steps(connection, link, deadline.timeout, returning, compare), deadline)
+            steps = self.steps(connection, link, deadline.timeout, returning=returning, compare=compare)
+            perform(connection, steps, deadline)
         except BaseException as exc:
             connection.close()
             if isinstance(exc, ConnectError) and not exc.host:
                 exc.host, exc.port = self.options.host, self.options.port
             raise
 
-    def steps(self, connection: Connection, link: Link, timeout: float | None, returning: bool, compare: bool) -> Steps:
+    def steps(
+        self, connection: Connection, link: Link, timeout: float | None, *, returning: bool, compare: bool
+    ) -> Steps:
         """What is said on a new connection, once it has greeted.
 
         Args:

@@ -17,7 +17,7 @@ from .action import Action
 from .connecting import Connector
 from .connection import Connection
 from .deadline import Deadline
-from .dialing import Dial, Dialer
+from .dialing import Dialer
 from .engine import Engine
 from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
 from .keepalive import Keepalive
@@ -28,6 +28,7 @@ from .opening import boot_steps, perform
 from .options import Options
 from .protocol import Greeting
 from .response import Response
+from .returning import Return
 from .state import State
 
 __all__ = ["Session", "State"]
@@ -68,26 +69,26 @@ class Session:
         self.options = options
         self.engine = engine
         self.publisher = publisher
+        self.connector = Connector(options, transport)
         self.metrics = Metrics()
         self.tap = tap
         self.last_error: AMIError | None = None
         self.since = time.time()
         """When the present state began, in seconds since the epoch."""
+        self.connected_at = 0.0
+        """When the latest login was, on :func:`time.monotonic`'s clock; 0 before the first."""
         # With a dialer a try does not wait, and must not wait for callbacks that keep all their threads busy.
         self._run = run if dialer is None else lambda job: job()
         self._dialer = dialer
-        self._dialing: Dial | None = None
+        self._return: Return | None = None  # the latest way back
         self._observe = observe
         self._on_state = on_state
-        self._connector = Connector(options, transport)
         self._state = State.CLOSED
         self._changed = Condition(Lock())
         self._connection: Connection | None = None
         self._opening: Connection | None = None  # not logged in yet; close() must end it too
         self._generation = 0  # grows with each open() and close(): what an older one began is void
         self._closed_by: ConnectionClosed = ConnectionClosed("the session is not open: call open(), or use `with`")
-        self._lost_at = 0.0
-        self._connected_at = 0.0
         self._keepalive: Keepalive | None = None
         self._wakes_by_itself = False  # a forked child opens a session of its own on first use
 
@@ -169,11 +170,11 @@ class Session:
             self._wakes_by_itself = by_itself  # until it is open: if that fails, the next use tries again
             self._enter(State.CONNECTING)
         try:
-            connection, link = self._connect(generation, deadline)
+            connection, link = self.connect(generation, deadline)
         except BaseException as exc:
             self._fail(generation, exc)
             raise
-        if not self._adopt(generation, connection, link):
+        if not self.adopt(generation, connection, link):
             raise ConnectionClosed("the session was closed while it was opened")
         self.engine.call_soon(link.release)
         if self.options.wait_fully_booted:
@@ -194,10 +195,9 @@ class Session:
                 return
             self._generation += 1
             self._wakes_by_itself = False
-            self._lost_at = time.monotonic()
+            back = self._return = self._way_back()
             self._enter(State.RECONNECTING)
-            generation = self._generation
-        self._attempt_later(generation, 0)
+        back.begin()
 
     def _fail(self, generation: int, exc: BaseException) -> None:
         """End the session whose opening failed, even if its link was lost and is coming back by now."""
@@ -208,20 +208,20 @@ class Session:
             again = self._wakes_by_itself and not isinstance(exc, LoginRejected)
         self.close(ConnectionClosed(f"the session is closed: {exc}"), again=again)
 
-    def _adopt(self, generation: int, connection: Connection, link: Link) -> bool:
+    def adopt(self, generation: int, connection: Connection, link: Link) -> bool:
         """Make a logged-in connection the session's, unless the session was closed in the meantime."""
         with self._changed:
             current = self._generation == generation
             if current:
                 self._connection = connection
-                self._connected_at = time.monotonic()
+                self.connected_at = time.monotonic()
                 self.metrics.connects += 1
                 self.last_error = None
                 self._enter(State.CONNECTED)
         if not current:
             connection.close()
             return False
-        connection.tapping = self._connector.tapping
+        connection.tapping = self.connector.tapping
         if self.options.keepalive is not None:
             self._keepalive = Keepalive(connection, self.options.keepalive, self.options.keepalive_timeout)
             self._keepalive.start()
@@ -241,7 +241,7 @@ class Session:
         with self._changed:
             self._generation += 1
             connection, opening = self._connection, self._opening
-            dialing, self._dialing = self._dialing, None
+            back, self._return = self._return, None
             self._connection = self._opening = None
             self._wakes_by_itself = again
             if self._state is not State.CLOSED:
@@ -249,14 +249,14 @@ class Session:
                 self._enter(State.CLOSED)
         if self._keepalive is not None:
             self._keepalive.stop()
-        if dialing is not None:
-            dialing.cancel()
+        if back is not None:
+            back.cancel()
         for each in (connection, opening):
             if each is not None:
                 self._count_traffic(each)
                 each.close()
 
-    def _connect(self, generation: int, deadline: Deadline) -> tuple[Connection, Link]:
+    def connect(self, generation: int, deadline: Deadline) -> tuple[Connection, Link]:
         """Open a connection and log in.
 
         Raises:
@@ -265,7 +265,7 @@ class Session:
 
         """
         link = Link(self)
-        connection = self._connector.reach(self.engine, link, deadline)
+        connection = self.connector.reach(self.engine, link, deadline)
         with self._changed:
             current = self._generation == generation
             if current:
@@ -275,8 +275,8 @@ class Session:
             connection.close()
             raise ConnectionClosed("the session was closed while it was opened")
         try:
-            compare = bool(self._connected_at)
-            self._connector.log_in(connection, link, deadline, returning=returning, compare=compare)
+            compare = bool(self.connected_at)
+            self.connector.log_in(connection, link, deadline, returning=returning, compare=compare)
         finally:
             with self._changed:
                 if self._opening is connection:
@@ -293,10 +293,8 @@ class Session:
                 return  # closed on purpose, or never adopted
             self._connection = None
             self._count_traffic(connection)
-            generation = self._generation
             logged_off = connection.pending.logged_off
             if not logged_off:
-                self._lost_at = time.monotonic()
                 self.metrics.losses += 1
                 self.last_error = exc
             if logged_off:
@@ -306,6 +304,7 @@ class Session:
                 self._closed_by = exc
                 self._enter(State.CLOSED)
             else:
+                back = self._return = self._way_back()
                 self._enter(State.RECONNECTING)
         if self._keepalive is not None:
             self._keepalive.stop()
@@ -319,114 +318,31 @@ class Session:
         self.publisher.publish_marker(markers.ConnectionLost.make(exc.reason, origin=origin))
         self.publisher.finish(connection.lost(sent=True), only_loss_sensitive=policy is not None)
         if policy is not None:
-            self._attempt_later(generation, 0)
+            back.begin()
 
-    def _attempt_later(self, generation: int, attempt: int) -> None:
-        policy = self.options.reconnect
-        delay = policy.delay(attempt) if policy is not None else 0.0
-        if delay:
-            job = lambda: self._run(lambda: self._attempt(generation, attempt))  # noqa: E731
-            self.engine.call_at(time.monotonic() + delay, job)
-        else:
-            self._run(lambda: self._attempt(generation, attempt))
+    def _way_back(self) -> Return:
+        return Return(self, self._generation, self._run, self._dialer)
 
-    def _attempt(self, generation: int, attempt: int) -> None:
-        """Try once to come back; runs where it may wait."""
-        if self._generation != generation:
-            return
-        self.metrics.attempts += 1
-        if self._dialer is not None:
-            self._dial(self._dialer, generation, attempt)
-            return
-        try:
-            connection, link = self._connect(generation, Deadline(self.options.connect_timeout))
-        except (AMIError, ValueError, OSError) as exc:
-            self._attempt_failed(generation, attempt, exc)
-            return
-        except Exception as exc:
-            logger.exception("coming back raised")
-            self._attempt_failed(generation, attempt, exc)
-            return
-        self._came(generation, attempt, connection, link)
+    def try_failed(self, generation: int, exc: Exception, end: ConnectionLost | None) -> bool:
+        """Note that a try to come back has failed; tell whether anybody still wanted it.
 
-    def _dial(self, dialer: Dialer, generation: int, attempt: int) -> None:
-        """Try once to come back, without waiting; the outcome arrives on the engine thread."""
-        link = Link(self)
+        Args:
+            generation: of the session when it was begun.
+            exc: what went wrong.
+            end: what the session ends with if that was the last try.
 
-        def done(outcome: Connection | Exception) -> None:
-            if isinstance(outcome, Connection):
-                self._came(generation, attempt, outcome, link)
-            else:
-                self._attempt_failed(generation, attempt, outcome)
-
-        dial = dialer.dial(
-            self.options,
-            make=lambda channel: self._connector.make(self.engine, channel, link),
-            steps=lambda connection: self._connector.steps(
-                connection, link, self.options.connect_timeout, True, bool(self._connected_at)
-            ),
-            done=done,
-        )
-        with self._changed:
-            current = self._generation == generation
-            if current:
-                self._dialing = dial
-        if not current:
-            dial.cancel()
-
-    def _came(self, generation: int, attempt: int, connection: Connection, link: Link) -> None:
-        """A try has succeeded."""
-        if self._generation != generation:
-            connection.close()
-            return
-        outage = time.monotonic() - self._lost_at
-        # A session that is started in the background and is there at the first try has no gap to mark.
-        if self._connected_at or attempt:
-            self.metrics.outage(outage)
-            # The marker goes to the engine before the state is told, and the events held back behind it.
-            restarted = self._restarted(link)
-            self.engine.call_soon(lambda: self._mark_return(link, outage, restarted, attempt + 1))
-        else:
-            self.engine.call_soon(link.release)
-        if self._adopt(generation, connection, link):
-            logger.info("%s: connected again after %.2f s", self.options.address, outage)
-
-    def _attempt_failed(self, generation: int, attempt: int, exc: Exception) -> None:
-        policy = self.options.reconnect
-        outage = time.monotonic() - self._lost_at
-        rejected = isinstance(exc, LoginRejected)
-        final = policy is None or policy.gives_up(outage) or (rejected and not policy.retry_login)
+        """
         with self._changed:
             if self._generation != generation:
-                return
+                return False
             if isinstance(exc, AMIError):
                 self.last_error = exc
-            if final:
-                lost = ConnectionLost(f"given up after {outage:.1f} s and {attempt + 1} tries: {exc}")
-                lost.__cause__ = exc
-                self._closed_by = lost
+            if end is not None:
+                self._closed_by = end
                 self._enter(State.CLOSED)
             elif self._observe is not None:
                 self._observe()
-        logger.warning("%s: try %d failed: %s", self.options.address, attempt + 1, exc)
-        if final:
-            self.publisher.finish(lost)
-        else:
-            self._attempt_later(generation, attempt + 1)
-
-    def _restarted(self, link: Link) -> bool | None:
-        """Whether the server has been started again since the last login; :data:`None` if it does not say."""
-        if link.uptime is None or not self._connected_at:
-            return None
-        # Uptimes are whole seconds, so the second in which both fall is no proof of a restart.
-        return link.uptime + 1 < time.monotonic() - self._connected_at
-
-    def _mark_return(self, link: Link, outage: float, restarted: bool | None, attempts: int) -> None:
-        origin = Origin(self.options.encoding, time.time(), self.options.node)
-        self.publisher.publish_marker(
-            markers.Reconnected.make(outage, server_restarted=restarted, attempts=attempts, origin=origin)
-        )
-        link.release()
+        return True
 
     # Using
 
@@ -491,7 +407,7 @@ class Session:
 
     def learn(self, action: Action[Any], response: Response) -> None:
         """Note what an action has changed about the session, so that a new login can restore it."""
-        self._connector.learn(action, response)
+        self.connector.learn(action, response)
 
     @property
     def current(self) -> Connection | None:
@@ -501,11 +417,11 @@ class Session:
     @property
     def greeting(self) -> Greeting | None:
         """What the server said first on the latest connection."""
-        return self._connector.greeting
+        return self.connector.greeting
 
     def set_tapping(self, on: bool) -> None:
         """Show or hide what goes by on the wire."""
-        self._connector.tapping = on
+        self.connector.tapping = on
         for each in (self._connection, self._opening):
             if each is not None:
                 each.tapping = on
@@ -521,7 +437,7 @@ class Session:
         self._changed = Condition(Lock())
         self.metrics = Metrics()
         self._connection = self._opening = None
-        self._dialing = None
+        self._return = None
         self._keepalive = None
         self._generation += 1
         self._state = State.CLOSED

@@ -32,7 +32,7 @@ def said(link):
 
     def said(connector, returning=False, compare=False):
         connection = SimpleNamespace(greeting=lambda: "hello")
-        steps, names = connector.steps(connection, link, 1.0, returning, compare), []
+        steps, names = connector.steps(connection, link, 1.0, returning=returning, compare=compare), []
         try:
             ask = next(steps)
             while True:

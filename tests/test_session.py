@@ -105,7 +105,7 @@ class TestStates:
 
     def test_events_of_a_link_that_ends_right_behind_its_login(self, make, peer, monkeypatch):
         rig = make(reconnect=None)
-        adopt = rig.session._adopt
+        adopt = rig.session.adopt
 
         def late(generation, connection, link):
             peer.link.send(b"Event: Last\r\nN: 1\r\n\r\n")
@@ -113,7 +113,7 @@ class TestStates:
             eventually(lambda: connection.end is not None)
             return adopt(generation, connection, link)
 
-        monkeypatch.setattr(rig.session, "_adopt", late)
+        monkeypatch.setattr(rig.session, "adopt", late)
         rig.open()
         assert [rig.next().name, rig.next().name] == ["Last", "ConnectionLost"]
         with pytest.raises(ConnectionLost):
@@ -266,7 +266,7 @@ class TestGaps:
         )
         peer.answers["command"] = "Response: Error\nMessage: Permission denied\n\n"
         rig = make().open()
-        rig.session._connected_at -= 100  # as if it had been up for a while
+        rig.session.connected_at -= 100  # as if it had been up for a while
         peer.link.close()
         back = eventually(lambda: next((e for e in [rig.next()] if type(e) is markers.Reconnected), None))
         assert back.server_restarted is restarted
@@ -274,7 +274,7 @@ class TestGaps:
     def test_uptime_asked_by_command(self, make, peer):
         peer.answers["command"] = "Response: Success\nOutput: System uptime: 7\n\n"
         rig = make().open()
-        rig.session._connected_at -= 100
+        rig.session.connected_at -= 100
         peer.link.close()
         back = eventually(lambda: next((e for e in [rig.next()] if type(e) is markers.Reconnected), None))
         assert back.server_restarted is True
@@ -444,7 +444,7 @@ class TestDialing:
 
     def test_a_bug_in_coming_back_is_a_failed_try(self, make, peer, caplog, monkeypatch):
         rig = make().open()
-        real, failures = rig.session._connect, []
+        real, failures = rig.session.connect, []
 
         def connect(generation, deadline):
             if not failures:
@@ -452,7 +452,7 @@ class TestDialing:
                 raise RuntimeError("bug")
             return real(generation, deadline)
 
-        monkeypatch.setattr(rig.session, "_connect", connect)
+        monkeypatch.setattr(rig.session, "connect", connect)
         peer.link.close()
         assert type(rig.next()) is markers.ConnectionLost
         assert rig.next().attempts == 2
