@@ -33,8 +33,8 @@ def where_of(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
     return conditions or None
 
 
-def report_link(client: AMIClient, output: Output) -> Callable[[], None]:
-    """Tell on standard error when the link is lost and when it is back; call what is returned to stop."""
+def report_link(client: AMIClient, output: Output) -> None:
+    """Tell on standard error when the link is lost and when it is back."""
 
     def changed(state: State) -> None:
         if state is State.RECONNECTING:
@@ -42,7 +42,7 @@ def report_link(client: AMIClient, output: Output) -> Callable[[], None]:
         elif state is State.CONNECTED:
             output.warn("connected again")
 
-    return client.on_state(changed)
+    client.on_state(changed)
 
 
 def printing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,10 +117,9 @@ def events(
     output = settings.output
     listening = settings.listen(patterns, where_of(where), events=mask or True, stay=not no_reconnect)
     with listening as (client, stream):
-        stop = report_link(client, output)
+        report_link(client, output)
         output.note(f"listening on {connecting(client)}; Ctrl-C ends it")
         print_events(output, stream, period=period, count=count, full=full, text=text)
-        stop()
 
 
 @click.command(
