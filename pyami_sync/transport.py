@@ -289,7 +289,7 @@ def connect_error(exc: OSError, host: str, port: int, seconds: float | None) -> 
         reason = f"the name does not resolve ({exc.strerror}): check the host"
     elif isinstance(exc, ConnectionRefusedError):
         reason = "refused: nothing listens there; check the port, and enabled=yes and bindaddr in manager.conf"
-    elif isinstance(exc, TimeoutError):
+    elif isinstance(exc, (TimeoutError, BlockingIOError)):  # the latter where no time was left to begin with
         within = "in time" if seconds is None else f"within {seconds:g} s"
         reason = f"no answer {within}: check host, route and firewall"
     else:

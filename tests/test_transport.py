@@ -171,6 +171,11 @@ class TestConnecting:
         assert (caught.value.host, caught.value.port) == ("127.0.0.1", port)
         assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
+    def test_without_any_time(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            with pytest.raises(ConnectError, match="no answer within 0 s"):
+                connect_socket("127.0.0.1", server.getsockname()[1], Deadline(0))
+
     @pytest.mark.parametrize(
         ("error", "text"),
         [
