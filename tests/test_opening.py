@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import ssl
 
 import pytest
 
@@ -214,7 +215,9 @@ class TestChannels:
             host, port = server.getsockname()
             server.settimeout(10)
             with pytest.raises(ConnectError, match="no TLS handshake"):
-                open_channel(make_options({"host": host, "port": port, "tls": True}), Deadline(0.1))
+                # Ready-made, because loading the authorities takes its time.
+                options = make_options({"host": host, "port": port, "tls": ssl.create_default_context()})
+                open_channel(options, Deadline(0.3))
             accepted, _ = server.accept()
             accepted.settimeout(10)
             while accepted.recv(65536):  # a hello, then the end

@@ -182,13 +182,14 @@ def test_starts_quickly(simulated: Server) -> None:
     def call(*command: str) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment(simulated.env), timeout=30)
 
-    def best(*command: str) -> float:
-        return min(seconds(lambda: call(*command)) for _ in range(5))
+    def takes_less(limit: float, *command: str) -> bool:
+        # Other processes slow it down, nothing speeds it up: one time below the limit is proof.
+        program = (sys.executable, "-m", "pyami_sync.cli")
+        return any(seconds(lambda: call(*program, *command)) - bare < limit for _ in range(20))
 
-    program = (sys.executable, "-m", "pyami_sync.cli")
-    bare = best(sys.executable, "-c", "pass")
-    assert best(*program, "--version") - bare < 0.25
-    assert best(*program, "ping") - bare < 0.5
+    bare = min(seconds(lambda: call(sys.executable, "-c", "pass")) for _ in range(5))
+    assert takes_less(0.25, "--version")
+    assert takes_less(0.5, "ping")
 
 
 def test_secret_in_an_argument_is_hidden(sim: Simulator) -> None:
