@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from .. import Event
 from ..client import AMIClient
 from ..exceptions import AMIError
 from ..session import State
-from .fitting import fitted_table
+from .fitting import Form, fitted_table
 from .output import Output, clean
-from .tables import Row, channel_rows, queue_rows, read_channels, read_queues
+from .tables import CHANNEL_FORM, Row, channel_rows, queue_rows, read_channels, read_queues
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -186,16 +186,14 @@ class Dashboard:
                     columns,
                     cells[:lower],
                     width,
-                    numbers=["Duration"],
-                    least={"Channel": 20, "Caller": 10, "Connected": 10, "Application": 12},
-                    dispensable=["Connected", "State", "Caller", "Extension", "Application"],
+                    replace(CHANNEL_FORM, least={**CHANNEL_FORM.least, "Channel": 20}),
                 )
             ),
         )
         layout["upper"].split_row(
             Layout(
                 fitted_table(
-                    _title("Queues", queues, upper), QUEUE_COLUMNS, queues[:upper], left, numbers=QUEUE_COLUMNS[1:]
+                    _title("Queues", queues, upper), QUEUE_COLUMNS, queues[:upper], left, Form(QUEUE_COLUMNS[1:])
                 ),
                 size=left + 2,
             ),
@@ -205,7 +203,7 @@ class Dashboard:
                     ["Event", "Per s", "Number"],
                     names[:upper],
                     width - left - 2,
-                    numbers=["Per s", "Number"],
+                    Form(["Per s", "Number"]),
                 )
             ),
         )

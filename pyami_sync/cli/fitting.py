@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from .output import clean
+from .output import Output, clean, make_table
 
-__all__ = ["fit", "fitted_table"]
+__all__ = ["WHOLE", "Form", "draw", "fit", "fitted_table", "show_table"]
 
 GAP = 2
 SHORTEST = 8
 """Characters of a value that are shown of it in any case, unless it is told otherwise."""
+
+WHOLE = 1000
+"""As the least width of a column: its values are never cut."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a table is to look.
+
+    Args:
+        numbers: headings of the columns to align right.
+        least: the width by heading below which a column is of no use; without any, long values are folded.
+        dispensable: headings in the order in which they are given up on a narrow terminal.
+
+    """
+
+    numbers: Sequence[str] = ()
+    least: Mapping[str, int] = field(default_factory=dict)
+    dispensable: Sequence[str] = ()
+
+
+def draw(output: Output, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], form: Form) -> Any:
+    """Draw a table for a terminal."""
+    if not form.least:
+        return make_table(title, columns, rows, numbers=form.numbers)
+    return fitted_table(title, columns, rows, output.console.width, form)
+
+
+def show_table(
+    output: Output, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], form: Form
+) -> None:
+    """Show a table: so that it fits a terminal, or whole in a pipe."""
+    if output.terminal:
+        output.show(draw(output, title, columns, rows, form))
+    else:
+        output.table(title, columns, rows, numbers=form.numbers)
 
 
 def fit(
@@ -60,10 +97,7 @@ def fitted_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],
     room: int,
-    *,
-    numbers: Iterable[str] = (),
-    least: Mapping[str, int] | None = None,
-    dispensable: Sequence[str] = (),
+    form: Form,
 ) -> Any:
     """Make a table of rich's that is no wider than ``room``, with one line for each row; see :func:`fit`."""
     from rich.table import Table
@@ -71,10 +105,10 @@ def fitted_table(
 
     cells = [[value if isinstance(value, Text) else Text(clean(str(value))) for value in row] for row in rows]
     natural = [max((row[at].cell_len for row in cells), default=0) for at in range(len(columns))]
-    widths = fit(columns, natural, room, least=least, dispensable=dispensable)
-    right = set(numbers)
+    widths = fit(columns, natural, room, least=form.least, dispensable=form.dispensable)
+    right = set(form.numbers)
     table = Table(
-        title=title,
+        title=title or None,
         title_justify="left",
         title_style="bold",
         header_style="dim underline",

@@ -259,7 +259,7 @@ def make_table(
     right = set(numbers)
     for column in columns:
         style = (styles or {}).get(column)
-        table.add_column(column, justify="right" if column in right else "left", style=style)
+        table.add_column(column, justify="right" if column in right else "left", style=style, overflow="fold")
     for row in rows:
         table.add_row(*(value if isinstance(value, Text) else Text(clean(str(value))) for value in row))
     return table

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..client import AMIClient
 from ..exceptions import ActionError
 from ..message import Message
+from .fitting import WHOLE, Form, show_table
 from .output import Output
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = [
+    "CHANNEL_FORM",
+    "MEMBER_FORM",
+    "QUEUE_FORM",
     "Row",
     "channel_table",
     "endpoint_table",
@@ -110,6 +114,14 @@ def read_channels(client: AMIClient) -> list[Row]:
     ]
 
 
+CHANNEL_FORM = Form(
+    ["Duration"],
+    {"Channel": WHOLE, "Caller": 10, "Connected": 10, "Application": 12},
+    ["Connected", "State", "Caller", "Extension", "Application"],
+)
+"""A channel's name is what other commands are given: it is shown whole, and gone is what can be done without."""
+
+
 def channel_rows(output: Output, rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
     """Columns and rows of the table of channels."""
     columns = ["Channel", "State", "Caller", "Connected", "Extension", "Application", "Duration"]
@@ -131,7 +143,7 @@ def channel_rows(output: Output, rows: Sequence[Row]) -> tuple[list[str], list[l
 def channel_table(output: Output, rows: Sequence[Row], title: str = "Channels") -> None:
     """Show channels."""
     columns, cells = channel_rows(output, rows)
-    output.table(title, columns, cells, numbers=["Duration"])
+    show_table(output, title, columns, cells, CHANNEL_FORM)
 
 
 # Queues
@@ -201,9 +213,12 @@ def _add_caller(queue: Row, item: Message) -> None:
     )
 
 
+QUEUE_COLUMNS = ("Queue", "Callers", "Longest", "Free", "Members", "Paused", "Hold", "Done", "Left", "In time")
+
+
 def queue_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
     """Columns and rows of the table of queues."""
-    columns = ["Queue", "Callers", "Longest", "Free", "Members", "Paused", "Hold", "Done", "Left", "In time"]
+    columns = list(QUEUE_COLUMNS)
     cells: list[list[object]] = [
         [
             row["queue"],
@@ -222,10 +237,20 @@ def queue_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
     return columns, cells
 
 
+QUEUE_FORM = Form(QUEUE_COLUMNS[1:], {"Queue": WHOLE}, ["Paused", "Hold", "In time"])
+"""See :data:`CHANNEL_FORM`."""
+
+
 def queue_table(output: Output, rows: Sequence[Row], title: str = "Queues") -> None:
     """Show queues."""
     columns, cells = queue_rows(rows)
-    output.table(title, columns, cells, numbers=columns[1:])
+    show_table(output, title, columns, cells, QUEUE_FORM)
+
+
+MEMBER_FORM = Form(
+    ["Penalty", "Calls"], {"Queue": 10, "Who": 10, "Interface": WHOLE, "State": 12}, ["Penalty", "Calls", "Queue"]
+)
+"""See :data:`CHANNEL_FORM`."""
 
 
 def member_rows(output: Output, rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
@@ -246,7 +271,7 @@ def member_rows(output: Output, rows: Sequence[Row]) -> tuple[list[str], list[li
 def member_table(output: Output, rows: Sequence[Row], title: str = "Members and callers") -> None:
     """Show the members and callers of queues."""
     columns, cells = member_rows(output, rows)
-    output.table(title, columns, cells, numbers=["Penalty", "Calls"])
+    show_table(output, title, columns, cells, MEMBER_FORM)
 
 
 # Endpoints

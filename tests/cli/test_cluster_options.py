@@ -52,7 +52,7 @@ def test_timeout_counts_more_than_the_file(sim: Simulator, nodes: str, arguments
     sim.silence("Ping")
     done = run(*arguments, "--config", nodes, env=ENV)
     assert done.code == 5, done
-    assert "within 0.2 s" in done.out
+    assert "no answer to Ping within 0." in done.out
 
 
 def test_events_as_lines_in_a_pipe(sim: Simulator, nodes: str) -> None:

@@ -1,26 +1,35 @@
-"""What ``top`` shows on screens of several sizes."""
+"""What ``top`` and the tables show on screens of several sizes."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from pyami_sync import connect
 from pyami_sync.cli.fitting import fit
+from pyami_sync.testing import Simulator
 from tests.cli.running import Server, Terminal
 
 STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 ALWAYS = ["Channel", "Extension", "Application", "Duration"]
 
 
-def screen(server: Server, rows: int, columns: int) -> list[str]:
-    """The lines of the last picture, with a call that is up."""
+@contextmanager
+def call_up(server: Server) -> Iterator[str]:
+    """A call that stays while the block runs; gives the name of a channel."""
     with connect(server.url, secret=server.secret) as client:
-        client.originate("Local/100@default/n", Application="Wait", Data=60, wait=True)
-        with Terminal("top", "--count", "1", "--every", "50ms", env=server.env, size=(rows, columns)) as terminal:
-            assert terminal.ended() == 0
-            drawn = terminal.text.split("\x1b[H")[-1].split("\x1b[?1049l")[0]
+        yield client.originate("Local/100@default/n", Application="Wait", Data=60, wait=True)["Channel"]
+
+
+def screen(server: Server, *arguments: str, rows: int = 24, columns: int = 80) -> list[str]:
+    """The lines of the last picture."""
+    with Terminal(*arguments, env=server.env, size=(rows, columns)) as terminal:
+        terminal.ended()
+        drawn = terminal.text.split("\x1b[H")[-1].split("\x1b[?1049l")[0]
     return [STEERING.sub("", line).rstrip() for line in drawn.splitlines()]
 
 
@@ -33,7 +42,8 @@ def screen(server: Server, rows: int, columns: int) -> list[str]:
     ],
 )
 def test_top_is_readable_on_each_screen(simulated: Server, columns: int, headings: list[str]) -> None:
-    lines = screen(simulated, 24, columns)
+    with call_up(simulated):
+        lines = screen(simulated, "top", "--count", "1", "--every", "50ms", columns=columns)
     text = "\n".join(lines)
     assert all(len(line) <= columns for line in lines)
     assert len(lines) <= 24
@@ -55,3 +65,23 @@ def test_columns_go_before_they_are_of_no_use() -> None:
     assert narrow["Name"] >= 12
     assert narrow["Count"] == 5
     assert list(fit(columns, natural, 3)) == ["Name"]
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_tables_keep_names_whole(simulated: Server, columns: int) -> None:
+    with call_up(simulated) as name:
+        (line,) = [line for line in screen(simulated, "channels", columns=columns) if line.startswith(name)]
+    assert line.endswith(("00:00:00", "00:00:01", "00:00:02"))
+    lines = screen(simulated, "queues", "--members", columns=columns)
+    assert any(line.split()[-2:] == ["Done", "Left"] or line.endswith("In time") for line in lines)
+    assert sum("Local/80" in line and "@members/n" in line for line in lines) == 2
+
+
+def test_nodes_that_are_down_say_why(sim: Simulator, simulated: Server, tmp_path: Path) -> None:
+    file = tmp_path / "nodes.toml"
+    file.write_text(f"[nodes]\nhere = 'ami://admin@127.0.0.1:{sim.port}'\ngone = 'ami://admin@127.0.0.1:1'\n")
+    lines = screen(simulated, "cluster", "health", "--config", str(file))
+    text = " ".join(lines)
+    assert lines[0] == "1 of 2 up"
+    assert re.search(r"gone  reconnecting .* 127\.0\.0\.1:1 ", text), lines
+    assert "gone: cannot connect to 127.0.0.1:1: refused" in text

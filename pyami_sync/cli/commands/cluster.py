@@ -20,7 +20,8 @@ from ...health import NodeHealth
 from ...session import State
 from ..answers import show_answer
 from ..exits import NO_CONNECTION, OK, code_of
-from ..output import Output, hide_secrets
+from ..fitting import WHOLE, Form, draw
+from ..output import Output, clean, hide_secrets
 from ..program import Command, Group
 from ..settings import Settings, pass_settings
 from ..types import DURATION, HEADER
@@ -164,6 +165,11 @@ def _rows(output: Output, found: list[NodeHealth]) -> list[list[object]]:
 
 COLUMNS = ["Node", "State", "Since", "Ping", "Pending", "Back", "Clock", "Version", "Address", "Last error"]
 NUMBERS = ["Since", "Ping", "Pending", "Back", "Clock"]
+FORM = Form(
+    NUMBERS,
+    {"Node": WHOLE, "State": WHOLE, "Address": WHOLE},
+    ["Clock", "Back", "Pending", "Since", "Address", "Version"],
+)
 
 
 def _age(seconds: float) -> str:
@@ -179,14 +185,28 @@ def _print(output: Output, found: list[NodeHealth]) -> None:
             output.record(each.to_dict())
     else:
         up = sum(each.responsive for each in found)
-        output.table(f"{up} of {len(found)} up", COLUMNS, _rows(output, found), numbers=NUMBERS)
+        title = f"{up} of {len(found)} up"
+        if output.terminal:
+            output.show(_drawn(output, title, found))
+        else:
+            output.table(title, COLUMNS, _rows(output, found), numbers=NUMBERS)
+
+
+def _drawn(output: Output, title: str, found: list[NodeHealth]) -> Any:
+    """The table for a terminal, with the errors below it: a column has no room for them."""
+    from rich.console import Group as Lines
+    from rich.text import Text
+
+    rows = [row[:-1] for row in _rows(output, found)]
+    errors = [f"{each.node}: {each.last_error}" for each in found if each.last_error is not None]
+    table = draw(output, title, COLUMNS[:-1], rows, FORM)
+    return Lines(table, *(Text(clean(each), "red") for each in errors))
 
 
 def _watch(output: Output, pool: ClusterPool, every: float) -> None:
     from rich.console import Group as Lines
     from rich.text import Text
 
-    from ..output import make_table
     from ..screen import FullScreen
 
     with FullScreen(output.console) as screen:
@@ -196,7 +216,7 @@ def _watch(output: Output, pool: ClusterPool, every: float) -> None:
             head = Text(f"{up} of {len(found)} up  {datetime.now():%H:%M:%S}  every {every:g} s, q ends it", "dim")
             # Those that need looking at come first, so that a screen that is too small shows them.
             found.sort(key=lambda each: each.responsive)
-            screen.show(Lines(head, make_table("", COLUMNS, _rows(output, found), numbers=NUMBERS)))
+            screen.show(Lines(head, _drawn(output, "", found)))
             if screen.key(every).lower() == "q":
                 return
 

@@ -14,11 +14,15 @@ from ...client import AMIClient
 from ...exceptions import ActionError, AMIError
 from ...session import State
 from ..exits import FAILED, OK
-from ..output import Output, make_table
+from ..fitting import Form, draw, show_table
+from ..output import Output
 from ..program import Command
 from ..screen import FullScreen
 from ..settings import Settings, connecting, pass_settings
 from ..tables import (
+    CHANNEL_FORM,
+    MEMBER_FORM,
+    QUEUE_FORM,
     Row,
     channel_rows,
     endpoint_rows,
@@ -32,8 +36,8 @@ from ..types import DURATION
 
 __all__ = ["channels", "endpoints", "queues"]
 
-Table = tuple[str, tuple[list[str], list[list[object]]], Sequence[str]]
-"""Title, columns and rows, and the columns that are numbers."""
+Table = tuple[str, tuple[list[str], list[list[object]]], Form]
+"""Title, columns and rows, and how it is to look."""
 
 
 def watching(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,8 +104,8 @@ def _print(output: Output, rows: list[Row], tables: Callable[[Output, list[Row]]
     if not rows:
         output.note("none")
         return
-    for title, (columns, cells), numbers in tables(output, rows):
-        output.table(title, columns, cells, numbers=numbers)
+    for title, (columns, cells), form in tables(output, rows):
+        show_table(output, title, columns, cells, form)
 
 
 def _watch_on_screen(
@@ -126,8 +130,8 @@ def _watch_on_screen(
                 parts.append(Text("none"))
             else:
                 parts += [
-                    make_table(title, columns, cells, numbers=numbers)
-                    for title, (columns, cells), numbers in tables(output, found)
+                    draw(output, title, columns, cells, form)
+                    for title, (columns, cells), form in tables(output, found)
                     if cells
                 ]
             screen.show(Group(*parts))
@@ -142,7 +146,7 @@ def _watch_on_screen(
 def channels(settings: Settings, patterns: tuple[str, ...], watch: bool, every: float) -> int:
     """Show the channels that are up: all, or those whose names match a PATTERN.
 
-    Needs the write class `system` or `reporting`.
+    Needs the write class `system` or `reporting`. A terminal that is too narrow shows fewer columns.
     """
 
     def read(client: AMIClient) -> list[Row]:
@@ -150,7 +154,7 @@ def channels(settings: Settings, patterns: tuple[str, ...], watch: bool, every: 
         return [row for row in rows if _matches(row["channel"], patterns)]
 
     def tables(output: Output, rows: list[Row]) -> list[Table]:
-        return [(f"{len(rows)} channels", channel_rows(output, rows), ["Duration"])]
+        return [(f"{len(rows)} channels", channel_rows(output, rows), CHANNEL_FORM)]
 
     return show(settings, read, tables, watch, every)
 
@@ -169,10 +173,9 @@ def queues(settings: Settings, names: tuple[str, ...], members: bool, watch: boo
     """
 
     def tables(output: Output, rows: list[Row]) -> list[Table]:
-        columns, cells = queue_rows(rows)
-        found: list[Table] = [("Queues", (columns, cells), columns[1:])]
+        found: list[Table] = [("Queues", queue_rows(rows), QUEUE_FORM)]
         if members:
-            found.append(("Members and callers", member_rows(output, rows), ["Penalty", "Calls"]))
+            found.append(("Members and callers", member_rows(output, rows), MEMBER_FORM))
         return found
 
     def check(rows: list[Row]) -> int:
@@ -213,7 +216,7 @@ def endpoints(settings: Settings, patterns: tuple[str, ...], checked: bool, watc
         ]
 
     def tables(output: Output, rows: list[Row]) -> list[Table]:
-        return [(f"{len(rows)} endpoints", endpoint_rows(output, rows), [])]
+        return [(f"{len(rows)} endpoints", endpoint_rows(output, rows), Form())]
 
     def check(rows: list[Row]) -> int:
         if not checked:
