@@ -1,9 +1,11 @@
-"""What ``replay`` takes for a recording."""
+"""What ``replay`` takes for a recording, and how to reach what ``simulate`` serves."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,20 @@ def test_dumps_are_recordings(tmp_path: Path, content: bytes) -> None:
     with Process("replay", str(file), "--port", "0", "--json", "--for", "10ms") as process:
         assert json.loads(process.line())["messages"] == (0 if b"Manager" in content else 1)
         assert process.ended().code == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--tls"]])
+def test_simulate_tells_how_to_reach_it(more: list[str]) -> None:
+    with Process("simulate", "--port", "0", *more) as process:
+        assert process.process.stderr is not None
+        said = process.process.stderr.readline()
+        env = dict(re.findall(r"(AMI_\w+)='?([^' ]+)", said))
+        assert set(env) == {"AMI_URL", "AMI_SECRET"}
+        assert run("ping", env=env).code == 0
+        process.ended(by=signal.SIGINT)
+
+
+def test_simulate_keeps_a_secret_that_is_one() -> None:
+    with Process("simulate", "--port", "0", env={"AMI_SECRET": "planted"}) as process:
+        assert process.line()
+        assert "planted" not in process.ended(by=signal.SIGINT).err

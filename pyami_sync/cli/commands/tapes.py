@@ -25,6 +25,7 @@ from ..types import DURATION
 
 __all__ = ["record", "replay", "simulate"]
 
+SECRET = "secret"
 SPOKEN = re.compile(rb"(?:^|\n)(?:Asterisk Call Manager/|(?:Event|Response): )[^\r\n]*\r\n").search
 """Finds what an AMI server says."""
 
@@ -261,7 +262,7 @@ def simulate(
 ) -> int:
     """Serve a simulated Asterisk, with phones, queues and calls that come by themselves."""
     output = settings.output
-    secret = read_secret(secret_file) if secret_file else os.environ.get("AMI_SECRET") or "secret"
+    secret = read_secret(secret_file) if secret_file else os.environ.get("AMI_SECRET") or SECRET
     server = Simulator(
         host=bind, port=port, username=user, secret=secret, asterisk=asterisk, tls=tls, seed=seed, timestamps=True
     )
@@ -277,6 +278,10 @@ def simulate(
     with started(server):
         play = server.play(scenario)
         _tell(output, f"a simulated Asterisk {server.version}", server, user, version=server.version)
+        word = f"AMI_SECRET={SECRET} " if secret == SECRET else ""  # no secret: it is in the help
+        where = f"{user}@{server.host}:{server.port}"
+        url = f"'amis://{where}?verify=no'" if tls else f"ami://{where}"
+        output.note(f"Try it in another terminal: AMI_URL={url} {word}pyami-sync top")
         until = None if period is None else time.monotonic() + period
         while until is None or time.monotonic() < until:
             if output.progress:
