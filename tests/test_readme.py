@@ -48,3 +48,21 @@ def test_its_example_of_a_test_passes(ami_simulator: Any, ami_client: Any) -> No
     names: dict[str, Any] = {}
     exec(next(block for block in blocks() if "def test_" in block), names)
     names["test_pauses"](ami_simulator, ami_client)
+
+
+GUIDES = {
+    "pyami_sync.integrations.flask": "integrations/flask.py",
+    "….django": "integrations/django/__init__.py",
+    "….django.signals": "integrations/django/signals.py",
+    "….prometheus": "integrations/prometheus.py",
+    "….opentelemetry": "integrations/opentelemetry.py",
+    "….rx": "integrations/rx.py",
+    "pyami_sync.testing.plugin": "testing/plugin.py",
+}
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_it_says_where_the_guides_are(name: str) -> None:
+    assert f"{name}``" in README.read_text("utf-8")
+    guide = (README.parent / "pyami_sync" / GUIDES[name]).read_text("utf-8").split('"""')[1]
+    assert "::\n\n    " in guide
