@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -314,19 +313,18 @@ def events(
         with pool.events(*patterns, where=where_of(where)) as stream:
             with output.busy(f"connecting to {len(pool)} nodes"):
                 pool.open()
-            stop = report_nodes(pool, output)
+            report_nodes(pool, output)
             readiness = pool.probe()
             for node, why in readiness.down.items():
                 output.warn(f"{node}: {why}")
             output.note(f"listening on {readiness.up} of {readiness.total} nodes; Ctrl-C ends it")
             print_events(output, stream, period=period, count=count, full=full, text=text)
-            stop()
     finally:
         pool.close(1.0)
 
 
-def report_nodes(pool: ClusterPool, output: Output) -> Callable[[], None]:
-    """Tell on standard error when a node is lost and when it is there; call what is returned to stop."""
+def report_nodes(pool: ClusterPool, output: Output) -> None:
+    """Tell on standard error when a node is lost and when it is there."""
     states = {name: each.state for name, each in pool.health().items()}
 
     def changed(health: NodeHealth) -> None:
@@ -336,4 +334,4 @@ def report_nodes(pool: ClusterPool, output: Output) -> Callable[[], None]:
         elif before is not State.CONNECTED and health.state is State.CONNECTED:
             output.warn(f"{health.node}: connected")
 
-    return pool.on_health(changed)
+    pool.on_health(changed)
