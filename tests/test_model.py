@@ -105,7 +105,9 @@ def test_import_is_quick(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
     environment |= {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     times: list[tuple[float, float]] = []
-    for _ in range(8):  # the first compiles
+    for _ in range(24):  # the first compiles; a loaded machine needs more of them to show what it takes
+        if times and min(every for _, every in times) < 0.08:
+            break
         done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
         first, second = done.stdout.split()
         times.append((float(first), float(second)))
