@@ -42,7 +42,7 @@ JOIN = 256 * 1024  # bytes of queued frames that are sent in one go
 class Owner(Protocol):
     """Whom a connection reports to."""
 
-    def publish(self, frames: list[bytes], plain: bool, origin: Origin) -> None:
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
         """Events came in; called by the engine's thread, in wire order."""
         ...
 
@@ -233,18 +233,17 @@ class Connection:
         return True
 
     def _take(self, frames: list[bytes]) -> None:
-        plain = self._protocol.framer.only_events
         origin = make_origin((self.encoding, time.time(), self.node))
         if self.tapping:
             self._owner.tapped("received", [frame + b"\r\n\r\n" for frame in frames])
         if logger.isEnabledFor(logging.DEBUG):
             for frame in frames:
                 logger.debug("< %s", _shown(frame))
-        events = self.pending.take(frames, plain, origin)
+        events = self.pending.take(frames, self._protocol.framer.only_events, origin)
         if events:
             self.events_received += len(events)
             try:
-                self._owner.publish(events, plain, origin)
+                self._owner.publish(events, origin)
             except Exception:
                 # What is wrong with one subscriber is no reason to end the session of all.
                 logger.exception("publishing events raised")

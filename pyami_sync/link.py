@@ -17,7 +17,7 @@ HELD_BYTES = 64 << 20  # events of a new link that may wait for their place behi
 class Publisher(Protocol):
     """Who gets a session's events: the subscriptions of its client, or more than these; runs on the engine's thread."""
 
-    def publish(self, frames: list[bytes], plain: bool, origin: Origin) -> None:
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
         """Events came in, in wire order."""
         ...
 
@@ -57,17 +57,17 @@ class Link:
         self._session = session
         self.released = False
         self.uptime: float | None = None
-        self._held: list[tuple[list[bytes], bool, Origin]] = []
+        self._held: list[tuple[list[bytes], Origin]] = []
         self._held_bytes = 0
 
-    def publish(self, frames: list[bytes], plain: bool, origin: Origin) -> None:
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
         if self.released:
-            self._session.publisher.publish(frames, plain, origin)
+            self._session.publisher.publish(frames, origin)
             return
         for frame in frames[:4]:
             if frame.startswith(b"Event: FullyBooted"):
                 self._fully_booted(Event._wire(frame))
-        self._held.append((frames, plain, origin))
+        self._held.append((frames, origin))
         self._held_bytes += sum(map(len, frames))
         if self._held_bytes > HELD_BYTES:
             self.release()

@@ -60,6 +60,7 @@ class SentByUser(TypedEvent):
     __slots__ = ()
 
     _find = Message._find_folded
+    get = Message.get
 
 
 class ListComplete(TypedEvent):

@@ -43,12 +43,12 @@ class FanOut:
         self._merged = merged
         self._ended = False
 
-    def publish(self, frames: list[bytes], plain: bool, origin: Origin) -> None:
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
         """Events came in."""
         if not self._ended:
             self.last_event = origin.received
-            self._own.publish(frames, plain, origin)
-            self._merged.publish(frames, plain, origin)
+            self._own.publish(frames, origin)
+            self._merged.publish(frames, origin)
 
     def publish_marker(self, event: Event) -> None:
         """A marker has its place here."""

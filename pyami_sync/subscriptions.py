@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import repeat, starmap
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
@@ -39,6 +40,8 @@ else:
 Overflow = Literal["error", "drop_oldest"]
 MAXSIZE = 50_000
 KNOWN_NAMES = 5_000
+KNOWN_PREFIXES = 20_000
+PREFIX = 36  # bytes: "Event: ", all but the longest names, and into the next header's name
 BURST = 1_000  # callbacks that a strand runs before it lets another one have its thread
 
 
@@ -186,16 +189,12 @@ class Subscription(Subscriber):
                 self._owner.submit(self._run)
 
     def _deliver(self) -> None:
-        take = self._buffer.popleft
         callback, predicate = self.callback, self.predicate
         delivered = 0
         try:
-            for _ in range(BURST):
+            # One by one: what has not been taken counts as pending, and can still be cancelled.
+            for event in starmap(self._buffer.popleft, repeat((), BURST)):
                 if not self.active:
-                    return
-                try:
-                    event = take()
-                except IndexError:
                     return
                 try:
                     if event.__class__ is Gap:
@@ -205,6 +204,8 @@ class Subscription(Subscriber):
                         callback(event)
                 except (Exception, SystemExit) as exc:
                     self._owner.report(exc, self, None if isinstance(event, Gap) else event)
+        except IndexError:
+            pass  # the buffer is empty
         finally:
             self.delivered += delivered
 
@@ -377,24 +378,58 @@ class Expectation(Subscriber):
         self._owner.remove(self)
 
 
+def _spread(events: list[Event], takers: tuple[Subscriber, ...], touched: list[Subscriber]) -> None:
+    """Add events to the batches of those who take them."""
+    for taker in takers:
+        accepts = taker.accepts
+        wanted = events if accepts is None else list(filter(accepts, events))
+        if wanted:
+            if not taker.batch:
+                touched.append(taker)
+            taker.batch += wanted
+
+
 Route = tuple[type[Event], str, tuple[Subscriber, ...]]
 
 
-class Routes(dict[bytes, Route | None]):
-    """From an event's name on the wire to its class, name and takers; :data:`None` where nobody wants it."""
+class Routes(dict[bytes, Route | tuple[()] | None]):
+    """From how an event begins on the wire to its class, name and takers; :data:`None` where nobody wants it.
+
+    The key is the first :data:`PREFIX` bytes. Behind its name an event has a header whose value hardly
+    varies (``Privilege``, or of list items the ``ActionID``), so there are not many more of these than names;
+    and cutting off a fixed length costs half of finding the end of the name. Where the name is longer the
+    route is empty: :meth:`of` looks closer.
+    """
 
     def __init__(self, takers: tuple[Subscriber, ...], event_class: Callable[[bytes], type[Event]]) -> None:
         super().__init__()
         self.takers = takers
         self._event_class = event_class
+        self._by_name: dict[str, Route | None] = {}
+        # One tuple for all names that the same takers want: publish() sees at a glance that nothing changes.
+        self._groups: dict[tuple[Subscriber, ...], tuple[Subscriber, ...]] = {}
 
-    def __missing__(self, name: bytes) -> Route | None:
-        if len(self) >= KNOWN_NAMES:  # names come from outside: don't let them pile up
+    def __missing__(self, prefix: bytes) -> Route | None | tuple[()]:
+        if len(self) >= KNOWN_PREFIXES:  # they come from outside: don't let them pile up
             self.clear()
-        cls = self._event_class(name)
-        text = name.decode("utf-8", "surrogateescape")
-        wanted = tuple(taker for taker in self.takers if taker.selectors.want(text, cls))
-        route = self[name] = (cls, text, wanted) if wanted else None
+        route = () if len(prefix) == PREFIX and b"\r\n" not in prefix else self.of(prefix)
+        self[prefix] = route
+        return route
+
+    def of(self, frame: bytes) -> Route | None:
+        """The route of an event, by its first line."""
+        name = Event._wire(frame.partition(b"\r\n")[0]).name
+        try:
+            return self._by_name[name]
+        except KeyError:
+            pass
+        if len(self._by_name) >= KNOWN_NAMES:
+            self._by_name.clear()
+            self._groups.clear()
+        cls = self._event_class(name.encode("utf-8", "surrogateescape"))
+        wanted = tuple(taker for taker in self.takers if taker.selectors.want(name, cls))
+        wanted = self._groups.setdefault(wanted, wanted)
+        route = self._by_name[name] = (cls, name, wanted) if wanted else None
         return route
 
 
@@ -444,40 +479,35 @@ class Subscriptions:
     def __len__(self) -> int:
         return len(self._routes.takers)
 
-    def publish(self, frames: list[bytes], plain: bool, origin: Origin) -> None:
-        """Offer events to those who want them, in wire order.
-
-        Args:
-            frames: raw events.
-            plain: whether each begins with exactly ``Event: ``.
-            origin: where and when they came in.
-
-        """
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
+        """Offer raw events, of one read, to those who want them, in wire order."""
         routes = self._routes
         if not routes.takers:
             return
         touched: list[Subscriber] = []
+        new = object.__new__
+        run: list[Event] = []  # events one after the other that go to the same takers
+        run_takers: tuple[Subscriber, ...] = ()
         for frame in frames:
-            end = frame.find(b"\r\n", 7)
-            if end > 0 and (plain or frame[:7] == b"Event: "):
-                route = routes[frame[7:end]]
-            else:
-                route = routes[Event._wire(frame).name.encode("utf-8", "surrogateescape")]
-            if route is None:
-                continue
+            route = routes[frame[:PREFIX]]
+            if not route:
+                if route is None:
+                    continue
+                route = routes.of(frame)
+                if route is None:
+                    continue
             cls, name, takers = route
             # As make_event() does; a call for each event of a flood is what counts here.
-            event = cls.__new__(cls)
+            event = new(cls)
             event._raw = frame
             event._origin = origin
             event._index = None
             event.name = name
-            for taker in takers:
-                if taker.accepts is None or taker.accepts(event):
-                    batch = taker.batch
-                    if not batch:
-                        touched.append(taker)
-                    batch.append(event)
+            if takers is not run_takers:
+                _spread(run, run_takers, touched)
+                run, run_takers = [], takers
+            run.append(event)
+        _spread(run, run_takers, touched)
         for taker in touched:
             batch = taker.batch
             taker.batch = []
