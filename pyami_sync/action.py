@@ -79,11 +79,14 @@ class Action(Message, Generic[R]):
         encoding: str = "utf-8",
         **more: HeaderValue,
     ) -> None:
-        pairs: list[tuple[str, HeaderValue]] = list(headers.items() if isinstance(headers, Mapping) else headers)
+        # A dict is by far the most frequent, and the question whether something is a Mapping is a slow one.
+        named = headers.__class__ is dict or isinstance(headers, Mapping)
+        pairs: list[tuple[str, HeaderValue]] = list(headers.items() if named else headers)  # type: ignore[union-attr]
         pairs += more.items()
         if not isinstance(name, str) or not name.strip():
             raise InvalidAction("an action needs a name", header="Action")
         lines = [encode_line("Action", name, encoding)]
+        action_id = None
         for header, value in pairs:
             if value is None:
                 continue
@@ -93,26 +96,24 @@ class Action(Message, Generic[R]):
             if header.lower() == "actionid":
                 for text in texts:
                     check_action_id(text)
+                    action_id = action_id or text
             lines += [encode_line(header, text, encoding) for text in texts]
         if len(lines) > MAX_HEADERS:
             raise InvalidAction(f"{name}: {len(lines)} lines; a server takes at most {MAX_HEADERS}")
         self._raw = b"\r\n".join(lines)
         self._origin = LOCAL if encoding == "utf-8" else Origin(encoding)
         self._index = None
-        self._remember()
+        self.name = name
+        self.action_id = action_id
         self._checked = len(lines) < MAX_HEADERS  # there is room for an ActionID
 
     @classmethod
     def _wire(cls, raw: bytes, origin: Origin = LOCAL) -> Self:
         self = super()._wire(raw, origin)
-        self._remember()
-        return self
-
-    def _remember(self) -> None:
-        """Keep what each sending asks for."""
         self.name = self.get("Action", "")
         self.action_id = self.get("ActionID") or None
         self._checked = False  # what is made of bytes may hold anything
+        return self
 
     def encode(self, action_id: str, encoding: str = "utf-8") -> bytes:
         """Give the bytes to send, blank line included, with that ActionID if it has none of its own.

@@ -23,11 +23,13 @@ from .engine import Engine
 from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionLost, RemoteProtocolError
 from .message import Origin, make_origin
 from .pending import BlockingCall, Call, Fence, PendingCalls
+from .polling import READ, WRITE
 from .protocol import Greeting, Limits
 from .protocol import Protocol as WireProtocol
 from .redaction import redact
 from .response import Response
 from .transport import Channel
+from .turn import Turn
 
 __all__ = ["Connection", "Owner"]
 
@@ -105,6 +107,7 @@ class Connection:
         self._writing = Lock()
         self._unsent: bytes = b""
         self._blocked = False  # the socket takes no more: the engine goes on when it does
+        self._turn = Turn()
         self._room = Condition(Lock())
         self._crowded = 0  # callers that wait for room in the queue
 
@@ -113,6 +116,7 @@ class Connection:
     def start(self) -> None:
         """Begin to read."""
         self.engine.start()
+        self._turn.open(self.engine, self.channel)
         if self.channel.blocking:
             self.engine.pump(self._pump)
         else:
@@ -189,13 +193,29 @@ class Connection:
     # Reading: on the engine's thread
 
     def fileno(self) -> int:
-        """For the selector."""
+        """What the engine waits for."""
         return self.channel.fileno()
+
+    @property
+    def interest(self) -> int:
+        """What the engine waits for: to read, unless a caller is at it, and to go on writing."""
+        return (0 if self._turn.muted else READ) | (WRITE if self._blocked else 0)
 
     def readable(self) -> None:
         """Read what is there, within measure."""
-        if self._end is not None:
-            return
+        turn = self._turn
+        if self._end is not None or not turn.take(self):
+            return  # ended, or a caller reads just now
+        try:
+            self._read()
+        finally:
+            turn.leave()
+
+    def _read(self) -> None:
+        left = self._turn.left
+        while left:  # what a caller has read comes first
+            if not self.received(left.popleft()):
+                return
         for _ in range(MOST_READS):
             try:
                 chunk = self.channel.receive()
@@ -347,12 +367,16 @@ class Connection:
         """
         call = BlockingCall(action, self.make_key(action), self.rule(action), timeout)
         try:
+            reads = call.rule is None and self._may_read(call)
             self.request(call)
+            if reads:
+                self._read_answer(call)
             left = -1.0 if call.deadline is None else max(0.0, call.deadline - time.monotonic())
             done = call.wait(min(left, 2_592_000.0))
         except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
             call.given_up = True
             self.pending.remove(call)
+            self._stop_reading(call)
             raise
         if not done:
             if self.pending.remove(call):
@@ -365,6 +389,49 @@ class Connection:
             raise result
         finally:
             del result, call  # the traceback must not keep what it is about alive
+
+    def _may_read(self, call: Call) -> bool:
+        """Take the reading over for one call, if nothing stands before its answer; before it is sent.
+
+        To wait at the socket oneself saves waking two threads. Bytes that the engine holds, other callers'
+        answers or frames that wait to be sent would come first.
+        """
+        turn = self._turn
+        if self.pending or self._out or self.tapping or not turn.offered() or not turn.take(call):
+            return False
+        if turn.left or self._protocol.framer.pending or self._end is not None:
+            self._stop_reading(call)
+            return False
+        turn.muted = True
+        self.engine.rearm(self)
+        return True
+
+    def _read_answer(self, call: Call) -> None:
+        turn = self._turn
+        try:
+            if turn.read(self.channel, call.deadline):
+                self.last_received = time.monotonic()
+                chunk = turn.left[0]
+                if self.pending.answered_by(chunk, call):
+                    turn.left.popleft()
+                    self.bytes_received += len(chunk)
+                    self.pending.answer(chunk[:-4], make_origin((self.encoding, time.time(), self.node)))
+                else:
+                    turn.in_vain()
+        finally:
+            self._stop_reading(call)
+
+    def _stop_reading(self, call: Call) -> None:
+        """Give the socket back to the engine, if this call has it; safe to repeat, as after Ctrl-C in here."""
+        turn = self._turn
+        if not turn.held_by(call):
+            return
+        if turn.muted:
+            turn.muted = False
+            self.engine.rearm(self)
+        turn.leave()
+        if turn.left:
+            self.engine.call_soon(self.readable)
 
     @property
     def crowded(self) -> bool:
@@ -387,8 +454,8 @@ class Connection:
 
     def writable(self) -> None:
         """Go on sending; called by the engine."""
-        self.engine.want_write(self, False)
         self._blocked = False
+        self.engine.rearm(self)
         self._flush()
 
     def _flush(self) -> None:
@@ -415,7 +482,7 @@ class Connection:
             self._unsent = data[sent:]
             if sent < len(data):
                 self._blocked = True
-                self.engine.want_write(self, True)
+                self.engine.rearm(self)
                 return
 
     def _next_frames(self) -> bytes:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import selectors
 import socket
 import time
 from collections import deque
@@ -28,6 +27,7 @@ from .exceptions import AMIError, ConnectError
 from .opening import Ask, Steps, within
 from .options import Options
 from .pending import Call
+from .polling import READ, WRITE
 from .response import Response
 from .transport import (
     TLS,
@@ -190,6 +190,7 @@ class Dial:
         self._deadline = Deadline(options.connect_timeout)
         self._timer: Timer | None = None
         self._addresses: deque[tuple[Any, ...]] = deque()
+        self.interest = WRITE
         self._sock: socket.socket | None = None
         self._handshake: TLSHandshake | None = None
         self._busy = False  # a step of TLS runs on another thread, which owns the socket meanwhile
@@ -264,7 +265,8 @@ class Dial:
                 # Each address gets its share of the time, so that one that never answers leaves some.
                 share = (self._deadline.remaining() or 0.0) / left
                 self._arm(time.monotonic() + share, lambda: self._next_address(TimeoutError()))
-                self._engine.watch(self, selectors.EVENT_WRITE)
+                self.interest = WRITE
+                self._engine.watch(self)
                 return
             sock.close()
             exc = OSError(code, os.strerror(code))
@@ -341,7 +343,8 @@ class Dial:
                 self._connected(outcome)
             else:
                 writes = self._handshake is not None and self._handshake.wants_write
-                self._engine.watch(self, selectors.EVENT_WRITE if writes else selectors.EVENT_READ)
+                self.interest = WRITE if writes else READ
+                self._engine.watch(self)
 
         self._engine.on_thread(take)
 

@@ -21,7 +21,6 @@ import atexit
 import heapq
 import logging
 import os
-import selectors
 import socket
 import time
 import weakref
@@ -29,13 +28,13 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 from threading import Lock, Thread, current_thread, get_ident
-from typing import Protocol
 
 from .deadline import Deadline
 from .exceptions import ConcurrencyError, ConnectionClosed
+from .polling import READ, WRITE, Pollable, Poller, make_poller
 from .workers import Workers
 
-__all__ = ["Engine", "Pollable", "Timer"]
+__all__ = ["Engine", "Timer"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -45,24 +44,41 @@ LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 2
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-class Pollable(Protocol):
-    """What the engine serves; all methods run on its thread."""
+class Wakeup:
+    """Ends the engine's wait from any thread."""
+
+    interest = READ
+
+    def __init__(self) -> None:
+        self._in, self._out = socket.socketpair()
+        self._in.setblocking(False)
+        self._out.setblocking(False)
 
     def fileno(self) -> int:
-        """For the selector."""
-        ...
+        return self._in.fileno()
+
+    def wake(self) -> None:
+        try:
+            self._out.send(b"\0")
+        except OSError:
+            pass  # full: it wakes anyway; closed: it is gone
 
     def readable(self) -> None:
-        """Read what is there."""
-        ...
+        try:
+            while len(self._in.recv(4096)) == 4096:
+                pass
+        except OSError:
+            pass
 
     def writable(self) -> None:
-        """Write what waits; only called while wanted."""
-        ...
+        """Never asked for."""
 
     def broken(self, exc: BaseException) -> None:
-        """End: serving it raised."""
-        ...
+        """Nothing can be."""
+
+    def close(self) -> None:
+        self._in.close()
+        self._out.close()
 
 
 class Timer:
@@ -97,13 +113,12 @@ class Engine:
         self.workers = Workers(f"{name}-callback", callback_threads)
         self.connectors = Workers(f"{name}-connect", CONNECTORS)
         self._lock = Lock()  # for starting, stopping and the timers
-        self._selector: selectors.BaseSelector | None = None
+        self._poller: Poller | None = None
+        self._wakeup: Wakeup | None = None
         self._jobs: deque[Callable[[], object]] = deque()
         self._thread: Thread | None = None
         self._ident: int | None = None
         self._pumps: weakref.WeakSet[Thread] = weakref.WeakSet()
-        self._wake_in: socket.socket | None = None
-        self._wake_out: socket.socket | None = None
         self._closed = False
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_order = count()
@@ -125,11 +140,9 @@ class Engine:
                 raise ConnectionClosed
             if self._thread is not None:
                 return
-            self._selector = selectors.DefaultSelector()
-            self._wake_in, self._wake_out = socket.socketpair()
-            self._wake_in.setblocking(False)
-            self._wake_out.setblocking(False)
-            self._selector.register(self._wake_in, selectors.EVENT_READ, None)
+            self._poller = make_poller(self.on_thread)
+            self._wakeup = Wakeup()
+            self._poller.add(self._wakeup)
             # A daemon: a session that nobody closed must not keep the interpreter from ending.
             self._thread = Thread(target=self._run, name=f"{self.name}-engine", daemon=True)
             self._thread.start()
@@ -181,8 +194,8 @@ class Engine:
 
     def _release(self) -> None:
         with self._lock:
-            held = (self._selector, self._wake_in, self._wake_out)
-            self._wake_in = self._wake_out = None
+            held = (self._poller, self._wakeup)
+            self._wakeup = None
         for each in held:
             if each is not None:
                 each.close()
@@ -193,7 +206,7 @@ class Engine:
         Locks may have been held by threads that don't exist here, so all state is made again. Descriptors
         are only closed: this leaves the parent's selector and sockets as they are.
         """
-        for each in (self._selector, self._wake_in, self._wake_out):
+        for each in (self._poller, self._wakeup):
             if each is not None:
                 each.close()
         self.__init__(self.name, self.workers.limit)  # type: ignore[misc]
@@ -217,50 +230,50 @@ class Engine:
         """Serve a link from now on."""
 
         def add() -> None:
-            assert self._selector is not None
-            self._selector.register(link, selectors.EVENT_READ, link)
+            assert self._poller is not None
+            self._poller.add(link)
             # Bytes that came along with a TLS handshake make no descriptor readable any more.
-            self._serve(link, selectors.EVENT_READ)
+            self._serve(link, READ)
 
         self.on_thread(add)
 
-    def watch(self, link: Pollable, events: int) -> None:
-        """Wait for a link that is not connected yet; ``events`` are those of :mod:`selectors`."""
+    def watch(self, link: Pollable) -> None:
+        """Wait for a link that is not connected yet."""
 
         def add() -> None:
-            assert self._selector is not None
-            self._selector.register(link, events, link)
+            assert self._poller is not None
+            self._poller.add(link)
 
         self.on_thread(add)
 
     def unregister(self, link: Pollable, then: Callable[[], None]) -> None:
-        """Serve it no more; ``then`` runs when it is out of the selector."""
+        """Serve it no more; ``then`` runs when nobody waits for it any longer."""
 
         def out() -> None:
             try:
-                if self._selector is not None:  # None: closed before it was ever started
-                    self._selector.unregister(link)
-            except (KeyError, ValueError, OSError):
+                if self._poller is not None:  # None: closed before it was ever started
+                    self._poller.remove(link)
+            except OSError:
                 pass
             then()
 
         self.on_thread(out)
 
-    def want_write(self, link: Pollable, wanted: bool) -> None:
-        """Call the link's ``writable`` when its socket takes bytes again, or no more."""
-        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
+    def rearm(self, link: Pollable) -> None:
+        """Wait for what the link is interested in now; from any thread."""
+        assert self._poller is not None
+        try:
+            self._poller.rearm(link)
+        except (OSError, ValueError):
+            pass  # closed in the meantime
 
-        def modify() -> None:
-            assert self._selector is not None
-            try:
-                self._selector.modify(link, mask, link)
-            except (KeyError, ValueError, OSError):
-                pass  # closed in the meantime
-
-        self.on_thread(modify)
+    @property
+    def rearms_at_once(self) -> bool:
+        """Whether :meth:`rearm` takes effect before it returns, on any thread."""
+        return self._poller is not None and self._poller.anywhere
 
     def on_thread(self, job: Callable[[], object]) -> None:
-        """Do something with the selector, which no other thread touches: now if this is its thread."""
+        """Do something that only the engine's thread may do: now if this is it."""
         if get_ident() == self._ident:
             job()
         else:
@@ -296,25 +309,20 @@ class Engine:
                 self._dead_timers = 0
 
     def _wake(self) -> None:
-        try:
-            if self._wake_out is not None:
-                self._wake_out.send(b"\0")
-        except OSError:
-            pass  # full: it wakes anyway; closed: it is gone
+        wakeup = self._wakeup
+        if wakeup is not None:
+            wakeup.wake()
 
     # The engine thread
 
     def _run(self) -> None:
-        selector = self._selector
-        assert selector is not None
+        poller = self._poller
+        assert poller is not None
         self._ident = get_ident()
         while not self._closed:
             left = min(self._run_timers(), LONGEST_SLEEP)
-            for key, mask in selector.select(0 if self._jobs else left):
-                if key.data is None:
-                    self._drain_wakes()
-                else:
-                    self._serve(key.data, mask)
+            for link, mask in poller.poll(0 if self._jobs else left):
+                self._serve(link, mask)
             if self._jobs:
                 self._run_jobs()
         self._run_jobs()
@@ -322,9 +330,10 @@ class Engine:
 
     def _serve(self, link: Pollable, mask: int) -> None:
         try:
-            if mask & selectors.EVENT_WRITE:
+            mask &= link.interest  # an error is reported to those who wait for something else, too
+            if mask & WRITE:
                 link.writable()
-            if mask & selectors.EVENT_READ:
+            if mask & READ:
                 link.readable()
         except BaseException as exc:
             # A bug must not take the other links, nor this thread, with it.
@@ -362,14 +371,6 @@ class Engine:
                     callback()
                 except Exception:
                     logger.exception("a timer raised")
-
-    def _drain_wakes(self) -> None:
-        assert self._wake_in is not None
-        try:
-            while len(self._wake_in.recv(4096)) == 4096:
-                pass
-        except OSError:
-            pass
 
 
 def _after_fork() -> None:

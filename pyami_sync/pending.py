@@ -30,6 +30,7 @@ __all__ = ["BlockingCall", "Call", "FutureCall", "PendingCalls"]
 logger = logging.getLogger("pyami_sync")
 
 UNIFORM_LISTS = AMIVersion((2, 7))  # Asterisk 13.2: every list begins with EventList: start
+BLANK = b"\r\n\r\n"
 ACTION_ID = b"\r\nActionID: "
 SUCCESS = b"Response: Success\r\n"
 HEAD = 1024  # of a long answer, such as thousands of lines of output, no more is searched for what announces a list
@@ -247,7 +248,20 @@ class PendingCalls:
             exc.__cause__ = cause
             call.settle(exc)
 
-    # What the engine does
+    # What is done by who reads: the engine, or the caller of an action
+
+    def answered_by(self, chunk: bytes, call: Call) -> bool:
+        """Whether bytes that came in are the whole and plain answer to a call, and nothing else."""
+        at = chunk.find(ACTION_ID) + len(ACTION_ID)
+        return (
+            chunk.startswith(SUCCESS)
+            and chunk.find(BLANK) == len(chunk) - len(BLANK)
+            and chunk.startswith(call.key + b"\r\n", at)
+        )
+
+    def answer(self, frame: bytes, origin: Origin) -> None:
+        """Take an answer."""
+        self._response(frame, origin)
 
     def take(self, frames: list[bytes], only_events: bool, origin: Origin) -> list[bytes]:
         """Take answers and list items out of messages that came in; give the events among them, all of them.

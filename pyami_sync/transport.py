@@ -96,6 +96,10 @@ class Channel:
 
     blocking = False
     """Whether :meth:`receive` waits, so that the channel needs a thread of its own."""
+    direct = True
+    """Whether what the socket gives are the bytes that the server sent."""
+    owes = False
+    """Whether :meth:`encode` has something to send of its own."""
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
@@ -125,11 +129,6 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return 0
 
-    @property
-    def owes(self) -> bool:
-        """Whether :meth:`encode` has something to send of its own."""
-        return False
-
     def close(self) -> None:
         """Close the socket, which also wakes whoever waits for it."""
         try:
@@ -145,6 +144,8 @@ class Channel:
 
 class TLSChannel(Channel):
     """TLS over a socket, after the handshake."""
+
+    direct = False
 
     def __init__(self, sock: socket.socket, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO):
         super().__init__(sock)
@@ -195,6 +196,8 @@ class TLSChannel(Channel):
 class SSLSocketChannel(Channel):
     """An :class:`ssl.SSLSocket` that the user brought: every operation under one lock."""
 
+    direct = False
+
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)
         self._lock = Lock()
@@ -224,6 +227,7 @@ class StreamChannel(Channel):
     """An object that only blocks, such as a channel of an SSH library: it gets a reading thread of its own."""
 
     blocking = True
+    direct = False
 
     def __init__(self, stream: SocketLike) -> None:
         self.sock = stream

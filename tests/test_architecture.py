@@ -26,7 +26,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("subscriptions", "pending"),
     ),
     "sockets": (
-        *("transport", "options", "engine", "connection", "keepalive", "opening", "dialing", "link"),
+        *("transport", "options", "polling", "engine", "turn", "connection", "keepalive", "opening", "dialing", "link"),
         "connecting",
     ),
     "client": ("returning", "session", "listening", "calling", "client"),

@@ -44,7 +44,7 @@ class Owner:
         self.events, self.ends, self.taps, self.threads = [], [], [], set()
         self.fail = None
 
-    def publish(self, frames, plain, origin):
+    def publish(self, frames, origin):
         self.threads.add(threading.current_thread().name)
         if self.fail is not None:
             raise self.fail

@@ -42,7 +42,7 @@ class Station(Listener):
 
     def publish(self, *numbers, name="Tick"):
         frames = [f"Event: {name}\r\nN: {n}".encode() for n in numbers]
-        self.subscriptions.publish(frames, True, Origin())
+        self.subscriptions.publish(frames, Origin())
 
 
 @pytest.fixture

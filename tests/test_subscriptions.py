@@ -58,7 +58,7 @@ class Owner:
 
     def publish(self, *numbers, name="Tick", origin=ORIGIN, headers=b""):
         frames = [b"Event: %b\r\nN: %d%b" % (name.encode(), n, headers) for n in numbers]
-        self.subscriptions.publish(frames, True, origin)
+        self.subscriptions.publish(frames, origin)
 
 
 @pytest.fixture
@@ -92,14 +92,14 @@ class TestRouting:
 
     def test_by_class(self, owner):
         stream = owner.stream(events.Hangup)
-        owner.subscriptions.publish([b"Event: Hangup\r\nCause: 16", b"event:HANGUP\r\nCause: 17"], False, ORIGIN)
+        owner.subscriptions.publish([b"Event: Hangup\r\nCause: 16", b"event:HANGUP\r\nCause: 17"], ORIGIN)
         got = [stream.get(0), stream.get(0)]
         assert [type(each) for each in got] == [events.Hangup, events.Hangup]
         assert [each.cause for each in got] == [16, 17]
 
     def test_names_at_the_end_of_a_message(self, owner):
         stream = owner.stream("Tick")
-        owner.subscriptions.publish([b"Event: Tick"], True, ORIGIN)
+        owner.subscriptions.publish([b"Event: Tick"], ORIGIN)
         assert stream.get(0).name == "Tick"
 
     def test_events_know_where_and_when(self, owner):
@@ -359,7 +359,7 @@ class TestStrands:
         for thread in threads:
             thread.start()
         for start in range(0, 3000, 3):
-            table.publish([b"Event: T\r\nN: %d" % n for n in range(start, start + 3)], True, ORIGIN)
+            table.publish([b"Event: T\r\nN: %d" % n for n in range(start, start + 3)], ORIGIN)
         assert over.wait(30)
         for thread in threads:
             thread.join()

@@ -1,0 +1,175 @@
+"""Waiting for many sockets at once.
+
+Two ways with one face: ``epoll`` itself where there is one, because it may be told from any thread what to
+wait for; the standard library's :mod:`selectors` everywhere else.
+"""
+
+from __future__ import annotations
+
+import select
+import selectors
+import sys
+from collections.abc import Callable
+from threading import Lock
+from typing import Protocol
+
+__all__ = ["READ", "WRITE", "Epoll", "Pollable", "Poller", "Selector", "make_poller"]
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+EVENTS = {0: 0, READ: 1, WRITE: 4, READ | WRITE: 5}
+"""The same as epoll says it (EPOLLIN, EPOLLOUT)."""
+
+
+class Pollable(Protocol):
+    """A socket with what happens when it is ready; all methods run on the engine's thread."""
+
+    @property
+    def interest(self) -> int:
+        """What to wait for: :data:`READ`, :data:`WRITE`, both, or 0 for nothing; read by any thread."""
+        ...
+
+    def fileno(self) -> int:
+        """Its descriptor; -1 once it is closed."""
+        ...
+
+    def readable(self) -> None:
+        """Read what is there."""
+        ...
+
+    def writable(self) -> None:
+        """Write what waits; only called while wanted."""
+        ...
+
+    def broken(self, exc: BaseException) -> None:
+        """End: serving it raised."""
+        ...
+
+
+class Poller(Protocol):
+    """Waits for descriptors. All but :meth:`rearm` belongs to the engine's thread."""
+
+    anywhere: bool
+    """Whether :meth:`rearm` takes effect at once on any thread."""
+
+    def add(self, link: Pollable) -> None:
+        """Wait for what it is interested in."""
+        ...
+
+    def remove(self, link: Pollable) -> None:
+        """Wait for it no more; before its descriptor is closed. One that is not there is no error."""
+        ...
+
+    def rearm(self, link: Pollable) -> None:
+        """Look again what it is interested in; one that is not there is no error."""
+        ...
+
+    def poll(self, timeout: float) -> list[tuple[Pollable, int]]:
+        """Wait at most so many seconds; what is ready, and for what."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the operating system's part."""
+        ...
+
+
+class Epoll:
+    """Linux's ``epoll``, level-triggered.
+
+    A descriptor's number may soon be another socket's, so each change is made under a lock that also sees
+    whose number it is; the interest is read under it too, so that the last change knows all of them.
+    """
+
+    anywhere = True
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._links: dict[int, Pollable] = {}
+        self._numbers: dict[Pollable, int] = {}
+        self._lock = Lock()
+
+    def add(self, link: Pollable) -> None:
+        with self._lock:
+            number = link.fileno()
+            self._epoll.register(number, EVENTS[link.interest])
+            self._links[number] = link
+            self._numbers[link] = number
+
+    def remove(self, link: Pollable) -> None:
+        with self._lock:
+            number = self._numbers.pop(link, None)
+            if number is not None:
+                del self._links[number]
+                self._epoll.unregister(number)
+
+    def rearm(self, link: Pollable) -> None:
+        with self._lock:
+            number = self._numbers.get(link)
+            if number is not None:
+                self._epoll.modify(number, EVENTS[link.interest])
+
+    def poll(self, timeout: float) -> list[tuple[Pollable, int]]:
+        links = self._links
+        ready = []
+        for number, events in self._epoll.poll(timeout):
+            link = links.get(number)
+            if link is not None:
+                # An error or the end of the connection is for both, whichever is waited for.
+                mask = (READ if events & ~EVENTS[WRITE] else 0) | (WRITE if events & ~EVENTS[READ] else 0)
+                ready.append((link, mask))
+        return ready
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+class Selector:
+    """Whatever the standard library finds.
+
+    Args:
+        call_soon: runs a job on the engine's thread: only there may a selector be changed.
+
+    """
+
+    anywhere = False
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._call_soon = call_soon
+        self._idle: set[Pollable] = set()  # there, but interested in nothing, which a selector does not know
+
+    def add(self, link: Pollable) -> None:
+        if link.interest:
+            self._selector.register(link, link.interest, link)
+        else:
+            self._idle.add(link)
+
+    def remove(self, link: Pollable) -> None:
+        self._idle.discard(link)
+        try:
+            self._selector.unregister(link)
+        except (KeyError, ValueError):
+            pass
+
+    def rearm(self, link: Pollable) -> None:
+        self._call_soon(lambda: self._rearm(link))
+
+    def _rearm(self, link: Pollable) -> None:
+        try:
+            self._selector.get_key(link)
+        except (KeyError, ValueError):
+            if link not in self._idle:
+                return
+        self.remove(link)
+        self.add(link)
+
+    def poll(self, timeout: float) -> list[tuple[Pollable, int]]:
+        return [(key.data, mask) for key, mask in self._selector.select(timeout)]
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+def make_poller(call_soon: Callable[[Callable[[], None]], object]) -> Poller:
+    """The best that this platform has."""
+    return Epoll() if sys.platform == "linux" else Selector(call_soon)

@@ -1,0 +1,83 @@
+"""Whose turn it is to read a connection: the engine's, or for a moment that of the one caller who waits.
+
+An answer that the engine reads wakes two threads, first the engine's and then the caller's, and each has to
+get the interpreter's lock. A caller who is alone with its question does better to wait at the socket itself. It
+takes nothing but its own answer: whatever else has come goes to the engine as it is, in order, and so does the
+socket when the answer takes long.
+"""
+
+from __future__ import annotations
+
+import select
+from collections import deque
+from itertools import repeat
+from time import monotonic
+
+from .engine import Engine
+from .transport import Channel
+
+__all__ = ["Turn"]
+
+PATIENCE = 0.01  # seconds that a caller reads; the engine may have urgent things to do with the connection
+ANSWER = 4096  # bytes; a longer answer is none for a short cut
+PAUSE = 15  # calls that leave the reading to the engine after one that read in vain
+
+
+class Turn:
+    """The right to read one connection.
+
+    Whoever takes it is remembered by identity, in one step that no Ctrl-C can come between, so that a caller
+    who is interrupted anywhere can be relieved of it.
+    """
+
+    def __init__(self) -> None:
+        self.muted = False
+        """Whether the engine shall not wait for bytes."""
+        self.left: deque[bytes] = deque()
+        """What a caller has read and left to the engine, oldest first."""
+        self._holder: dict[None, object] = {}
+        self._poll: select.poll | None = None
+        self._pause = 0
+
+    def open(self, engine: Engine, channel: Channel) -> None:
+        """Let callers read, if the platform and the channel allow for it."""
+        if channel.direct and engine.rearms_at_once:
+            self._poll = select.poll()
+            self._poll.register(channel.fileno(), select.POLLIN)
+
+    def offered(self) -> bool:
+        """Whether a caller should try to read itself this time."""
+        if self._pause:
+            self._pause -= 1
+            return False
+        return self._poll is not None
+
+    def take(self, reader: object) -> bool:
+        """Take the right to read, if nobody has it; tell whether it was to be had."""
+        return self._holder.setdefault(None, reader) is reader
+
+    def held_by(self, reader: object) -> bool:
+        """Whether this one has it."""
+        return self._holder.get(None) is reader
+
+    def leave(self) -> None:
+        """Give it back; only for the one who has it."""
+        del self._holder[None]
+
+    def read(self, channel: Channel, deadline: float | None) -> bool:
+        """Wait a moment for bytes and read them into :attr:`left`; tell whether any came."""
+        assert self._poll is not None
+        patience = PATIENCE if deadline is None else max(0.0, min(PATIENCE, deadline - monotonic()))
+        if not self._poll.poll(patience * 1000):
+            self.in_vain()
+            return False
+        try:
+            # One step for the interpreter: a Ctrl-C between reading and keeping would lose bytes.
+            self.left.extend(map(channel.sock.recv, repeat(ANSWER, 1)))
+        except OSError:  # nothing there after all, or the connection is over: the engine sees to it
+            return False
+        return True
+
+    def in_vain(self) -> None:
+        """Note that a caller read for nothing; the next ones better leave it to the engine."""
+        self._pause = PAUSE
