@@ -213,11 +213,14 @@ class Connection:
 
     def _read(self) -> None:
         left = self._turn.left
-        while left:  # what a caller has read comes first
-            if not self.received(left.popleft()):
-                return
         for _ in range(MOST_READS):
             try:
+                if left:  # what a caller has read comes first
+                    found = left.popleft()
+                    if isinstance(found, OSError):
+                        raise found
+                    self.received(found)
+                    continue
                 chunk = self.channel.receive()
             except OSError as exc:
                 self._broke(exc)
@@ -412,7 +415,7 @@ class Connection:
             if turn.read(self.channel, call.deadline):
                 self.last_received = time.monotonic()
                 chunk = turn.left[0]
-                if self.pending.answered_by(chunk, call):
+                if isinstance(chunk, bytes) and self.pending.answered_by(chunk, call):
                     turn.left.popleft()
                     self.bytes_received += len(chunk)
                     self.pending.answer(chunk[:-4], make_origin((self.encoding, time.time(), self.node)))
@@ -431,7 +434,7 @@ class Connection:
             self.engine.rearm(self)
         turn.leave()
         if turn.left:
-            self.engine.call_soon(self.readable)
+            self.engine.serve_soon(self)
 
     @property
     def crowded(self) -> bool:

@@ -267,6 +267,10 @@ class Engine:
         except (OSError, ValueError):
             pass  # closed in the meantime
 
+    def serve_soon(self, link: Pollable) -> None:
+        """Have a link look for what there is to read."""
+        self.call_soon(lambda: self._serve(link, READ))
+
     @property
     def rearms_at_once(self) -> bool:
         """Whether :meth:`rearm` takes effect before it returns, on any thread."""

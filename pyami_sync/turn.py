@@ -33,8 +33,8 @@ class Turn:
     def __init__(self) -> None:
         self.muted = False
         """Whether the engine shall not wait for bytes."""
-        self.left: deque[bytes] = deque()
-        """What a caller has read and left to the engine, oldest first."""
+        self.left: deque[bytes | OSError] = deque()
+        """What a caller has read and left to the engine, oldest first; a socket tells of an error only once."""
         self._holder: dict[None, object] = {}
         self._poll: select.poll | None = None
         self._pause = 0
@@ -74,8 +74,10 @@ class Turn:
         try:
             # One step for the interpreter: a Ctrl-C between reading and keeping would lose bytes.
             self.left.extend(map(channel.sock.recv, repeat(ANSWER, 1)))
-        except OSError:  # nothing there after all, or the connection is over: the engine sees to it
+        except (BlockingIOError, InterruptedError):
             return False
+        except OSError as exc:
+            self.left.append(exc)
         return True
 
     def in_vain(self) -> None:

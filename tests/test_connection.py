@@ -431,7 +431,7 @@ class TestEnding:
     def test_what_came_before_is_published_first(self, rig):
         rig.start()
         order = []
-        rig.owner.publish = lambda frames, plain, origin: order.extend(frames)
+        rig.owner.publish = lambda frames, origin: order.extend(frames)
         rig.owner.ended = lambda connection, exc: order.append("end")
         rig.says("Event: A\n\nEvent: B\n\n")
         rig.sock.shutdown(socket.SHUT_WR)

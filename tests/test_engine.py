@@ -16,6 +16,7 @@ import pytest
 
 from pyami_sync.engine import Engine, _after_fork, _at_exit, engines
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed
+from pyami_sync.polling import READ, WRITE
 
 from .peer import eventually
 
@@ -46,6 +47,8 @@ def on_thread(engine, job):
 
 class Link:
     """Something to serve."""
+
+    interest = READ
 
     def __init__(self):
         self.mine, self.other = socket.socketpair()
@@ -110,7 +113,7 @@ class TestLife:
             warnings.simplefilter("error")
             engine = Engine("pyami-test")
             engine.start()
-            held = engine._wake_in, engine._wake_out
+            held = engine._wakeup._in, engine._wakeup._out
             engine.close()
             assert [each.fileno() for each in held] == [-1, -1]
             del engine
@@ -235,9 +238,11 @@ class TestLinks:
         engine.register(link)
         on_thread(engine, lambda: None)
         assert link.written == 0
-        engine.want_write(link, True)
+        link.interest = READ | WRITE
+        engine.rearm(link)
         eventually(lambda: link.written > 0)
-        engine.want_write(link, False)
+        link.interest = READ
+        engine.rearm(link)
         on_thread(engine, lambda: None)
         count = link.written
         link.other.send(b"x")
@@ -245,9 +250,8 @@ class TestLinks:
         assert link.written == count
 
     def test_watching(self, engine, link):
-        import selectors
-
-        engine.watch(link, selectors.EVENT_WRITE)
+        link.interest = WRITE
+        engine.watch(link)
         eventually(lambda: link.written > 0)
         assert link.threads == set()
 
@@ -262,7 +266,7 @@ class TestLinks:
         out.clear()
         engine.unregister(link, out.set)  # again: no error
         assert out.wait(10)
-        engine.want_write(link, True)
+        engine.rearm(link)
         on_thread(engine, lambda: None)
 
     @pytest.mark.parametrize("error", [ValueError("bug"), SystemExit(1), KeyboardInterrupt()])

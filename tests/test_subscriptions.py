@@ -116,12 +116,13 @@ class TestRouting:
     def test_what_nobody_wants_is_not_made(self, owner, monkeypatch):
         made = []
         owner.stream("Other")
-        monkeypatch.setattr(events.Hangup, "__new__", lambda cls: made.append(1) or object.__new__(cls))
+        spread = subscriptions._spread
+        monkeypatch.setattr(subscriptions, "_spread", lambda events, *more: made.extend(events) or spread(events, *more))
         owner.publish(1, name="Hangup")
         assert made == []
         owner.stream("Hangup")
         owner.publish(1, name="Hangup")
-        assert made == [1]
+        assert [event.name for event in made] == ["Hangup"]
 
     def test_where_is_tested_before_the_buffer(self, owner):
         stream = owner.stream(where={"N": "2"}, maxsize=1)
@@ -145,11 +146,23 @@ class TestRouting:
 
     def test_names_from_outside_do_not_pile_up(self, owner, monkeypatch):
         monkeypatch.setattr(subscriptions, "KNOWN_NAMES", 10)
+        monkeypatch.setattr(subscriptions, "KNOWN_PREFIXES", 20)
         stream = owner.stream()
         for n in range(50):
             owner.publish(n, name=f"Name{n}")
-        assert len(owner.subscriptions._routes) <= 10
+        assert len(owner.subscriptions._routes) <= 20
+        assert len(owner.subscriptions._routes._by_name) <= 10
         assert drain(stream) == list(range(50))
+
+    @pytest.mark.parametrize("length", [*range(25, 34), 200])
+    def test_names_longer_than_what_leads_to_a_route(self, owner, length):
+        one, other = "N" * length, "N" * (length - 1) + "X"
+        stream, none = owner.stream(one), owner.stream("Other")
+        owner.publish(1, name=one)
+        owner.publish(2, name=other)
+        owner.subscriptions.publish([b"Event: " + one.encode(), b"event:" + one.lower().encode() + b"\r\nN: 4"], ORIGIN)
+        assert [event.get("N") for event in (stream.get(0), stream.get(0), stream.get(0))] == ["1", None, "4"]
+        assert (stream.pending, none.pending) == (0, 0)
 
     def test_markers_only_for_those_who_want_them(self, owner):
         takers = {
