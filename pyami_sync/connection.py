@@ -427,12 +427,11 @@ class Connection:
     def _stop_reading(self, call: Call) -> None:
         """Give the socket back to the engine, if this call has it; safe to repeat, as after Ctrl-C in here."""
         turn = self._turn
-        if not turn.held_by(call):
-            return
-        if turn.muted:
-            turn.muted = False
-            self.engine.rearm(self)
-        turn.leave()
+        if turn.held_by(call):
+            if turn.muted:
+                turn.muted = False
+                self.engine.rearm(self)
+            turn.leave()
         if turn.left:
             self.engine.serve_soon(self)
 

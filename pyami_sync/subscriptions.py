@@ -409,7 +409,7 @@ class Routes(dict[bytes, Route | tuple[()] | None]):
         # One tuple for all names that the same takers want: publish() sees at a glance that nothing changes.
         self._groups: dict[tuple[Subscriber, ...], tuple[Subscriber, ...]] = {}
 
-    def __missing__(self, prefix: bytes) -> Route | None | tuple[()]:
+    def __missing__(self, prefix: bytes) -> Route | tuple[()] | None:
         if len(self) >= KNOWN_PREFIXES:  # they come from outside: don't let them pile up
             self.clear()
         route = () if len(prefix) == PREFIX and b"\r\n" not in prefix else self.of(prefix)

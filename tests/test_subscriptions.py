@@ -117,7 +117,9 @@ class TestRouting:
         made = []
         owner.stream("Other")
         spread = subscriptions._spread
-        monkeypatch.setattr(subscriptions, "_spread", lambda events, *more: made.extend(events) or spread(events, *more))
+        monkeypatch.setattr(
+            subscriptions, "_spread", lambda events, *more: made.extend(events) or spread(events, *more)
+        )
         owner.publish(1, name="Hangup")
         assert made == []
         owner.stream("Hangup")

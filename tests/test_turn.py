@@ -1,0 +1,237 @@
+"""Callers that read their own answer, and what they leave to the engine."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+
+import pytest
+
+from pyami_sync import turn as turn_module
+from pyami_sync.action import Action
+from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost
+
+from .peer import eventually
+from .rig import PING, Rig
+
+EVENT = "Event: Tick\nN: {}\n\n"
+PONG = "Response: Success\nActionID: {id}\nPing: Pong\n\n"
+
+
+@pytest.fixture
+def rig(monkeypatch):
+    monkeypatch.setattr(turn_module, "PATIENCE", 10.0)  # so that only what is said decides who reads
+    made = Rig("socket").start()
+    made.readers = []
+    respond = made.pending._response
+    made.pending._response = lambda *args: made.readers.append(threading.current_thread().name) or respond(*args)
+    yield made
+    made.close()
+
+
+def by_engine(rig):
+    return ["engine" in name for name in rig.readers]
+
+
+def settled(rig):
+    """Nobody reads but the engine, and it waits for bytes again."""
+    turn = rig.connection._turn
+    return not turn.muted and not turn.left and not turn._holder
+
+
+class TestReading:
+    def test_a_lone_caller_reads_its_answer(self, rig):
+        for _ in range(3):
+            outcome = rig.begin()
+            rig.says(PONG.format(id=rig.hears()["ActionID"]))
+            assert outcome.get()["Ping"] == "Pong"
+        assert by_engine(rig) == [False] * 3
+        assert rig.connection.bytes_received > 100
+        eventually(lambda: settled(rig))
+
+    def test_the_engine_goes_on_reading_behind_it(self, rig):
+        outcome = rig.begin()
+        rig.says(PONG.format(id=rig.hears()["ActionID"]))
+        outcome.get()
+        rig.says(EVENT.format(1))
+        eventually(lambda: rig.owner.events == [b"Event: Tick\r\nN: 1"])
+
+    @pytest.mark.parametrize(
+        "said",
+        [EVENT.format(1) + PONG + EVENT.format(2), PONG + EVENT.format(1) + EVENT.format(2), "\n" + PONG],
+        ids=["around", "behind", "noise"],
+    )
+    def test_what_else_comes_with_it_is_the_engines(self, rig, said):
+        outcome = rig.begin()
+        rig.says(said.format(id=rig.hears()["ActionID"]))
+        assert outcome.get().ok
+        assert by_engine(rig) == [True]
+        eventually(lambda: len(rig.owner.events) == said.count("Event"))
+        eventually(lambda: settled(rig))
+
+    def test_cut_anywhere(self, rig, monkeypatch):
+        monkeypatch.setattr(turn_module, "PAUSE", 0)
+        for cut in range(1, len(PONG.format(id="p-1")) + PONG.count("\n")):
+            outcome = rig.begin()
+            said = PONG.format(id=rig.hears()["ActionID"]).replace("\n", "\r\n").encode()
+            rig.sock.sendall(said[:cut])
+            eventually(lambda: rig.connection._protocol.framer.pending)
+            rig.sock.sendall(said[cut:])
+            assert outcome.get()["Ping"] == "Pong"
+        eventually(lambda: settled(rig))
+
+    def test_an_answer_longer_than_expected(self, rig):
+        outcome = rig.begin()
+        rig.says(f"Response: Success\nActionID: {rig.hears()['ActionID']}\nText: {'x' * 50_000}\n\n")
+        assert len(outcome.get()["Text"]) == 50_000
+        assert by_engine(rig) == [True]
+
+    def test_an_error(self, rig):
+        outcome = rig.begin()
+        rig.says(f"Response: Error\nActionID: {rig.hears()['ActionID']}\nMessage: no\n\n")
+        assert isinstance(outcome.get(), ActionError)
+
+    def test_a_list_that_nobody_expected(self, rig):
+        outcome = rig.begin(Action("Unheard"))
+        name = rig.hears()["ActionID"]
+        rig.says(f"Response: Success\nActionID: {name}\nEventList: start\n\n")
+        rig.says(f"Event: Thing\nActionID: {name}\n\nEvent: ThingsComplete\nActionID: {name}\nEventList: Complete\n\n")
+        assert [event.name for event in outcome.get().events] == ["Thing"]
+
+    def test_another_callers_answer(self, rig):
+        one = rig.begin()
+        first = rig.hears()["ActionID"]
+        two = rig.begin()
+        second = rig.hears()["ActionID"]
+        rig.says(PONG.format(id=second))
+        assert two.get()["ActionID"] == second
+        rig.says(PONG.format(id=first))
+        assert one.get()["ActionID"] == first
+
+    def test_a_late_answer_to_somebody_who_has_given_up(self, rig):
+        with pytest.raises(ActionTimeout):
+            rig.connection.call(PING, 0.01)
+        late = rig.hears()["ActionID"]
+        rig.connection._turn._pause = 0
+        outcome = rig.begin()
+        rig.says(PONG.format(id=late) + PONG.format(id=rig.hears()["ActionID"]))
+        assert outcome.get()["ActionID"] != late
+
+    def test_not_while_the_wire_is_tapped(self, rig):
+        rig.connection.tapping = True
+        outcome = rig.begin()
+        rig.says(PONG.format(id=rig.hears()["ActionID"]))
+        outcome.get()
+        assert by_engine(rig) == [True]
+        assert [direction for direction, _ in rig.owner.taps] == ["sent", "received"]
+
+    def test_not_behind_half_a_message(self, rig):
+        rig.says("Event: Ti")
+        eventually(lambda: rig.connection._protocol.framer.pending)
+        outcome = rig.begin()
+        rig.says("ck\n\n" + PONG.format(id=rig.hears()["ActionID"]))
+        assert outcome.get().ok
+        assert rig.owner.events == [b"Event: Tick"]
+
+
+class TestPatience:
+    def test_a_slow_answer_is_left_to_the_engine(self, rig, monkeypatch):
+        monkeypatch.setattr(turn_module, "PATIENCE", 0.0)
+        outcome = rig.begin()
+        name = rig.hears()["ActionID"]
+        eventually(lambda: settled(rig))
+        rig.says(PONG.format(id=name))
+        outcome.get()
+        assert by_engine(rig) == [True]
+
+    def test_after_reading_in_vain_others_leave_it_to_the_engine(self, rig, monkeypatch):
+        monkeypatch.setattr(turn_module, "PAUSE", 3)
+        for _ in range(6):
+            outcome = rig.begin()
+            around = EVENT.format(1) if not rig.readers else ""
+            rig.says(around + PONG.format(id=rig.hears()["ActionID"]))
+            outcome.get()
+        assert by_engine(rig) == [True, True, True, True, False, False]
+
+
+class TestEnds:
+    def test_the_server_closes(self, rig):
+        outcome = rig.begin()
+        rig.hears()
+        rig.sock.shutdown(socket.SHUT_WR)
+        assert isinstance(outcome.get(), ConnectionLost)
+        eventually(lambda: rig.owner.ends)
+
+    def test_this_side_closes(self, rig, monkeypatch):
+        monkeypatch.setattr(turn_module, "PATIENCE", 0.05)
+        outcome = rig.begin()
+        rig.hears()
+        rig.connection.close()
+        assert isinstance(outcome.get(), ConnectionLost)
+        eventually(lambda: rig.owner.ends)
+
+    @pytest.mark.parametrize("place", ["take", "read", "answered_by", "rearm", "leave"])
+    def test_ctrl_c(self, rig, monkeypatch, place):
+        """Wherever it strikes, the engine reads on, and nothing that was read is lost."""
+        turn, engine, pending = rig.connection._turn, rig.engine, rig.pending
+        owner = {"take": turn, "read": turn, "leave": turn, "rearm": engine, "answered_by": pending}[place]
+        function = getattr(owner, place)
+        struck = []
+
+        def strike(*args):
+            result = function(*args)
+            if not struck and "engine" not in threading.current_thread().name:
+                struck.append(place)
+                raise KeyboardInterrupt
+            return result
+
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, place, strike)
+            outcome = rig.begin()
+            if place not in ("take", "rearm"):
+                rig.says(EVENT.format(1) + PONG.format(id=rig.hears()["ActionID"]) + EVENT.format(2))
+                eventually(lambda: len(rig.owner.events) == 2)
+            assert isinstance(outcome.get(), KeyboardInterrupt)
+        assert struck
+        assert len(rig.pending) == 0
+        eventually(lambda: settled(rig))
+        rig.says(EVENT.format(3))
+        eventually(lambda: rig.owner.events[-1:] == [b"Event: Tick\r\nN: 3"])
+        outcome = rig.begin()
+        rig.says(PONG.format(id=rig.hears()["ActionID"]))
+        assert outcome.get().ok
+
+
+def test_callers_and_events_all_at_once(rig, monkeypatch):
+    """Who reads changes all the time; nothing is lost, doubled or given to another."""
+    monkeypatch.setattr(turn_module, "PAUSE", 1)
+    monkeypatch.setattr(turn_module, "PATIENCE", 0.001)
+    random.seed(7)
+    wrong, sent = [], 0
+
+    def calls():
+        for _ in range(300):
+            name = rig.connection.pending.new_id()
+            answer = rig.connection.call(Action("Ping", ActionID=name), 15.0)
+            if answer["ActionID"] != name:
+                wrong.append(name)
+
+    threads = [threading.Thread(target=calls) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(900):
+        said = PONG.format(id=rig.hears()["ActionID"])
+        for _ in range(random.choice((0, 0, 0, 1, 3))):
+            sent += 1
+            event = EVENT.format(sent)
+            said = event + said if random.random() < 0.5 else said + event
+        rig.says(said)
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
+    eventually(lambda: len(rig.owner.events) == sent)
+    numbers = sorted(int(event.split(b"N: ")[1]) for event in rig.owner.events)
+    assert numbers == list(range(1, sent + 1))
+    assert len(rig.pending) == 0
+    assert {True, False} == set(by_engine(rig))
