@@ -79,9 +79,10 @@ class Action(Message, Generic[R]):
         encoding: str = "utf-8",
         **more: HeaderValue,
     ) -> None:
-        # A dict is by far the most frequent, and the question whether something is a Mapping is a slow one.
-        named = headers.__class__ is dict or isinstance(headers, Mapping)
-        pairs: list[tuple[str, HeaderValue]] = list(headers.items() if named else headers)  # type: ignore[union-attr]
+        # A dict is by far the most frequent, and whether something is a Mapping is a slow question.
+        pairs: list[tuple[str, HeaderValue]] = list(
+            headers.items() if isinstance(headers, (dict, Mapping)) else headers
+        )
         pairs += more.items()
         if not isinstance(name, str) or not name.strip():
             raise InvalidAction("an action needs a name", header="Action")

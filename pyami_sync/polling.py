@@ -146,22 +146,22 @@ class Selector:
 
     def remove(self, link: Pollable) -> None:
         self._idle.discard(link)
-        try:
+        if self._registered(link):
             self._selector.unregister(link)
-        except (KeyError, ValueError):
-            pass
 
     def rearm(self, link: Pollable) -> None:
         self._call_soon(lambda: self._rearm(link))
 
     def _rearm(self, link: Pollable) -> None:
+        if link in self._idle or self._registered(link):
+            self.remove(link)
+            self.add(link)
+
+    def _registered(self, link: Pollable) -> bool:
         try:
-            self._selector.get_key(link)
+            return self._selector.get_key(link).data is link  # its number may be another's by now
         except (KeyError, ValueError):
-            if link not in self._idle:
-                return
-        self.remove(link)
-        self.add(link)
+            return False
 
     def poll(self, timeout: float) -> list[tuple[Pollable, int]]:
         return [(key.data, mask) for key, mask in self._selector.select(timeout)]

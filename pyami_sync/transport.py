@@ -184,7 +184,7 @@ class TLSChannel(Channel):
             return self._outgoing.read()
 
     @property
-    def owes(self) -> bool:
+    def owes(self) -> bool:  # type: ignore[override]
         return self._outgoing.pending > 0
 
     @property
