@@ -372,8 +372,9 @@ class Connection:
         try:
             reads = call.rule is None and self._may_read(call)
             self.request(call)
-            if reads:
-                self._read_answer(call)
+            answer = self._read_answer(call) if reads else None
+            if answer is not None:
+                return answer
             left = -1.0 if call.deadline is None else max(0.0, call.deadline - time.monotonic())
             done = call.wait(min(left, 2_592_000.0))
         except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
@@ -409,18 +410,20 @@ class Connection:
         self.engine.rearm(self)
         return True
 
-    def _read_answer(self, call: Call) -> None:
+    def _read_answer(self, call: Call) -> Response | None:
         turn = self._turn
         try:
             if turn.read(self.channel, call.deadline):
                 self.last_received = time.monotonic()
                 chunk = turn.left[0]
-                if isinstance(chunk, bytes) and self.pending.answered_by(chunk, call):
-                    turn.left.popleft()
-                    self.bytes_received += len(chunk)
-                    self.pending.answer(chunk[:-4], make_origin((self.encoding, time.time(), self.node)))
-                else:
-                    turn.in_vain()
+                if isinstance(chunk, bytes):
+                    answer = self.pending.take_own(call, chunk, make_origin((self.encoding, time.time(), self.node)))
+                    if answer is not None:
+                        turn.left.popleft()
+                        self.bytes_received += len(chunk)
+                        return answer
+                turn.in_vain()
+            return None
         finally:
             self._stop_reading(call)
 

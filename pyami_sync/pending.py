@@ -250,18 +250,14 @@ class PendingCalls:
 
     # What is done by who reads: the engine, or the caller of an action
 
-    def answered_by(self, chunk: bytes, call: Call) -> bool:
-        """Whether bytes that came in are the whole and plain answer to a call, and nothing else."""
-        at = chunk.find(ACTION_ID) + len(ACTION_ID)
-        return (
-            chunk.startswith(SUCCESS)
-            and chunk.find(BLANK) == len(chunk) - len(BLANK)
-            and chunk.startswith(call.key + b"\r\n", at)
-        )
-
-    def answer(self, frame: bytes, origin: Origin) -> None:
-        """Take an answer."""
-        self._response(frame, origin)
+    def take_own(self, call: Call, chunk: bytes, origin: Origin) -> Response | None:
+        """The answer that a caller has read itself, if these bytes are that, whole and plain, and nothing else."""
+        end = chunk.find(BLANK)
+        if end + 4 != len(chunk) or not chunk.startswith(SUCCESS) or b"eventlist:" in chunk[:HEAD].lower():
+            return None
+        if not chunk.startswith(call.key + b"\r\n", chunk.find(ACTION_ID) + 12) or not self.remove(call):
+            return None
+        return call.action.response_class._wire(chunk[:-4], origin)
 
     def take(self, frames: list[bytes], only_events: bool, origin: Origin) -> list[bytes]:
         """Take answers and list items out of messages that came in; give the events among them, all of them.
