@@ -79,18 +79,30 @@ class Framer:
             RemoteProtocolError: a limit was passed; the stream can't be used any further.
 
         """
-        # The last byte of a terminator is always new, so a few old bytes are enough to find one that lies
-        # across the border, and bytes that complete nothing are looked at once: the cost stays linear.
-        if self._until not in (self._tail + chunk if self._size else chunk):
-            self._hold(chunk)
-            return []
-        if self._size:
-            self._parts.append(chunk)
-            chunk = b"".join(self._parts)
-            self._parts = []
-            self._size = self._line = 0
-            self._tail = b""
-            self._until = BLANK
+        if not self._size:
+            return self._split(chunk)
+        # What is held has no terminator in it: only the new bytes are searched, and those at the border.
+        until = self._until
+        end = (self._tail + chunk[: len(until) - 1]).find(until)
+        if end >= 0:
+            end -= len(self._tail)
+        else:
+            end = chunk.find(until)
+            if end < 0:
+                self._hold(chunk)
+                return []
+        end += len(until)
+        first = self._release(chunk[:end])
+        if until is BLANK and is_follows_frame(first):
+            # Too little had come to see it; its end is another one.
+            return self._split(first + BLANK + chunk[end:])
+        frames = self._split(chunk[end:])
+        frames.insert(0, first)
+        self.only_events = self.only_events and first[:7] == b"Event: "
+        return frames
+
+    def _split(self, chunk: bytes) -> list[bytes]:
+        """Cut bytes that begin a message; hold those of the last one if it is not complete."""
         frames = chunk.split(BLANK)
         rest = frames.pop()
         odd = [frame for frame in frames if frame[:7] != b"Event: "]
@@ -105,6 +117,22 @@ class Framer:
         if rest:
             self._hold(rest)
         return frames
+
+    def _release(self, last: bytes) -> bytes:
+        """The message that was held, with its last bytes and without its blank line."""
+        parts, self._parts = self._parts, []
+        parts.append(last)
+        while len(parts[-1]) < len(BLANK):  # the blank line came in pieces
+            last = parts.pop()
+            parts[-1] += last
+        parts[-1] = parts[-1][: -len(BLANK)]
+        frame = b"".join(parts)
+        self._size = self._line = 0
+        self._tail = b""
+        self._until = BLANK
+        if len(frame) > self._harmless:
+            self._check(frame)
+        return frame
 
     def _cut(self, chunk: bytes) -> tuple[list[bytes], bytes]:
         """Cut, message by message, a chunk with noise or old ``Command`` answers; return also its rest."""

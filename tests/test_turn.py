@@ -24,8 +24,19 @@ def rig(monkeypatch):
     monkeypatch.setattr(turn_module, "PATIENCE", 10.0)  # so that only what is said decides who reads
     made = Rig("socket").start()
     made.readers = []
-    respond = made.pending._response
-    made.pending._response = lambda *args: made.readers.append(threading.current_thread().name) or respond(*args)
+    respond, take_own = made.pending._response, made.pending.take_own
+
+    def read_by_engine(*args):
+        made.readers.append(threading.current_thread().name)
+        respond(*args)
+
+    def read_by_caller(*args):
+        answer = take_own(*args)
+        if answer is not None:
+            made.readers.append(threading.current_thread().name)
+        return answer
+
+    made.pending._response, made.pending.take_own = read_by_engine, read_by_caller
     yield made
     made.close()
 
@@ -171,11 +182,11 @@ class TestEnds:
         assert isinstance(outcome.get(), ConnectionLost)
         eventually(lambda: rig.owner.ends)
 
-    @pytest.mark.parametrize("place", ["take", "read", "answered_by", "rearm", "leave"])
+    @pytest.mark.parametrize("place", ["take", "read", "take_own", "rearm", "leave"])
     def test_ctrl_c(self, rig, monkeypatch, place):
         """Wherever it strikes, the engine reads on, and nothing that was read is lost."""
         turn, engine, pending = rig.connection._turn, rig.engine, rig.pending
-        owner = {"take": turn, "read": turn, "leave": turn, "rearm": engine, "answered_by": pending}[place]
+        owner = {"take": turn, "read": turn, "leave": turn, "rearm": engine, "take_own": pending}[place]
         function = getattr(owner, place)
         struck = []
 
