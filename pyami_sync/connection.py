@@ -27,6 +27,7 @@ from .polling import READ, WRITE
 from .protocol import Greeting, Limits
 from .protocol import Protocol as WireProtocol
 from .redaction import redact
+from .relay import Relay
 from .response import Response
 from .transport import Channel
 from .turn import Turn
@@ -108,6 +109,7 @@ class Connection:
         self._unsent: bytes = b""
         self._blocked = False  # the socket takes no more: the engine goes on when it does
         self._turn = Turn()
+        self._relay = Relay(engine, None if channel.blocking else self._flush)
         self._room = Condition(Lock())
         self._crowded = 0  # callers that wait for room in the queue
 
@@ -165,6 +167,7 @@ class Connection:
         reason = exc.reason if isinstance(exc, ConnectionLost | ConnectError) else str(exc)
         cause = exc.__cause__ or (None if isinstance(exc, ConnectionLost) else exc)
         self.pending.fail_all(reason, cause)
+        self._relay.stop()
         self._greet()
         if self.channel.blocking:
             self.channel.close()
@@ -262,7 +265,13 @@ class Connection:
         if logger.isEnabledFor(logging.DEBUG):
             for frame in frames:
                 logger.debug("< %s", _shown(frame))
-        events = self.pending.take(frames, self._protocol.framer.only_events, origin)
+        pending = self.pending
+        try:
+            events = pending.take(frames, self._protocol.framer.only_events, origin)
+        finally:
+            if pending.answered:
+                answered, pending.answered = pending.answered, []
+                self._relay.start(answered)
         if events:
             self.events_received += len(events)
             try:
@@ -335,7 +344,9 @@ class Connection:
             # The end may have come between the look at the caller's side and here.
             call.given_up = True
             raise self.lost(sent=call.sent)
-        self._flush()
+        # In a relay the caller behind this one sends what both have to say.
+        if not (self._relay and isinstance(call, BlockingCall)):
+            self._flush()
 
     def _queue_fence(self, fence: Fence) -> None:
         self._out.append((fence.action.encode(fence.key.decode("ascii")), fence))
@@ -375,6 +386,7 @@ class Connection:
             answer = self._read_answer(call) if reads else None
             if answer is not None:
                 return answer
+            self._relay.pass_on()
             left = -1.0 if call.deadline is None else max(0.0, call.deadline - time.monotonic())
             done = call.wait(min(left, 2_592_000.0))
         except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
@@ -401,7 +413,7 @@ class Connection:
         answers or frames that wait to be sent would come first.
         """
         turn = self._turn
-        if self.pending or self._out or self.tapping or not turn.offered() or not turn.take(call):
+        if self.pending or self._out or self._relay or self.tapping or not turn.offered() or not turn.take(call):
             return False
         if turn.left or self._protocol.framer.pending or self._end is not None:
             self._stop_reading(call)

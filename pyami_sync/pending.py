@@ -97,6 +97,14 @@ class BlockingCall(Call):
         self._result = result
         self._done.release()
 
+    def keep(self, result: Response | BaseException) -> None:
+        """Take the outcome; its caller is woken later."""
+        self._result = result
+
+    def wake(self) -> None:
+        """Let its caller have the outcome."""
+        self._done.release()
+
     def wait(self, timeout: float) -> bool:
         """Wait for the outcome, at most that many seconds (-1: no limit); tell whether it is there."""
         return self._done.acquire(timeout=timeout)
@@ -183,6 +191,8 @@ class PendingCalls:
         self._ids = count(1)
         self._calls: dict[bytes, Call] = {}
         self._collecting: dict[bytes, Call] = {}  # those of them that expect events
+        self.answered: list[BlockingCall] = []
+        """Calls that have got their outcome from :meth:`take`; whoever called it has to wake their callers."""
         self._run: Run | None = None  # the list whose items come in one after the other
         self._adjacent: Call | None = None  # the list under way whose items carry no ActionID
         self._limits = limits
@@ -499,5 +509,10 @@ class PendingCalls:
         self._settle(call, self._collected(call, None))
 
     def _settle(self, call: Call, result: Response | AMIError) -> None:
-        if self.remove(call):
+        if not self.remove(call):
+            return
+        if isinstance(call, BlockingCall):
+            call.keep(result)
+            self.answered.append(call)
+        else:
             call.settle(result)

@@ -228,18 +228,19 @@ def test_callers_and_events_all_at_once(rig, monkeypatch):
             if answer["ActionID"] != name:
                 wrong.append(name)
 
-    threads = [threading.Thread(target=calls) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for _ in range(900):
-        said = PONG.format(id=rig.hears()["ActionID"])
-        for _ in range(random.choice((0, 0, 0, 1, 3))):
-            sent += 1
-            event = EVENT.format(sent)
-            said = event + said if random.random() < 0.5 else said + event
-        rig.says(said)
-    for thread in threads:
-        thread.join(30)
+    for crowd in (3, 1):
+        threads = [threading.Thread(target=calls) for _ in range(crowd)]
+        for thread in threads:
+            thread.start()
+        for _ in range(300 * crowd):
+            said = PONG.format(id=rig.hears()["ActionID"])
+            for _ in range(random.choice((0, 0, 0, 1, 3))):
+                sent += 1
+                event = EVENT.format(sent)
+                said = event + said if random.random() < 0.5 else said + event
+            rig.says(said)
+        for thread in threads:
+            thread.join(30)
     assert wrong == []
     eventually(lambda: len(rig.owner.events) == sent)
     numbers = sorted(int(event.split(b"N: ")[1]) for event in rig.owner.events)

@@ -1,0 +1,103 @@
+"""Callers woken one after the other, when many wait on one connection.
+
+When a read brings answers for many threads, waking all of them at once makes each wake up, find the
+interpreter's lock taken and go to sleep again; and then each sends its next action by itself. In a relay
+the engine wakes only the first. Who has got its answer usually comes back with its next action at once: it
+leaves that in the queue, wakes the next caller and waits. The last one sends what they all have queued, in
+one go. That takes half the processor time of a round trip.
+
+Who does not come back, because it has other things to do, keeps the others waiting: the engine looks after
+a millisecond, wakes them and sends, and for the next batches wakes everybody at once. So nobody waits much
+longer than for the interpreter's lock, and threads that work between their calls are left alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+from .engine import Engine
+from .pending import BlockingCall
+
+__all__ = ["Relay"]
+
+PATIENCE = 0.001  # seconds without a caller who comes back
+REST = 100  # batches in which all are woken at once, after one that did not come back
+
+
+class Relay:
+    """The order in which the callers of one connection are woken.
+
+    Args:
+        engine: looks after those who wait for their turn.
+        flush: sends what the callers have queued; :data:`None` where that may block, which the engine must
+            not: all are woken at once then.
+
+    """
+
+    def __init__(self, engine: Engine, flush: Callable[[], None] | None) -> None:
+        self._engine = engine
+        self._flush = flush
+        self._over = flush is None
+        self._next: deque[BlockingCall] = deque()
+        self._passed = 0  # grows with whatever goes on here; only compared
+        self._watched = False
+        self._rest = 0
+
+    def __bool__(self) -> bool:
+        """Whether callers have their answer and wait to be woken: an action may wait for theirs."""
+        return bool(self._next)
+
+    def start(self, calls: list[BlockingCall]) -> None:
+        """Wake the callers of a batch; runs on the engine's thread."""
+        if self._over or self._rest or (len(calls) == 1 and not self._next):
+            self._rest = max(0, self._rest - 1)
+            for call in calls:
+                call.wake()
+            return
+        under_way = bool(self._next)
+        self._next.extend(calls)
+        self._passed += 1
+        if self._over:  # stopped between the look and here
+            self.stop()
+        elif not under_way:
+            self._wake_next()
+        if not self._watched:
+            self._watched = True
+            self._look_later()
+
+    def pass_on(self) -> None:
+        """Wake the next caller, if there is one; the present one is about to wait."""
+        if self._next:
+            self._passed += 1
+            self._wake_next()
+
+    def stop(self) -> None:
+        """Wake all, now and from now on; from any thread."""
+        self._over = True
+        while self._next:
+            self._wake_next()
+
+    def _wake_next(self) -> None:
+        try:
+            call = self._next.popleft()
+        except IndexError:  # another thread was quicker
+            return
+        call.wake()
+
+    def _look_later(self) -> None:
+        passed = self._passed
+        self._engine.call_at(monotonic() + PATIENCE, lambda: self._look(passed))
+
+    def _look(self, passed: int) -> None:
+        if self._passed != passed:
+            self._look_later()
+            return
+        self._watched = False
+        if self._next:
+            self._rest = REST
+            while self._next:
+                self._wake_next()
+        if self._flush is not None:
+            self._flush()

@@ -1,0 +1,195 @@
+"""Callers of one connection, woken one after the other."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pyami_sync import relay as relay_module
+from pyami_sync.action import Action
+from pyami_sync.pending import BlockingCall
+from pyami_sync.relay import Relay
+
+from .peer import eventually
+from .rig import PING, Rig
+
+
+class Clock:
+    """In place of the engine: runs what is due when it is told to."""
+
+    def __init__(self):
+        self.due = []
+
+    def call_at(self, when, callback):
+        self.due.append(callback)
+
+    def tick(self):
+        due, self.due = self.due, []
+        for callback in due:
+            callback()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def flushed():
+    return []
+
+
+@pytest.fixture
+def relay(clock, flushed):
+    return Relay(clock, lambda: flushed.append(1))
+
+
+def batch(count):
+    return [BlockingCall(PING, b"%d" % n, None, None) for n in range(count)]
+
+
+def woken(calls):
+    return [call.wait(0) and (call._done.release() or True) for call in calls]
+
+
+class TestOrder:
+    def test_one_alone_is_woken_at_once(self, relay, clock):
+        calls = batch(1)
+        relay.start(calls)
+        assert woken(calls) == [True]
+        assert not relay
+        assert clock.due == []
+
+    def test_who_comes_back_wakes_the_next(self, relay):
+        calls = batch(3)
+        relay.start(calls)
+        assert woken(calls) == [True, False, False]
+        assert relay
+        relay.pass_on()
+        assert woken(calls) == [True, True, False]
+        relay.pass_on()
+        assert woken(calls) == [True, True, True]
+        assert not relay
+        relay.pass_on()  # nobody is left: no error
+
+    def test_those_of_a_later_batch_come_behind(self, relay):
+        one, two = batch(2), batch(1)
+        relay.start(one)
+        relay.start(two)
+        relay.pass_on()
+        assert woken(one + two) == [True, True, False]
+        relay.pass_on()
+        assert woken(two) == [True]
+
+
+class TestWhoDoesNotComeBack:
+    def test_the_engine_wakes_the_others_and_sends(self, relay, clock, flushed):
+        calls = batch(4)
+        relay.start(calls)
+        relay.pass_on()
+        clock.tick()
+        assert woken(calls) == [True, True, False, False]  # it went on since the engine began to look
+        clock.tick()
+        assert woken(calls) == [True] * 4
+        assert flushed == [1]
+        assert clock.due == []
+
+    def test_what_the_last_one_left_is_sent(self, relay, clock, flushed):
+        relay.start(batch(2))
+        relay.pass_on()
+        clock.tick()
+        assert flushed == []
+        clock.tick()
+        assert flushed == [1]
+
+    def test_then_all_are_woken_at_once_for_a_while(self, relay, clock, monkeypatch):
+        monkeypatch.setattr(relay_module, "REST", 2)
+        relay.start(batch(2))
+        clock.tick()
+        for _ in range(2):
+            calls = batch(3)
+            relay.start(calls)
+            assert woken(calls) == [True] * 3
+        calls = batch(3)
+        relay.start(calls)
+        assert woken(calls) == [True, False, False]
+
+    def test_one_engine_timer_is_enough(self, relay, clock):
+        for _ in range(5):
+            relay.start(batch(2))
+        assert len(clock.due) == 1
+
+
+class TestEnd:
+    def test_all_are_woken(self, relay):
+        calls = batch(3)
+        relay.start(calls)
+        relay.stop()
+        assert woken(calls) == [True] * 3
+        later = batch(3)
+        relay.start(later)
+        assert woken(later) == [True] * 3
+
+    def test_where_sending_may_block_all_are_woken_at_once(self, clock):
+        calls = batch(3)
+        Relay(clock, None).start(calls)
+        assert woken(calls) == [True] * 3
+
+
+@pytest.fixture(params=["socket", "stream"])
+def rig(request):
+    made = Rig(request.param).start()
+    yield made
+    made.close()
+
+
+def answers(count, rig):
+    return "".join(f"Response: Success\nActionID: {rig.hears()['ActionID']}\n\n" for _ in range(count))
+
+
+class TestOnAConnection:
+    def test_callers_that_never_come_back(self, rig):
+        for _ in range(3):
+            outcomes = [rig.begin() for _ in range(5)]
+            rig.says(answers(5, rig))
+            assert all(outcome.get().ok for outcome in outcomes)
+
+    def test_what_a_caller_leaves_to_the_next_is_sent(self, rig, monkeypatch):
+        """The first comes back while the second waits to be woken, and the second does something else."""
+        done = threading.Event()
+
+        def twice():
+            rig.connection.call(PING, 15.0)
+            rig.connection.call(Action("Again"), 15.0)
+            done.set()
+
+        thread = threading.Thread(target=twice)
+        thread.start()
+        said = answers(1, rig)
+        other = rig.begin()
+        rig.says(said + answers(1, rig))
+        assert other.get().ok
+        again = rig.hears()
+        assert again["Action"] == "Again"
+        rig.says(f"Response: Success\nActionID: {again['ActionID']}\n\n")
+        assert done.wait(15)
+        thread.join()
+
+    def test_the_end_of_the_connection_wakes_those_who_have_their_answer(self, rig, monkeypatch):
+        monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)
+        outcomes = [rig.begin() for _ in range(5)]
+        rig.says(answers(5, rig))
+        eventually(lambda: any(outcome.done.is_set() for outcome in outcomes))
+        rig.connection.close()
+        assert all(outcome.get().ok for outcome in outcomes)
+
+    def test_a_future_is_sent_at_once(self, rig, monkeypatch):
+        monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)
+        outcomes = [rig.begin() for _ in range(3)]
+        rig.says(answers(3, rig))
+        eventually(lambda: any(outcome.done.is_set() for outcome in outcomes))
+        future = rig.submit()
+        rig.says(answers(1, rig))
+        assert future.result(15).ok
+        rig.connection.close()
