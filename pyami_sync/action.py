@@ -103,7 +103,6 @@ class Action(Message, Generic[R]):
             raise InvalidAction(f"{name}: {len(lines)} lines; a server takes at most {MAX_HEADERS}")
         self._raw = b"\r\n".join(lines)
         self._origin = LOCAL if encoding == "utf-8" else Origin(encoding)
-        self._index = None
         self.name = name
         self.action_id = action_id
         self._checked = len(lines) < MAX_HEADERS  # there is room for an ActionID

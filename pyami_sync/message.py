@@ -53,6 +53,8 @@ class Needle(NamedTuple):
     """The header as it stands in the first line, which has no line end before it."""
     initial: int
     """The first byte of that: a quick look whether the first line can be it."""
+    odd: bool
+    """Whether a search for its bytes alone can miss it."""
 
 
 _needles: dict[str, Needle] = {}
@@ -65,7 +67,8 @@ def needle(name: str) -> Needle:
         if len(_needles) > 10_000:  # names may come from outside: don't let them pile up
             _needles.clear()
         line = b"\r\n" + name.encode("utf-8", "surrogateescape") + b":"
-        found = _needles[name] = Needle(line + b" ", len(line) + 1, line.lower(), line[2:], line[2])
+        odd = not line.isascii() or line == NO_NAME
+        found = _needles[name] = Needle(line + b" ", len(line) + 1, line.lower(), line[2:], line[2], odd)
     return found
 
 
@@ -89,7 +92,7 @@ class Message:
 
     _raw: bytes
     _origin: Origin
-    _index: dict[str, list[str]] | None
+    _index: dict[str, list[str]]  # only of a long message, once it has been searched
 
     def __init__(
         self,
@@ -108,7 +111,6 @@ class Message:
             lines.append(line)
         self._raw = "\r\n".join(lines).encode(encoding, "surrogateescape")
         self._origin = LOCAL if encoding == "utf-8" else Origin(encoding)
-        self._index = None
 
     # Making from bytes, and back
 
@@ -118,7 +120,6 @@ class Message:
         self = cls.__new__(cls)
         self._raw = raw
         self._origin = origin
-        self._index = None
         return self
 
     @classmethod
@@ -184,7 +185,7 @@ class Message:
             return self._find_in_long(key)
         at = (b"\r\n" + raw.lower()).find(key[2])
         if at < 0:
-            return self._find_odd(key[2])
+            return self._find_odd(key[2]) if key[5] else None
         start = at + len(key[2]) - 2
         end = raw.find(b"\r\n", start)
         if raw[start : start + 1] == b" ":
@@ -193,13 +194,11 @@ class Message:
 
     def _find_odd(self, key: bytes) -> str | None:
         """Look for what no search for its bytes can find: a line without colon, a name in another encoding."""
-        if key.isascii() and key != NO_NAME:
-            return None
         values = self._make_index().get(key[2:-1].decode("utf-8", "surrogateescape"))
         return values[0] if values else None
 
     def _find_in_long(self, key: Needle) -> str | None:
-        index = self._index
+        index = getattr(self, "_index", None)
         if index is None:
             # The headers that say what a message is come first; look there before all of it is taken apart.
             cut = self._raw.rfind(b"\r\n", 0, FIRST_LOOK)
@@ -220,7 +219,7 @@ class Message:
 
     def get_all(self, name: str) -> list[str]:
         """Every value of a header, in wire order; the empty name gives the lines that had no colon."""
-        index = self._index
+        index = getattr(self, "_index", None)
         if index is None:
             if len(self._raw) > FIRST_LOOK:
                 index = self._make_index()
@@ -421,7 +420,6 @@ def make_event(cls: type[E], raw: bytes, origin: Origin, name: str) -> E:
     event = cls.__new__(cls)
     event._raw = raw
     event._origin = origin
-    event._index = None
     event.name = name
     return event
 

@@ -392,7 +392,7 @@ def _spread(events: list[Event], takers: tuple[Subscriber, ...], touched: list[S
 Route = tuple[type[Event], str, tuple[Subscriber, ...]]
 
 
-class Routes(dict[bytes, Route | tuple[()] | None]):
+class Routes:
     """From how an event begins on the wire to its class, name and takers; :data:`None` where nobody wants it.
 
     The key is the first :data:`PREFIX` bytes. Behind its name an event has a header whose value hardly
@@ -402,18 +402,19 @@ class Routes(dict[bytes, Route | tuple[()] | None]):
     """
 
     def __init__(self, takers: tuple[Subscriber, ...], event_class: Callable[[bytes], type[Event]]) -> None:
-        super().__init__()
         self.takers = takers
+        self.by_prefix: dict[bytes, Route | tuple[()] | None] = {}
         self._event_class = event_class
         self._by_name: dict[str, Route | None] = {}
         # One tuple for all names that the same takers want: publish() sees at a glance that nothing changes.
         self._groups: dict[tuple[Subscriber, ...], tuple[Subscriber, ...]] = {}
 
-    def __missing__(self, prefix: bytes) -> Route | tuple[()] | None:
-        if len(self) >= KNOWN_PREFIXES:  # they come from outside: don't let them pile up
-            self.clear()
+    def find(self, prefix: bytes) -> Route | tuple[()] | None:
+        """The route of a prefix that is new."""
+        if len(self.by_prefix) >= KNOWN_PREFIXES:  # they come from outside: don't let them pile up
+            self.by_prefix.clear()
         route = () if len(prefix) == PREFIX and b"\r\n" not in prefix else self.of(prefix)
-        self[prefix] = route
+        self.by_prefix[prefix] = route
         return route
 
     def of(self, frame: bytes) -> Route | None:
@@ -486,10 +487,14 @@ class Subscriptions:
             return
         touched: list[Subscriber] = []
         new = object.__new__
+        by_prefix = routes.by_prefix
         run: list[Event] = []  # events one after the other that go to the same takers
         run_takers: tuple[Subscriber, ...] = ()
         for frame in frames:
-            route = routes[frame[:PREFIX]]
+            try:
+                route = by_prefix[frame[:PREFIX]]
+            except KeyError:
+                route = routes.find(frame[:PREFIX])
             if not route:
                 if route is None:
                     continue
@@ -501,7 +506,6 @@ class Subscriptions:
             event = new(cls)
             event._raw = frame
             event._origin = origin
-            event._index = None
             event.name = name
             if takers is not run_takers:
                 _spread(run, run_takers, touched)

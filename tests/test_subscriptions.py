@@ -152,7 +152,7 @@ class TestRouting:
         stream = owner.stream()
         for n in range(50):
             owner.publish(n, name=f"Name{n}")
-        assert len(owner.subscriptions._routes) <= 20
+        assert len(owner.subscriptions._routes.by_prefix) <= 20
         assert len(owner.subscriptions._routes._by_name) <= 10
         assert drain(stream) == list(range(50))
 
