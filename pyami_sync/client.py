@@ -334,7 +334,7 @@ class AMIClient(Caller):
     # Inside
 
     def _submit(self, job: Callable[[], None]) -> None:
-        self.engine.workers.submit(job)
+        self.engine.submit(job)
 
     def _check(self, doing: str) -> None:
         self.engine.check_thread(doing)

@@ -455,7 +455,7 @@ class ClusterPool(Listener):
     # Inside
 
     def _submit(self, job: Callable[[], None]) -> None:
-        self.engine.workers.submit(job)
+        self.engine.submit(job)
 
     def _report(self, exc: BaseException, subscription: Subscription, event: Event | None) -> None:
         if isinstance(exc, SystemExit):

@@ -26,6 +26,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from threading import Lock, Thread, current_thread, get_ident
 
@@ -290,6 +291,18 @@ class Engine:
             self._wake()
             if self._closed and (self._thread is None or not self._thread.is_alive()):
                 self._run_jobs()  # the engine has ended: nobody else will
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run a job on a callback thread.
+
+        From the engine's own thread the job is handed over when all sockets that are ready have been served: a
+        callback thread that wakes in the middle of a flood fights with the engine for the interpreter's lock at
+        every read.
+        """
+        if get_ident() == self._ident:
+            self._jobs.append(partial(self.workers.submit, job))
+        else:
+            self.workers.submit(job)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
