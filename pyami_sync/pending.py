@@ -94,8 +94,8 @@ class BlockingCall(Call):
         self._done.acquire()
 
     def settle(self, result: Response | BaseException) -> None:
-        self._result = result
-        self._done.release()
+        self.keep(result)
+        self.wake()
 
     def keep(self, result: Response | BaseException) -> None:
         """Take the outcome; its caller is woken later."""

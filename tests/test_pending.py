@@ -54,6 +54,9 @@ class Wire:
         frames = self._framer.feed(raw)
         if frames:
             self.published += self.table.take(frames, self._framer.only_events, LOCAL)
+            for call in self.table.answered:
+                call.wake()
+            self.table.answered = []
 
 
 class Outcome(BlockingCall):
@@ -65,10 +68,10 @@ class Outcome(BlockingCall):
         super().__init__(*args)
         self.settled = 0
 
-    def settle(self, result):
+    def keep(self, result):
         self.settled += 1
         assert self.settled == 1, "a call has one outcome"
-        super().settle(result)
+        super().keep(result)
 
     @property
     def done(self) -> bool:
