@@ -7,7 +7,8 @@ import time
 
 __all__ = ["Deadline"]
 
-PAUSE = 1.0  # seconds
+PAUSE = 1.0  # seconds, the first
+LONGEST_PAUSE = 86_400.0
 
 
 class Deadline:
@@ -21,7 +22,7 @@ class Deadline:
 
     """
 
-    __slots__ = ("at", "timeout")
+    __slots__ = ("_pause", "at", "timeout")
 
     def __init__(self, timeout: float | None) -> None:
         if timeout is not None and math.isnan(timeout):
@@ -32,18 +33,21 @@ class Deadline:
         """What the caller allowed, in seconds; for messages."""
         self.at = None if timeout is None else time.monotonic() + timeout
         """The moment on :func:`time.monotonic`'s clock; :data:`None` for never."""
+        self._pause = PAUSE
 
     def remaining(self) -> float | None:
         """Seconds left, never below zero; :data:`None` when there is no limit."""
         return None if self.at is None else max(0.0, self.at - time.monotonic())
 
     def pause(self) -> float:
-        """Seconds to wait at once, one at most, in a loop that looks again.
+        """Seconds to wait at once, in a loop that looks again: one, and each time twice as long.
 
         A signal in the instant before a lock is waited for, such as Ctrl-C, is handled only when that wait is over.
+        The instant that counts is the first: programs are told to end while they start.
         """
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
         left = self.remaining()
-        return PAUSE if left is None else min(left, PAUSE)
+        return pause if left is None else min(left, pause)
 
     @property
     def expired(self) -> bool:

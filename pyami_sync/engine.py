@@ -8,7 +8,9 @@ read for a tenth of a second.
 
 Reading and dispatching share this one thread on purpose. With a thread for each, handing the messages over
 cost a fifth of the throughput: while one thread runs the other can't, and by the time it may, the messages
-have left the processor's cache.
+have left the processor's cache. For the same reason a caller who is alone with its question reads the answer
+itself (:mod:`~pyami_sync.turn`), many callers are woken one after the other (:mod:`~pyami_sync.relay`), and
+callback threads are called when all sockets have been served.
 
 The **callback threads** (:class:`~pyami_sync.workers.Workers`) run user code. Connecting again has a pool of its
 own, whose threads live only meanwhile: callbacks that wait for the link must not keep it from coming back. The

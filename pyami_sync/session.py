@@ -376,7 +376,7 @@ class Session:
                 if self.options.when_down == "fail":
                     raise ConnectionLost("the link is down", sent=False)
                 self.engine.check_thread("waiting for the link")
-                if not self._changed.wait(deadline.remaining()) and deadline.expired:
+                if not self._changed.wait(deadline.pause()) and deadline.expired:
                     raise ActionTimeout("", deadline.timeout, sent=False)
 
     def down(self) -> ConnectionClosed:
@@ -401,7 +401,7 @@ class Session:
         deadline = Deadline(timeout)
         with self._changed:
             while self._state is not State.CLOSED:
-                if not self._changed.wait(deadline.remaining()) and deadline.expired:
+                if not self._changed.wait(deadline.pause()) and deadline.expired:
                     return False
         return True
 

@@ -40,14 +40,15 @@ def test_no_limit(clock, endless):
     assert deadline.timeout is None
 
 
-def test_a_pause_is_short(clock):
-    assert Deadline(None).pause() == 1
-    deadline = Deadline(2.5)
+def test_the_first_pauses_are_short(clock):
+    forever = Deadline(None)
+    assert [forever.pause() for _ in range(20)] == [*(2.0**n for n in range(17)), 86_400, 86_400, 86_400]
+    deadline = Deadline(5.5)
     pauses = []
     while not deadline.expired:
         pauses.append(deadline.pause())
         clock.now += pauses[-1]
-    assert pauses == [1, 1, 0.5]
+    assert pauses == [1, 2, 2.5]
     assert deadline.pause() == 0
 
 
