@@ -256,7 +256,7 @@ class Engine:
             try:
                 if self._poller is not None:  # None: closed before it was ever started
                     self._poller.remove(link)
-            except OSError:
+            except (OSError, ValueError):  # closed in the meantime
                 pass
             then()
 
@@ -299,9 +299,9 @@ class Engine:
 
         From the engine's own thread the job is handed over when all sockets that are ready have been served: a
         callback thread that wakes in the middle of a flood fights with the engine for the interpreter's lock at
-        every read.
+        every read. At the engine's end it goes there at once: they close next.
         """
-        if get_ident() == self._ident:
+        if get_ident() == self._ident and not self._closed:
             self._jobs.append(partial(self.workers.submit, job))
         else:
             self.workers.submit(job)

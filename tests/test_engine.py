@@ -156,6 +156,30 @@ class TestLife:
         engine.call_soon(lambda: ran.append(1))
         assert ran == [1]
 
+    def test_what_its_last_jobs_submit_still_runs(self, engine):
+        inside, closing, ran = threading.Event(), threading.Event(), []
+
+        def first():
+            inside.set()
+            closing.wait(10)
+
+        engine.call_soon(first)
+        assert inside.wait(10)
+        engine.signal_stop()
+        engine.call_soon(lambda: engine.submit(lambda: ran.append(True)))
+        closing.set()
+        engine.close(10)
+        assert ran == [True]
+
+    def test_a_link_that_is_let_go_after_the_end(self, engine, link, caplog):
+        engine.register(link)
+        on_thread(engine, lambda: None)
+        engine.close(10)
+        gone = []
+        engine.unregister(link, lambda: gone.append(True))
+        assert gone == [True]
+        assert caplog.text == ""
+
     def test_jobs_of_one_that_was_closed_before_it_was_started(self):
         engine, ran = Engine("pyami-test"), []
         engine.call_soon(lambda: ran.append("before"))
