@@ -10,7 +10,7 @@ import select
 import selectors
 import sys
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Protocol
 
 __all__ = ["READ", "WRITE", "Epoll", "Pollable", "Poller", "Selector", "make_poller"]
@@ -86,7 +86,7 @@ class Epoll:
         self._epoll = select.epoll()
         self._links: dict[int, Pollable] = {}
         self._numbers: dict[Pollable, int] = {}
-        self._lock = Lock()
+        self._lock = RLock()  # a signal's handler or a finalizer may come back here on the same thread
 
     def add(self, link: Pollable) -> None:
         with self._lock:

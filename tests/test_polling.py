@@ -134,3 +134,22 @@ def test_the_choice_of_linux(monkeypatch):
     made = make_poller(lambda job: job())
     assert isinstance(made, Selector)
     made.close()
+
+
+def test_once_more_from_within(poller, link):
+    """As from a signal's handler or a finalizer, which run in the middle of anything."""
+
+    class Curious(Link):
+        def fileno(self):
+            poller.rearm(link)
+            poller.remove(link)
+            return super().fileno()
+
+    other = Curious()
+    try:
+        poller.add(link)
+        poller.add(other)
+        other.other.send(b"x")
+        assert poller.poll(5) == [(other, READ)]
+    finally:
+        other.close()
