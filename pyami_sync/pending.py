@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from itertools import count
-from threading import Lock
+from threading import Lock, get_ident
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -85,10 +85,11 @@ class Call:
 class BlockingCall(Call):
     """A call whose caller waits for it: a bare lock, the cheapest way to wake one thread."""
 
-    __slots__ = ("_done", "_result")
+    __slots__ = ("_done", "_result", "thread")
 
     def __init__(self, action: Action[Any], key: bytes, rule: AnswerRule | None, timeout: float | None) -> None:
         super().__init__(action, key, rule, timeout)
+        self.thread = get_ident()
         self._result: Response | BaseException | None = None
         self._done = Lock()
         self._done.acquire()
@@ -102,8 +103,11 @@ class BlockingCall(Call):
         self._result = result
 
     def wake(self) -> None:
-        """Let its caller have the outcome."""
-        self._done.release()
+        """Let its caller have the outcome; doing it again changes nothing."""
+        try:
+            self._done.release()
+        except RuntimeError:
+            pass
 
     def wait(self, timeout: float) -> bool:
         """Wait for the outcome, at most that many seconds (-1: no limit); tell whether it is there."""

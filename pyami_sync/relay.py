@@ -6,8 +6,9 @@ the engine wakes only the first. Who has got its answer usually comes back with 
 leaves that in the queue, wakes the next caller and waits. The last one sends what they all have queued, in
 one go. That takes half the processor time of a round trip.
 
-Who does not come back, because it has other things to do, keeps the others waiting: the engine looks after
-a millisecond, wakes them and sends, and for the next batches wakes everybody at once. So nobody waits much
+Who does not come back, because it has other things to do, keeps the others waiting, and so do those who come
+back late, one after the other: the engine looks after a millisecond, wakes them and sends, and for the next
+batches wakes everybody at once. So nobody waits much
 longer than for the interpreter's lock, and threads that work between their calls are left alone.
 """
 
@@ -23,6 +24,7 @@ from .pending import BlockingCall
 __all__ = ["Relay"]
 
 PATIENCE = 0.001  # seconds without a caller who comes back
+PACE = 5  # callers who come back in that time; fewer have other things to do, and do them better side by side
 REST = 100  # batches in which all are woken at once, after one that did not come back
 
 
@@ -42,6 +44,7 @@ class Relay:
         self._over = flush is None
         self._next: deque[BlockingCall] = deque()
         self._passed = 0  # grows with whatever goes on here; only compared
+        self._began = (0.0, 0)  # when the relay under way did, and what had passed before
         self._watched = False
         self._rest = 0
 
@@ -57,6 +60,8 @@ class Relay:
                 call.wake()
             return
         under_way = bool(self._next)
+        if not under_way:
+            self._began = (monotonic(), self._passed)
         self._next.extend(calls)
         self._passed += 1
         if self._over:  # stopped between the look and here
@@ -81,17 +86,19 @@ class Relay:
 
     def _wake_next(self) -> None:
         try:
-            call = self._next.popleft()
-        except IndexError:  # another thread was quicker
+            call = self._next[0]
+            call.wake()
+            # Only now, so that a Ctrl-C in between loses nobody.
+            self._next.remove(call)
+        except (IndexError, ValueError):  # another thread was quicker
             return
-        call.wake()
 
     def _look_later(self) -> None:
         passed = self._passed
         self._engine.call_at(monotonic() + PATIENCE, lambda: self._look(passed))
 
     def _look(self, passed: int) -> None:
-        if self._passed != passed:
+        if self._passed != passed and not (self._next and self._crawls()):
             self._look_later()
             return
         self._watched = False
@@ -101,3 +108,9 @@ class Relay:
                 self._wake_next()
         if self._flush is not None:
             self._flush()
+
+    def _crawls(self) -> bool:
+        """Whether the callers come back so slowly that they keep each other waiting."""
+        when, passed = self._began
+        took = monotonic() - when
+        return took >= PATIENCE and (self._passed - passed) * PATIENCE < took * PACE

@@ -115,6 +115,25 @@ class TestWhoDoesNotComeBack:
         relay.start(calls)
         assert woken(calls) == [True, False, False]
 
+    def test_those_who_come_back_late_do_not_go_on_one_by_one(self, relay, clock, monkeypatch):
+        now = [100.0]
+        monkeypatch.setattr(relay_module, "monotonic", lambda: now[0])
+        calls = batch(30)
+        relay.start(calls)
+        for _ in range(10):
+            now[0] += 0.0001
+            relay.pass_on()
+        clock.tick()
+        assert woken(calls).count(True) == 11
+        for _ in range(2):
+            now[0] += 0.0006
+            relay.pass_on()
+        for _ in range(3):
+            now[0] += 0.001
+            relay.pass_on()
+            clock.tick()
+        assert all(woken(calls))
+
     def test_one_engine_timer_is_enough(self, relay, clock):
         for _ in range(5):
             relay.start(batch(2))
@@ -122,6 +141,29 @@ class TestWhoDoesNotComeBack:
 
 
 class TestEnd:
+    def test_ctrl_c_while_another_is_woken(self, relay):
+        class Struck(BlockingCall):
+            __slots__ = ()
+
+            def wake(self):
+                raise KeyboardInterrupt
+
+        calls = [*batch(1), Struck(PING, b"s", None, None), *batch(1)]
+        relay.start(calls)
+        with pytest.raises(KeyboardInterrupt):
+            relay.pass_on()
+        assert relay  # it is still there for the engine to wake
+        calls[1].__class__ = BlockingCall
+        relay.stop()
+        assert woken(calls) == [True] * 3
+
+    def test_waking_twice_is_no_error(self):
+        (call,) = batch(1)
+        call.keep(ValueError())
+        call.wake()
+        call.wake()
+        assert call.wait(0)
+
     def test_all_are_woken(self, relay):
         calls = batch(3)
         relay.start(calls)
