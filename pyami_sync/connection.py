@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from threading import Condition, Event, Lock
+from threading import Condition, Event, Lock, get_ident
 from typing import Any, Protocol
 
 from .action import Action, check_action_id
@@ -212,7 +212,7 @@ class Connection:
         try:
             self._read()
         finally:
-            turn.leave()
+            turn.leave(self)
 
     def _read(self) -> None:
         left = self._turn.left
@@ -333,7 +333,12 @@ class Connection:
 
         """
         frame = call.action.encode(call.key.decode("ascii"), self.encoding)
+        reader = self._turn.holder
+        if reader is not call and isinstance(reader, BlockingCall) and reader.thread == get_ident():
+            # A signal's handler calls while this very thread reads: it would wait for itself.
+            self._stop_reading(reader)
         if len(self._out) > MOST_QUEUED:
+            self._stop_reading(call)
             self._wait_for_room(call)
         with self._order:
             fence = self.pending.add(call)
@@ -390,9 +395,12 @@ class Connection:
             left = -1.0 if call.deadline is None else max(0.0, call.deadline - time.monotonic())
             done = call.wait(min(left, 2_592_000.0))
         except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
-            call.given_up = True
-            self.pending.remove(call)
-            self._stop_reading(call)
+            try:
+                self._stop_reading(call)
+                call.given_up = True
+                self.pending.remove(call)
+            finally:
+                self._stop_reading(call)  # once more: people press it twice
             raise
         if not done:
             if self.pending.remove(call):
@@ -413,26 +421,31 @@ class Connection:
         answers or frames that wait to be sent would come first.
         """
         turn = self._turn
-        if self.pending or self._out or self._relay or self.tapping or not turn.offered() or not turn.take(call):
+        if self.pending or self._out or self.tapping or not turn.offered() or not turn.take(call):
             return False
-        if turn.left or self._protocol.framer.pending or self._end is not None:
+        # The engine starts a relay while it has the turn, so that only now it is sure that there is none.
+        if turn.left or self._relay or self._protocol.framer.pending or self._end is not None:
             self._stop_reading(call)
             return False
-        turn.muted = True
+        turn.mute(call)
         self.engine.rearm(self)
         return True
 
     def _read_answer(self, call: Call) -> Response | None:
         turn = self._turn
         try:
-            if turn.read(self.channel, call.deadline):
+            if turn.read(call, self.channel, call.deadline):
                 self.last_received = time.monotonic()
-                chunk = turn.left[0]
+                left = turn.left
+                chunk = left[0] if left else None  # gone: a signal's handler has left it to the engine
                 if isinstance(chunk, bytes):
                     answer = self.pending.take_own(call, chunk, make_origin((self.encoding, time.time(), self.node)))
                     if answer is not None:
-                        turn.left.popleft()
+                        if chunk in left:
+                            left.remove(chunk)
                         self.bytes_received += len(chunk)
+                        if logger.isEnabledFor(logging.DEBUG):
+                            logger.debug("< %s", _shown(chunk[:-4]))
                         return answer
                 turn.in_vain()
             return None
@@ -443,10 +456,9 @@ class Connection:
         """Give the socket back to the engine, if this call has it; safe to repeat, as after Ctrl-C in here."""
         turn = self._turn
         if turn.held_by(call):
-            if turn.muted:
-                turn.muted = False
-                self.engine.rearm(self)
-            turn.leave()
+            turn.muted = False
+            self.engine.rearm(self)  # again if need be: the first time may have been interrupted before it
+            turn.leave(call)
         if turn.left:
             self.engine.serve_soon(self)
 

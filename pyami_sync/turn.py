@@ -27,7 +27,8 @@ class Turn:
     """The right to read one connection.
 
     Whoever takes it is remembered by identity, in one step that no Ctrl-C can come between, so that a caller
-    who is interrupted anywhere can be relieved of it.
+    who is interrupted anywhere can be relieved of it. What looks at the holder and acts upon it does without a
+    call in between: only there does a thread give way to a signal's handler, which may relieve it.
     """
 
     def __init__(self) -> None:
@@ -60,20 +61,36 @@ class Turn:
         """Whether this one has it."""
         return self._holder.get(None) is reader
 
-    def leave(self) -> None:
-        """Give it back; only for the one who has it."""
-        del self._holder[None]
+    @property
+    def holder(self) -> object:
+        """Who has it."""
+        return self._holder.get(None)
 
-    def read(self, channel: Channel, deadline: float | None) -> bool:
+    def mute(self, reader: object) -> None:
+        """Keep the engine from waiting for bytes, if this one still has the right to read them."""
+        holder = self._holder
+        if None in holder and holder[None] is reader:
+            self.muted = True
+
+    def leave(self, reader: object) -> None:
+        """Give it back, if this one has it."""
+        holder = self._holder
+        if None in holder and holder[None] is reader:
+            del holder[None]
+
+    def read(self, reader: object, channel: Channel, deadline: float | None) -> bool:
         """Wait a moment for bytes and read them into :attr:`left`; tell whether any came."""
         assert self._poll is not None
         patience = PATIENCE if deadline is None else max(0.0, min(PATIENCE, deadline - monotonic()))
         if not self._poll.poll(patience * 1000):
             self.in_vain()
             return False
+        keep, reading, holder = self.left.extend, map(channel.sock.recv, repeat(ANSWER, 1)), self._holder
         try:
+            if None not in holder or holder[None] is not reader:
+                return False
             # One step for the interpreter: a Ctrl-C between reading and keeping would lose bytes.
-            self.left.extend(map(channel.sock.recv, repeat(ANSWER, 1)))
+            keep(reading)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as exc:

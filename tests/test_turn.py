@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import signal
 import socket
 import threading
 
@@ -11,6 +13,7 @@ import pytest
 from pyami_sync import turn as turn_module
 from pyami_sync.action import Action
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost
+from pyami_sync.pending import BlockingCall
 
 from .peer import eventually
 from .rig import PING, Rig
@@ -137,6 +140,24 @@ class TestReading:
         assert by_engine(rig) == [True]
         assert [direction for direction, _ in rig.owner.taps] == ["sent", "received"]
 
+    def test_the_log_shows_it(self, rig, caplog):
+        with caplog.at_level(logging.DEBUG, "pyami_sync"):
+            outcome = rig.begin()
+            rig.says(PONG.format(id=rig.hears()["ActionID"]))
+            outcome.get()
+        assert by_engine(rig) == [False]
+        assert [record.getMessage()[:2] for record in caplog.records] == ["> ", "< "]
+
+    def test_not_while_a_relay_begins(self, rig):
+        """Its frame would wait for callers behind it."""
+        rig.connection._relay._next.append(BlockingCall(PING, b"before", None, None))
+        outcome = rig.begin()
+        eventually(lambda: rig.connection._out and not rig.connection._relay)
+        assert settled(rig)
+        rig.connection._flush()
+        rig.says(PONG.format(id=rig.hears()["ActionID"]))
+        assert outcome.get().ok
+
     def test_not_behind_half_a_message(self, rig):
         rig.says("Event: Ti")
         eventually(lambda: rig.connection._protocol.framer.pending)
@@ -212,6 +233,50 @@ class TestEnds:
         outcome = rig.begin()
         rig.says(PONG.format(id=rig.hears()["ActionID"]))
         assert outcome.get().ok
+
+    def test_ctrl_c_before_the_engine_hears_of_it(self, rig, monkeypatch):
+        rearm, struck = rig.engine.rearm, []
+
+        def strike(link):
+            if "engine" not in threading.current_thread().name:
+                struck.append(link)
+                if len(struck) == 2:
+                    raise KeyboardInterrupt
+            rearm(link)
+
+        monkeypatch.setattr(rig.engine, "rearm", strike)
+        outcome = rig.begin()
+        rig.says(PONG.format(id=rig.hears()["ActionID"]))
+        assert isinstance(outcome.get(), KeyboardInterrupt)
+        rig.says(EVENT.format(1))
+        eventually(lambda: rig.owner.events == [b"Event: Tick\r\nN: 1"])
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this platform can't signal a thread")
+@pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
+def test_a_call_in_a_signals_handler(rig, behind, monkeypatch):
+    """The call that it interrupts reads, on the same thread: it would wait for itself."""
+    monkeypatch.setattr(turn_module, "PATIENCE", 0.5)
+    inner = []
+    before = signal.signal(signal.SIGUSR1, lambda *args: inner.append(rig.connection.call(PING, 4.0)))
+
+    def serve():
+        first = rig.hears()["ActionID"]
+        eventually(lambda: not rig.connection._writing.locked())  # behind that it reads
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        answers = [PONG.format(id=rig.hears()["ActionID"]), PONG.format(id=first)]
+        rig.says("".join(reversed(answers) if behind else answers) + EVENT.format(1))
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        assert rig.connection.call(PING, 5.0).ok
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        server.join(15)
+    assert inner[0].ok
+    eventually(lambda: rig.owner.events == [b"Event: Tick\r\nN: 1"])
+    eventually(lambda: settled(rig))
 
 
 def test_callers_and_events_all_at_once(rig, monkeypatch):
