@@ -31,7 +31,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock():
+def clock(monkeypatch):
+    monkeypatch.setattr(relay_module, "monotonic", lambda: 100.0)  # however slowly a test runs
     return Clock()
 
 
