@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple, Self, TypeVar, cast, overload
+from typing import Annotated, Any, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
 
 from .redaction import redact
 
@@ -40,23 +40,17 @@ def make_origin(values: tuple[str, float, str | None]) -> Origin:
     return tuple.__new__(Origin, values)
 
 
-class Needle(NamedTuple):
-    """What to look for in a message's bytes to find a header."""
+Needle: TypeAlias = tuple[bytes, int, bytes, bytes, int, bool]
+"""What to look for in a message's bytes to find a header. (A plain tuple: its items are read in a fifth of the time
+that those of a named one take.)
 
-    exact: bytes
-    """The header as most servers send it, with the line end before it."""
-    size: int
-    """Bytes in that."""
-    folded: bytes
-    """The name in lower case, with its line end and colon: for other spellings."""
-    first: bytes
-    """The header as it stands in the first line, which has no line end before it."""
-    initial: int
-    """The first byte of that: a quick look whether the first line can be it."""
-    odd: bool
-    """Whether a search for its bytes alone can miss it."""
-
-
+0. The header as most servers send it, with the line end before it;
+1. the number of bytes in that;
+2. the name in lower case, with its line end and colon: for other spellings;
+3. the header as it stands in the first line, which has no line end before it;
+4. the first byte of that: a quick look whether the first line can be it;
+5. whether a search for its bytes alone can miss it.
+"""
 _needles: dict[str, Needle] = {}
 
 
@@ -68,7 +62,7 @@ def needle(name: str) -> Needle:
             _needles.clear()
         line = b"\r\n" + name.encode("utf-8", "surrogateescape") + b":"
         odd = not line.isascii() or line == NO_NAME
-        found = _needles[name] = Needle(line + b" ", len(line) + 1, line.lower(), line[2:], line[2], odd)
+        found = _needles[name] = (line + b" ", len(line) + 1, line.lower(), line[2:], line[2], odd)
     return found
 
 
