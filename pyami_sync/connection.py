@@ -172,7 +172,7 @@ class Connection:
         if self.channel.blocking:
             self.channel.close()
         else:
-            # Out of the selector first: a closed descriptor's number may soon be another socket's.
+            # Out of the poller first: a closed descriptor's number may soon be another socket's.
             self.engine.unregister(self, self.channel.close)
         with self._room:
             self._room.notify_all()
@@ -438,7 +438,7 @@ class Connection:
                 self.last_received = time.monotonic()
                 left = turn.left
                 chunk = left[0] if left else None  # gone: a signal's handler has left it to the engine
-                if isinstance(chunk, bytes):
+                if isinstance(chunk, bytes) and len(chunk) <= self._protocol.framer.harmless:
                     answer = self.pending.take_own(call, chunk, make_origin((self.encoding, time.time(), self.node)))
                     if answer is not None:
                         if chunk in left:

@@ -40,12 +40,12 @@ class Framer:
     """
 
     __slots__ = (
-        "_harmless",
         "_line",
         "_parts",
         "_size",
         "_tail",
         "_until",
+        "harmless",
         "max_frame",
         "max_headers",
         "max_line",
@@ -58,7 +58,8 @@ class Framer:
         self.max_headers = max_headers
         self.only_events = True
         """Whether every message that the last :meth:`feed` gave begins with ``Event: ``."""
-        self._harmless = min(max_frame, max_line, 2 * max_headers)  # no message of that size passes a limit
+        self.harmless = min(max_frame, max_line, 2 * max_headers)
+        """Bytes up to which no message passes a limit."""
         self._parts: list[bytes] = []  # the message that is not complete yet, as it came
         self._size = 0  # bytes in _parts
         self._line = 0  # bytes of its last line so far
@@ -111,7 +112,7 @@ class Framer:
             if not frame or frame[0] in NOISE or (frame[9:17] != b" Success" and is_follows_frame(frame)):
                 frames, rest = self._cut(chunk)
                 break
-        if len(chunk) > self._harmless:
+        if len(chunk) > self.harmless:
             for frame in frames:
                 self._check(frame)
         if rest:
@@ -130,7 +131,7 @@ class Framer:
         self._size = self._line = 0
         self._tail = b""
         self._until = BLANK
-        if len(frame) > self._harmless:
+        if len(frame) > self.harmless:
             self._check(frame)
         return frame
 

@@ -101,6 +101,16 @@ class TestReading:
         assert len(outcome.get()["Text"]) == 50_000
         assert by_engine(rig) == [True]
 
+    def test_limits_hold_for_it_too(self, monkeypatch):
+        monkeypatch.setattr(turn_module, "PATIENCE", 10.0)
+        rig = Rig("socket", line=100).start()
+        try:
+            outcome = rig.begin()
+            rig.says(f"Response: Success\nActionID: {rig.hears()['ActionID']}\nText: {'x' * 200}\n\n")
+            assert "a line of more than 100 bytes" in str(outcome.get())
+        finally:
+            rig.close()
+
     def test_an_error(self, rig):
         outcome = rig.begin()
         rig.says(f"Response: Error\nActionID: {rig.hears()['ActionID']}\nMessage: no\n\n")
