@@ -1,7 +1,7 @@
 """Reaching many servers at once, with no thread waiting for any of them.
 
 A try to reach a server is a row of steps: its name, TCP, TLS, the greeting, the login. Between two of them it
-is an entry in the engine's selector and a timer. So a thousand servers that never answer cost a thousand
+is an entry in the engine's poller and a timer. So a thousand servers that never answer cost a thousand
 sockets, and delay nobody.
 
 What has to compute or to wait for something that can't be selected (a name server) runs on two small pools of
@@ -273,7 +273,7 @@ class Dial:
         self._fail(exc)
 
     def fileno(self) -> int:
-        """For the selector."""
+        """What the engine waits for."""
         return -1 if self._sock is None else self._sock.fileno()
 
     def writable(self) -> None:

@@ -1,6 +1,6 @@
 """The thread that serves connections, one or a thousand, and the threads that run user code.
 
-The **engine thread** waits for all sockets in one selector, reads what is there and has it cut into messages.
+The **engine thread** waits for all sockets at once, reads what is there and has it cut into messages.
 It first lets the answers out, which costs a dict look-up and the release of a lock each, so that they never
 wait behind a flood; then it offers the events to the subscriptions' buffers; then it runs timers. It never
 blocks and runs no user code, so it always comes back to the sockets: a server drops a client that does not
@@ -207,7 +207,7 @@ class Engine:
         """Begin anew in a forked child, which has none of the threads.
 
         Locks may have been held by threads that don't exist here, so all state is made again. Descriptors
-        are only closed: this leaves the parent's selector and sockets as they are.
+        are only closed: this leaves the parent's poller and sockets as they are.
         """
         for each in (self._poller, self._wakeup):
             if each is not None:

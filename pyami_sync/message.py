@@ -41,8 +41,8 @@ def make_origin(values: tuple[str, float, str | None]) -> Origin:
 
 
 Needle: TypeAlias = tuple[bytes, int, bytes, bytes, int, bool]
-"""What to look for in a message's bytes to find a header. (A plain tuple: its items are read in a fifth of the time
-that those of a named one take.)
+"""What to look for in a message's bytes to find a header. (A plain tuple: its items are read faster than
+those of a named one.)
 
 0. The header as most servers send it, with the line end before it;
 1. the number of bytes in that;
@@ -347,8 +347,8 @@ class Event(Message):
     def get(self, name: str, default: None) -> str | None: ...
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of a header, or ``default``."""
-        # As _find(), in one step and without a limit to its search: events are short, and in a flood a call
-        # more costs a tenth of what one costs from the socket to the end of its callback.
+        # As _find(), in one step and without a limit to its search: events are short, and in a flood
+        # a call more for each of them is felt.
         try:
             key = _needles[name]
         except KeyError:

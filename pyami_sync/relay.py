@@ -4,7 +4,7 @@ When a read brings answers for many threads, waking all of them at once makes ea
 interpreter's lock taken and go to sleep again; and then each sends its next action by itself. In a relay
 the engine wakes only the first. Who has got its answer usually comes back with its next action at once: it
 leaves that in the queue, wakes the next caller and waits. The last one sends what they all have queued, in
-one go. That takes half the processor time of a round trip.
+one go. That saves a quarter of the processor time of sixteen busy callers.
 
 Who does not come back, because it has other things to do, keeps the others waiting, and so do those who come
 back late, one after the other: the engine looks after a millisecond, wakes them and sends, and for the next

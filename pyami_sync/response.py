@@ -114,7 +114,7 @@ class Response(Message):
         lines = self._raw.decode(encoding, "surrogateescape").split("\r\nOutput: ")
         head = lines.pop(0)
         # The usual answer: nothing but output behind the head. Then every line end has been split at. (Line feeds
-        # alone are counted several times faster; only where lines hold some do they prove nothing.)
+        # alone are counted faster; only where lines hold some do they prove nothing.)
         if "\r\noutput:" not in head.lower() and (
             self._raw.count(b"\n") == head.count("\n") + len(lines)
             or self._raw.count(b"\r\n") == head.count("\r\n") + len(lines)

@@ -397,7 +397,7 @@ class Routes:
 
     The key is the first :data:`PREFIX` bytes. Behind its name an event has a header whose value hardly
     varies (``Privilege``, or of list items the ``ActionID``), so there are not many more of these than names;
-    and cutting off a fixed length costs half of finding the end of the name. Where the name is longer the
+    and cutting off a fixed length costs less than finding the end of the name. Where the name is longer the
     route is empty: :meth:`of` looks closer.
     """
 

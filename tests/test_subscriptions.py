@@ -145,6 +145,7 @@ class TestRouting:
 
     def test_nobody_listens(self, owner):
         owner.publish(1)
+        assert owner.subscriptions._routes.by_prefix == {}, "an event that nobody can want was looked at"
 
     def test_names_from_outside_do_not_pile_up(self, owner, monkeypatch):
         monkeypatch.setattr(subscriptions, "KNOWN_NAMES", 10)
