@@ -258,7 +258,8 @@ class Caller(Listener):
             timeout: seconds for the answer, and again for the outcome; note that the header ``Timeout``,
                 in milliseconds, is how long it may ring.
             headers: of Originate: ``Context``, ``Exten`` and ``Priority``, or ``Application`` and ``Data``;
-                ``CallerID``, ``Timeout``, ``Variable`` (a mapping), …
+                ``CallerID``, ``Timeout``, ``Variable`` (a mapping), … A ``ChannelId`` of your own had better
+                have the length of all others: Asterisk 22 fails a call whose id is the beginning of one in use.
 
         Returns:
             The :class:`~pyami_sync.Response` that says that it is queued, or with ``wait`` the event

@@ -143,10 +143,12 @@ class PBX:
         self.emit("Newchannel", channel.snapshot())
         return channel
 
-    def dial(self, target: str, *, linked: Channel | None = None, uniqueid: str = "") -> Channel | None:
+    def dial(
+        self, target: str, *, linked: Channel | None = None, uniqueid: str = "", other_uniqueid: str = ""
+    ) -> Channel | None:
         """Make the channel, or the pair of a Local channel, that calls a device; nothing rings yet.
 
-        :data:`None` when there is no such device.
+        :data:`None` when there is no such device, or when an id is taken.
         """
         technology, _, rest = target.partition("/")
         resource = rest.partition("/")[0]
@@ -154,15 +156,23 @@ class PBX:
             exten, _, context = resource.partition("@")
             context = context or "default"
             name = f"Local/{exten}@{context}-{next(self._locals):08x}"
+            other = other_uniqueid or (uniqueid and f"{uniqueid};2")
+            if self._taken(uniqueid) or self._taken(other):
+                return None
             first = self.new_channel(f"{name};1", context, exten, linked=linked, uniqueid=uniqueid)
-            second = self.new_channel(f"{name};2", context, exten, state=RING, linked=first)
+            second = self.new_channel(f"{name};2", context, exten, state=RING, linked=first, uniqueid=other)
             first.peer, second.peer = second, first
             return first
         endpoint = self.endpoints.get(resource) if technology.lower() == "pjsip" else None
-        if endpoint is None or not endpoint.contacts:
+        if endpoint is None or not endpoint.contacts or self._taken(uniqueid):
             return None
         name = f"PJSIP/{endpoint.name}-{next(self._names):08x}"
         return self.new_channel(name, endpoint.context, "s", linked=linked, endpoint=endpoint, uniqueid=uniqueid)
+
+    def _taken(self, uniqueid: str) -> bool:
+        """Tell whether an id that somebody chose is refused: as Asterisk 22 does, also for the beginning of one."""
+        taken = (channel.uniqueid.lower() for channel in self.channels.values())
+        return bool(uniqueid) and any(each.startswith(uniqueid.lower()) for each in taken)
 
     def incoming(self, device: str, context: str, exten: str, endpoint: Endpoint | None = None) -> Channel:
         """Make the channel of a call that a device makes."""

@@ -44,7 +44,7 @@ def test_many_at_a_time_get_each_its_own(caller: AMIClient) -> None:
 
     def call(number: int) -> None:
         event = caller.originate(
-            "Local/106@default", wait=True, Application="NoOp", ChannelId=f"own-{number}", CallerID=f"<{number}>"
+            "Local/106@default", wait=True, Application="NoOp", ChannelId=f"own-{number:02}", CallerID=f"<{number}>"
         )
         outcomes[number] = event["Uniqueid"] + event["CallerIDNum"]
 
@@ -54,7 +54,28 @@ def test_many_at_a_time_get_each_its_own(caller: AMIClient) -> None:
             thread.start()
         for thread in threads:
             thread.join(60)
-    assert outcomes == {number: f"own-{number}{number}" for number in range(24)}
+    assert outcomes == {number: f"own-{number:02}{number}" for number in range(24)}
+
+
+def test_ids_of_channels_that_are_taken(target: Target) -> None:
+    """Without regard to case; from 22 also what one in use begins with."""
+    with target.client(event_mask="call") as ami:
+
+        def place(unique_id: str, **headers: str) -> str:
+            headers |= {"Application": "Wait", "Data": "60", "ChannelId": unique_id}
+            event = ami.originate("Local/100@default/n", wait=True, **headers)
+            assert event["Uniqueid"] == unique_id
+            return event["Response"]
+
+        assert place("taken-10", OtherChannelId="half-10") == "Success"
+        listed = {event["Uniqueid"] for event in ami.send("CoreShowChannels").events}
+        assert {"taken-10", "half-10"} <= listed
+        assert place("Taken-10") == place("half-10") == place("fresh", OtherChannelId="taken-10") == "Failure"
+        assert place("taken-1") == ("Success" if target.major == 16 else "Failure")
+        assert place("taken-100") == "Success"
+        listed = {event["Uniqueid"] for event in ami.send("CoreShowChannels").events}
+        assert {"taken-100", "taken-100;2"} <= listed
+        ami.send("Hangup", Channel="/^Local.100@default-.*;1$/")
 
 
 def test_without_its_events_it_times_out_and_says_why(target: Target) -> None:

@@ -75,13 +75,13 @@ def place(ami: AMIClient, ids: list[str], count: int, **how: Any) -> None:
     """Place calls, and note the unique ids that they are to have."""
     for _ in range(count):
         number = len(ids)
-        ids.append(f"call-{number}")
-        # The second half of a Local channel gets an id of its own too, so that real servers give both.
+        # All of one length: Asterisk 22 takes no id that one in use begins with. Both halves get one.
+        ids.append(f"call-{number:04}")
         ami.submit(
             "Originate",
             Channel="Local/100@default/n",
             ChannelId=ids[-1],
-            OtherChannelId=f"{ids[-1]}-other",
+            OtherChannelId=f"other-{number:04}",
             CallerID=f"Caller {number} <{20000 + number}>",
             Async=True,
             **how,

@@ -267,7 +267,7 @@ def originate(call: Call) -> bytes | None:
 def _originate(call: Call, target: str, timeout: float, done: Callable[[str, Channel | None], object]) -> Steps[None]:
     pbx = call.simulator.pbx
     pbx.calls += 1
-    channel = pbx.dial(target, uniqueid=call.get("ChannelId"))
+    channel = pbx.dial(target, uniqueid=call.get("ChannelId"), other_uniqueid=call.get("OtherChannelId"))
     if channel is None:
         done("CHANUNAVAIL", None)
         return
