@@ -57,8 +57,11 @@ class Workers:
             try:
                 # Under the lock, so that a close at this moment meets no thread that can't be joined yet.
                 thread.start()
-            except RuntimeError:  # the interpreter is ending, or out of threads: another thread does the job
-                logger.exception("can't start a callback thread")
+            except RuntimeError as exc:
+                if "interpreter shutdown" in str(exc):  # from 3.12: the program is over, and with it the session
+                    logger.debug("an event came too late for its callback: %s", exc)
+                else:  # out of threads: another one does the job
+                    logger.exception("can't start a callback thread")
             else:
                 self._threads.add(thread)
 

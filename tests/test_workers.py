@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -232,6 +234,17 @@ def test_a_thread_that_can_not_start_leaves_its_job_to_another(workers, monkeypa
     assert workers.threads == []
     run(workers, lambda: None)
     eventually(lambda: seen == [1])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="threads can still start while the interpreter ends")
+def test_an_event_that_comes_as_the_program_ends_is_no_complaint() -> None:
+    # Exit handlers run when no thread can be started any more.
+    program = (
+        "import atexit, logging; from pyami_sync.workers import Workers; logging.basicConfig();"
+        "atexit.register(Workers('pyami').submit, int)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_a_thread_about_to_start_can_be_joined() -> None:
