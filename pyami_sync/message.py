@@ -40,16 +40,15 @@ def make_origin(values: tuple[str, float, str | None]) -> Origin:
     return tuple.__new__(Origin, values)
 
 
-Needle: TypeAlias = tuple[bytes, int, bytes, bytes, int, bool]
+Needle: TypeAlias = tuple[bytes, bytes, bytes, int, bool]
 """What to look for in a message's bytes to find a header. (A plain tuple: its items are read faster than
 those of a named one.)
 
 0. The header as most servers send it, with the line end before it;
-1. the number of bytes in that;
-2. the name in lower case, with its line end and colon: for other spellings;
-3. the header as it stands in the first line, which has no line end before it;
-4. the first byte of that: a quick look whether the first line can be it;
-5. whether a search for its bytes alone can miss it.
+1. the name in lower case, with its line end and colon: for other spellings;
+2. the header as it stands in the first line, which has no line end before it;
+3. the first byte of that: a quick look whether the first line can be it;
+4. whether a search for its bytes alone can miss it.
 """
 _needles: dict[str, Needle] = {}
 
@@ -62,7 +61,7 @@ def needle(name: str) -> Needle:
             _needles.clear()
         line = b"\r\n" + name.encode("utf-8", "surrogateescape") + b":"
         odd = not line.isascii() or line == NO_NAME
-        found = _needles[name] = (line + b" ", len(line) + 1, line.lower(), line[2:], line[2], odd)
+        found = _needles[name] = (line + b" ", line.lower(), line[2:], line[2], odd)
     return found
 
 
@@ -165,26 +164,27 @@ class Message:
         way, and looking for this way alone costs half.
         """
         raw = self._raw
-        start = raw.find(key[0], 0, FIRST_LOOK)
-        if start < 0 or (raw[0] == key[4] and raw.startswith(key[3])):
+        if len(raw) > FIRST_LOOK:
+            found = self._beginning()._find(key)
+            return self._find_in_long(key) if found is None else found
+        # Cutting twice costs less than two calls of find(), which parses its arguments each time.
+        _, exact, rest = raw.partition(key[0])
+        if not exact or (raw[0] == key[3] and raw.startswith(key[2])):
             return self._find_folded(key)
-        start += key[1]
-        end = raw.find(b"\r\n", start)
-        return (raw[start:end] if end >= 0 else raw[start:]).decode(self._origin[0], "surrogateescape")
+        text = rest.partition(b"\r\n")[0]
+        # All encodings that a session can have leave ASCII as it is.
+        return text.decode() if text.isascii() else text.decode(self._origin[0], "surrogateescape")
 
     def _find_folded(self, key: Needle) -> str | None:
         """The first value of a header in any spelling, also in the first line and without a blank."""
         raw = self._raw
         if len(raw) > FIRST_LOOK:
             return self._find_in_long(key)
-        at = (b"\r\n" + raw.lower()).find(key[2])
-        if at < 0:
-            return self._find_odd(key[2]) if key[5] else None
-        start = at + len(key[2]) - 2
-        end = raw.find(b"\r\n", start)
-        if raw[start : start + 1] == b" ":
-            start += 1
-        return (raw[start:] if end < 0 else raw[start:end]).decode(self._origin[0], "surrogateescape")
+        before, found, _ = (b"\r\n" + raw.lower()).partition(key[1])
+        if not found:
+            return self._find_odd(key[1]) if key[4] else None
+        text = raw[len(before) + len(key[1]) - 2 :].partition(b"\r\n")[0]
+        return (text[1:] if text[:1] == b" " else text).decode(self._origin[0], "surrogateescape")
 
     def _find_odd(self, key: bytes) -> str | None:
         """Look for what no search for its bytes can find: a line without colon, a name in another encoding."""
@@ -195,14 +195,16 @@ class Message:
         index = getattr(self, "_index", None)
         if index is None:
             # The headers that say what a message is come first; look there before all of it is taken apart.
-            cut = self._raw.rfind(b"\r\n", 0, FIRST_LOOK)
-            if cut > 0:
-                found = Message._wire(self._raw[:cut], self._origin)._find_folded(key)
-                if found is not None:
-                    return found
+            found = self._beginning()._find_folded(key)
+            if found is not None:
+                return found
             index = self._make_index()
-        values = index.get(key[2][2:-1].decode("utf-8", "surrogateescape"))
+        values = index.get(key[1][2:-1].decode("utf-8", "surrogateescape"))
         return values[0] if values else None
+
+    def _beginning(self) -> Message:
+        """The first headers of a long message."""
+        return Message._wire(self._raw[: max(0, self._raw.rfind(b"\r\n", 0, FIRST_LOOK))], self._origin)
 
     def _make_index(self) -> dict[str, list[str]]:
         index: dict[str, list[str]] = {}
@@ -354,13 +356,12 @@ class Event(Message):
         except KeyError:
             key = needle(name)
         raw = self._raw
-        start = raw.find(key[0])
-        if start < 0 or (raw[0] == key[4] and raw.startswith(key[3])):
-            found = self._find_folded(key)
-            return default if found is None else found
-        start += key[1]
-        end = raw.find(b"\r\n", start)
-        return (raw[start:end] if end >= 0 else raw[start:]).decode(self._origin[0], "surrogateescape")
+        _, exact, rest = raw.partition(key[0])
+        if not exact or (raw[0] == key[3] and raw.startswith(key[2])):
+            value = self._find_folded(key)
+            return default if value is None else value
+        text = rest.partition(b"\r\n")[0]
+        return text.decode() if text.isascii() else text.decode(self._origin[0], "surrogateescape")
 
     @property
     def action_id(self) -> str | None:

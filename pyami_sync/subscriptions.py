@@ -197,7 +197,7 @@ class Subscription(Subscriber):
                 if not self.active:
                     return
                 try:
-                    if event.__class__ is Gap:
+                    if type(event) is Gap:
                         raise event.take()
                     if predicate is None or predicate(event):
                         delivered += 1
