@@ -210,8 +210,10 @@ def test_messages_become_typed_when_published() -> None:
     assert typed == plain
 
 
-def test_a_sender_of_a_user_event_shadows_no_header_of_the_server() -> None:
+@pytest.mark.parametrize("size", [0, 5000], ids=["short", "long"])
+def test_a_sender_of_a_user_event_shadows_no_header_of_the_server(size: int) -> None:
     raw = b"Event: UserEvent\r\nPrivilege: user,all\r\nUniqueid: 1.1\r\nUserEvent: x\r\nUniqueID: 6.6\r\nprivilege: z"
+    raw += b"\r\nText: " + b"x" * size
     event = event_class(b"UserEvent")._wire(raw)
     assert event["UniqueID"] == event["Uniqueid"] == event.uniqueid == "1.1"
     assert event["privilege"] == event.privilege == "user,all"
