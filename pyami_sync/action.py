@@ -122,17 +122,21 @@ class Action(Message, Generic[R]):
             InvalidAction: the ActionID makes it too long, or the encoding can't carry its text.
 
         """
+        return self._frame(action_id.encode("ascii"), encoding)
+
+    def _frame(self, action_id: bytes, encoding: str) -> bytes:
+        """As :meth:`encode` does, with an ActionID in bytes."""
         raw = self._raw
         if self._checked and encoding == self._origin[0]:
             if self.action_id is not None:
                 return raw + b"\r\n\r\n"
             head, line, rest = raw.partition(b"\r\n")
-            return b"%b\r\nActionID: %b%b%b\r\n\r\n" % (head, action_id.encode("ascii"), line, rest)
+            return b"".join((head, b"\r\nActionID: ", action_id, line, rest, b"\r\n\r\n"))
         if encoding != self._origin.encoding:
             raw = b"\r\n".join(encode_line(name, value, encoding) for name, value in self.items())
         if self.action_id is None:
             head, line, rest = raw.partition(b"\r\n")
-            raw = b"%b\r\nActionID: %b%b%b" % (head, action_id.encode("ascii"), line, rest)
+            raw = b"%b\r\nActionID: %b%b%b" % (head, action_id, line, rest)
         ends = raw.count(b"\r\n")
         if ends >= MAX_HEADERS:
             raise InvalidAction(f"{self.name}: with its ActionID over {MAX_HEADERS} lines, the most a server takes")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from threading import get_ident
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .action import Action, HeaderValue
@@ -28,6 +29,9 @@ __all__ = ["Caller"]
 R = TypeVar("R", bound=Response)
 Route = Callable[[Action[Any], float | None], Connection]
 """Finds the connection to send an action on, within so many seconds."""
+LESSONS = frozenset({"events", "filter"})  # actions whose success a session must know of when it comes back
+MOST_BARE = 200
+_bare: dict[str, Action[Any]] = {}  # actions without headers, which need not be made again: they can't change
 
 
 class Caller(Listener):
@@ -85,7 +89,8 @@ class Caller(Listener):
         return self._send_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
     def _send_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> Response:
-        self._check(made.name)
+        if get_ident() == self.engine.ident:
+            self._check(made.name)
         if not self._action_hook:
             return self._send(route, made, limit, check)
         end = self._action_hook.begin(made)
@@ -99,23 +104,23 @@ class Caller(Listener):
 
     def _send(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> Response:
         metrics = self._session.metrics
-        started = time.monotonic()
+        started = monotonic()
         try:
-            response = route(made, limit).call(made, _left(limit, started))
+            response = route(made, limit).call(made, limit, started)
         except ActionError as exc:
-            metrics.count("error", time.monotonic() - started)
+            metrics.count("error", monotonic() - started)
             if check:
                 raise
             return exc.response
-        except ActionTimeout as exc:
-            exc.timeout = limit  # what the caller allowed, not what waiting for the link had left of it
+        except ActionTimeout:
             metrics.count("timeout")
             raise
         except ConnectionClosed:
             metrics.count("lost")
             raise
-        metrics.count("ok", time.monotonic() - started)
-        self._learn(made, response)
+        metrics.count("ok", monotonic() - started)
+        if made.name.lower() in LESSONS:
+            self._learn(made, response)
         return response
 
     @overload
@@ -160,11 +165,10 @@ class Caller(Listener):
         return future
 
     def _start(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
-        started = time.monotonic()
+        started = monotonic()
         connection = route(made, limit)
         future: DetachedFuture[Any] = DetachedFuture(self._submit, lambda: self._cancelled(connection, call))
-        call = FutureCall(made, connection.make_key(made), connection.rule(made), _left(limit, started), future, check)
-        call.timeout = limit  # for messages: what the caller allowed
+        call = FutureCall(made, connection.make_key(made), connection.rule(made), limit, started, future, check)
         future.observe(lambda: self._count_future(made, future, started))
         if call.deadline is not None:
             call.timer = self.engine.call_at(call.deadline, lambda: connection.pending.expire(call))
@@ -177,7 +181,14 @@ class Caller(Listener):
 
     def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
         if isinstance(action, str):
-            return Action(action, headers, encoding=self.options.encoding)
+            if headers:
+                return Action(action, headers, encoding=self.options.encoding)
+            bare = _bare.get(action)
+            if bare is None or bare.encoding != self.options.encoding:
+                bare = Action(action, encoding=self.options.encoding)
+                if len(_bare) < MOST_BARE:
+                    _bare[action] = bare
+            return bare
         if not isinstance(action, Action):
             raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")
         if headers:
@@ -207,22 +218,23 @@ class Caller(Listener):
         exc = future.exception()
         if exc is None:
             response = future.result()
-            metrics.count("ok" if response.ok else "error", time.monotonic() - started)
-            self._learn(action, response)
+            metrics.count("ok" if response.ok else "error", monotonic() - started)
+            if action.name.lower() in LESSONS:
+                self._learn(action, response)
         elif isinstance(exc, ActionError):
-            metrics.count("error", time.monotonic() - started)
+            metrics.count("error", monotonic() - started)
         else:
             metrics.count("timeout" if isinstance(exc, ActionTimeout) else "lost")
 
     def _learn(self, action: Action[Any], response: Response) -> None:
-        if action.name.lower() in ("filter", "events") and response.ok:
+        if response.ok:
             self._session.learn(action, response)
 
     def ping(self, *, timeout: float | None = DEFAULT) -> float:
         """Send a Ping; the round trip in seconds. Raises as :meth:`send` does."""
-        started = time.perf_counter()
+        started = perf_counter()
         self.send(PING, timeout=timeout)
-        return time.perf_counter() - started
+        return perf_counter() - started
 
     def command(self, text: str, *, timeout: float | None = DEFAULT) -> list[str]:
         """Run a console command (write class ``command``); its lines of output, as typed on the console.
@@ -288,8 +300,3 @@ def _outcome(future: Future[Any]) -> tuple[Response | None, BaseException | None
         return future.result(), None
     except BaseException as exc:
         return None, exc
-
-
-def _left(limit: float | None, started: float) -> float | None:
-    """What is left of a call's time after it has waited for the link."""
-    return None if limit is None else max(0.001, limit - (time.monotonic() - started))

@@ -332,7 +332,7 @@ class Connection:
             ActionTimeout: no room to send it in time; nothing was sent.
 
         """
-        frame = call.action.encode(call.key.decode("ascii"), self.encoding)
+        frame = call.action._frame(call.key, self.encoding)
         reader = self._turn.holder
         if reader is not call and isinstance(reader, BlockingCall) and reader.thread == get_ident():
             # A signal's handler calls while this very thread reads: it would wait for itself.
@@ -354,7 +354,7 @@ class Connection:
             self._flush()
 
     def _queue_fence(self, fence: Fence) -> None:
-        self._out.append((fence.action.encode(fence.key.decode("ascii")), fence))
+        self._out.append((fence.action._frame(fence.key, "utf-8"), fence))
 
     def lost(self, *, sent: bool) -> ConnectionLost:
         """A fresh exception for one more caller; raising one instance from two threads mixes up tracebacks."""
@@ -374,8 +374,13 @@ class Connection:
         """How an action answers; :data:`None` for one Response."""
         return self._find_rule(action.name)
 
-    def call(self, action: Action[Any], timeout: float | None) -> Response:
+    def call(self, action: Action[Any], timeout: float | None, begun: float | None = None) -> Response:
         """Send an action and wait for its answer.
+
+        Args:
+            action: may be sent.
+            timeout: seconds that it may take.
+            begun: since when they count, by :func:`time.monotonic`; now unless given.
 
         Raises:
             ActionError: the server answered ``Response: Error``.
@@ -384,7 +389,7 @@ class Connection:
             InvalidAction: it can't be sent.
 
         """
-        call = BlockingCall(action, self.make_key(action), self.rule(action), timeout)
+        call = BlockingCall(action, self.make_key(action), self.rule(action), timeout, begun)
         try:
             reads = call.rule is None and self._may_read(call)
             self.request(call)
@@ -469,7 +474,7 @@ class Connection:
 
     def _wait_for_room(self, call: Call) -> None:
         self.engine.check_thread("sending to a slow peer")
-        deadline = Deadline(call.timeout)
+        deadline = Deadline(None if call.deadline is None else call.deadline - time.monotonic())
         with self._room:
             self._crowded += 1
             try:

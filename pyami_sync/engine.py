@@ -120,7 +120,8 @@ class Engine:
         self._wakeup: Wakeup | None = None
         self._jobs: deque[Callable[[], object]] = deque()
         self._thread: Thread | None = None
-        self._ident: int | None = None
+        self.ident: int | None = None
+        """Which thread is the engine's; :data:`None` while it does not run."""
         self._pumps: weakref.WeakSet[Thread] = weakref.WeakSet()
         self._closed = False
         self._timers: list[tuple[float, int, Timer]] = []
@@ -149,7 +150,7 @@ class Engine:
             # A daemon: a session that nobody closed must not keep the interpreter from ending.
             self._thread = Thread(target=self._run, name=f"{self.name}-engine", daemon=True)
             self._thread.start()
-            self._ident = self._thread.ident
+            self.ident = self._thread.ident
 
     def pump(self, target: Callable[[], None]) -> None:
         """Start a thread that reads a transport which can only block; :meth:`close` waits for it too."""
@@ -221,7 +222,7 @@ class Engine:
             ConcurrencyError: the calling thread is the engine's.
 
         """
-        if get_ident() == self._ident:
+        if get_ident() == self.ident:
             raise ConcurrencyError(
                 f"{doing} would block thread {current_thread().name}, which must answer it; "
                 "user code runs there only from __del__, weakref callbacks and log handlers"
@@ -281,7 +282,7 @@ class Engine:
 
     def on_thread(self, job: Callable[[], object]) -> None:
         """Do something that only the engine's thread may do: now if this is it."""
-        if get_ident() == self._ident:
+        if get_ident() == self.ident:
             job()
         else:
             self.call_soon(job)
@@ -289,7 +290,7 @@ class Engine:
     def call_soon(self, job: Callable[[], object]) -> None:
         """Run something on the engine thread, behind everything that has come in; it must not block."""
         self._jobs.append(job)
-        if get_ident() != self._ident:
+        if get_ident() != self.ident:
             self._wake()
             if self._closed and (self._thread is None or not self._thread.is_alive()):
                 self._run_jobs()  # the engine has ended: nobody else will
@@ -301,7 +302,7 @@ class Engine:
         callback thread that wakes in the middle of a flood fights with the engine for the interpreter's lock at
         every read. At the engine's end it goes there at once: they close next.
         """
-        if get_ident() == self._ident and not self._closed:
+        if get_ident() == self.ident and not self._closed:
             self._jobs.append(partial(self.workers.submit, job))
         else:
             self.workers.submit(job)
@@ -314,7 +315,7 @@ class Engine:
             sooner = when < self._wakes_at
             if sooner:
                 self._wakes_at = when
-        if sooner and get_ident() != self._ident:
+        if sooner and get_ident() != self.ident:
             self._wake()
         return timer
 
@@ -337,7 +338,7 @@ class Engine:
     def _run(self) -> None:
         poller = self._poller
         assert poller is not None
-        self._ident = get_ident()
+        self.ident = get_ident()
         while not self._closed:
             left = min(self._run_timers(), LONGEST_SLEEP)
             for link, mask in poller.poll(0 if self._jobs else left):
@@ -345,7 +346,7 @@ class Engine:
             if self._jobs:
                 self._run_jobs()
         self._run_jobs()
-        self._ident = None  # a thread that is started later may get the same
+        self.ident = None  # a thread that is started later may get the same
 
     def _serve(self, link: Pollable, mask: int) -> None:
         try:

@@ -33,6 +33,7 @@ UNIFORM_LISTS = AMIVersion((2, 7))  # Asterisk 13.2: every list begins with Even
 BLANK = b"\r\n\r\n"
 ACTION_ID = b"\r\nActionID: "
 SUCCESS = b"Response: Success\r\n"
+PLAIN = b"Response: Success\r\nActionID: "
 HEAD = 1024  # of a long answer, such as thousands of lines of output, no more is searched for what announces a list
 
 
@@ -53,12 +54,19 @@ class Call:
         "timeout",
     )
 
-    def __init__(self, action: Action[Any], key: bytes, rule: AnswerRule | None, timeout: float | None) -> None:
+    def __init__(
+        self,
+        action: Action[Any],
+        key: bytes,
+        rule: AnswerRule | None,
+        timeout: float | None,
+        begun: float | None = None,
+    ) -> None:
         self.action = action
         self.key = key
         self.rule = rule
         self.timeout = timeout
-        self.begun = monotonic()
+        self.begun = monotonic() if begun is None else begun
         self.deadline = None if timeout is None else self.begun + timeout
         # The writer sets `sent` before it looks at `given_up`, a caller who gives up does the reverse: so an
         # action that is reported as not sent is certainly not sent.
@@ -87,8 +95,15 @@ class BlockingCall(Call):
 
     __slots__ = ("_done", "_result", "thread")
 
-    def __init__(self, action: Action[Any], key: bytes, rule: AnswerRule | None, timeout: float | None) -> None:
-        super().__init__(action, key, rule, timeout)
+    def __init__(
+        self,
+        action: Action[Any],
+        key: bytes,
+        rule: AnswerRule | None,
+        timeout: float | None,
+        begun: float | None = None,
+    ) -> None:
+        super().__init__(action, key, rule, timeout, begun)
         self.thread = get_ident()
         self._result: Response | BaseException | None = None
         self._done = Lock()
@@ -130,10 +145,11 @@ class FutureCall(Call):
         key: bytes,
         rule: AnswerRule | None,
         timeout: float | None,
+        begun: float,
         future: DetachedFuture[Any],
         check: bool,
     ) -> None:
-        super().__init__(action, key, rule, timeout)
+        super().__init__(action, key, rule, timeout, begun)
         self.future = future
         self.check = check
         self.timer: Any = None
@@ -271,7 +287,7 @@ class PendingCalls:
             return None
         if not chunk.startswith(call.key + b"\r\n", chunk.find(ACTION_ID) + 12) or not self.remove(call):
             return None
-        return call.action.response_class._wire(chunk[:-4], origin)
+        return call.action.response_class._success(chunk[:-4], origin)
 
     def take(self, frames: list[bytes], only_events: bool, origin: Origin) -> list[bytes]:
         """Take answers and list items out of messages that came in; give the events among them, all of them.
@@ -326,6 +342,14 @@ class PendingCalls:
         return None
 
     def _response(self, frame: bytes, origin: Origin) -> None:
+        if frame.startswith(PLAIN):
+            # The usual answer, whole and to a caller who waits: in as few steps as can be.
+            call = self._calls.get(frame[len(PLAIN) :].partition(b"\r\n")[0])
+            if isinstance(call, BlockingCall) and call.rule is None and b"eventlist:" not in frame[:HEAD].lower():
+                if self.remove(call):
+                    call.keep(call.action.response_class._success(frame, origin))
+                    self.answered.append(call)
+                return
         call = self._owner(frame, origin)
         if call is None:
             return

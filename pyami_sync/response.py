@@ -66,6 +66,19 @@ class Response(Message):
         return self
 
     @classmethod
+    def _success(cls, raw: bytes, origin: Origin) -> Self:
+        """Make one of bytes that begin with ``Response: Success``: the quick way for most answers."""
+        self = cls.__new__(cls)
+        self._raw = raw
+        self._origin = origin
+        self._body = b""
+        self._empty = False
+        self.events = []
+        self.complete = None
+        self.status = "Success"
+        return self
+
+    @classmethod
     def _text(cls, body: bytes, origin: Origin) -> Self:
         """Make the answer to an action that answers with text and no headers."""
         self = cls._wire(b"", origin)

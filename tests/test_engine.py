@@ -189,7 +189,7 @@ class TestLife:
 
     def test_another_thread_may_get_the_identity_of_its_own(self, engine):
         engine.close()
-        assert engine._ident is None
+        assert engine.ident is None
         engine.check_thread("waiting for the end")
 
 
