@@ -88,21 +88,13 @@ class Caller(Listener):
         made = self._make(action, headers)
         return self._send_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
-    def _send_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> Response:
+    def _send_on(
+        self, route: Route, made: Action[Any], limit: float | None, check: bool, *, observed: bool = False
+    ) -> Response:
         if get_ident() == self.engine.ident:
             self._check(made.name)
-        if not self._action_hook:
-            return self._send(route, made, limit, check)
-        end = self._action_hook.begin(made)
-        try:
-            response = self._send(route, made, limit, check)
-        except BaseException as exc:
-            end(None, exc)
-            raise
-        end(response, None)
-        return response
-
-    def _send(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> Response:
+        if self._action_hook.observers and not observed:
+            return self._send_observed(route, made, limit, check)
         metrics = self._session.metrics
         started = monotonic()
         try:
@@ -121,6 +113,16 @@ class Caller(Listener):
         metrics.count("ok", monotonic() - started)
         if made.name.lower() in LESSONS:
             self._learn(made, response)
+        return response
+
+    def _send_observed(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> Response:
+        end = self._action_hook.begin(made)
+        try:
+            response = self._send_on(route, made, limit, check, observed=True)
+        except BaseException as exc:
+            end(None, exc)
+            raise
+        end(response, None)
         return response
 
     @overload
@@ -153,7 +155,7 @@ class Caller(Listener):
         return self._submit_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
     def _submit_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
-        if not self._action_hook:
+        if not self._action_hook.observers:
             return self._start(route, made, limit, check)
         end = self._action_hook.begin(made)
         try:

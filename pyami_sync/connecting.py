@@ -7,6 +7,7 @@ from typing import Any
 
 from .action import Action
 from .catalogue.answers import ANSWERS
+from .catalogue.rules import AnswerRule
 from .connection import Connection
 from .deadline import Deadline
 from .engine import Engine
@@ -21,6 +22,12 @@ from .response import Response
 from .transport import Channel, make_channel
 
 __all__ = ["Connector"]
+
+
+
+def find_rule(name: str) -> AnswerRule | None:
+    """How an action answers, by its name; :data:`None` for one Response."""
+    return ANSWERS.get(name.lower())
 
 
 class Connector:
@@ -65,7 +72,7 @@ class Connector:
             limits=self.options.limits,
             encoding=self.options.encoding,
             node=self.options.node,
-            find_rule=lambda name: ANSWERS.get(name.lower()),
+            find_rule=find_rule,
         )
         connection.tapping = self.tapping
         return connection

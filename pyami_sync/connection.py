@@ -40,6 +40,7 @@ MOST_READS = 8  # of one socket before another one gets its turn
 DRAINED = 64 * 1024  # a shorter read has emptied the socket
 MOST_QUEUED = 2_000  # frames that may wait for the socket before callers do
 JOIN = 256 * 1024  # bytes of queued frames that are sent in one go
+LONGEST_WAIT = 2_592_000.0  # seconds; locks refuse to wait for much longer
 
 
 class Owner(Protocol):
@@ -102,7 +103,8 @@ class Connection:
         self._find_rule = find_rule
         self._greeted = Event()
         self._lock = Lock()  # for the end
-        self._end: AMIError | None = None
+        self.end: AMIError | None = None
+        """Why it is over; :data:`None` while it is not. Set once, by :meth:`close`."""
         self._order = Lock()  # entering a call and queueing its frame are one step
         self._out: deque[tuple[bytes, Call | None]] = deque()
         self._writing = Lock()
@@ -144,26 +146,21 @@ class Connection:
         """
         greeting = self._protocol.greeting
         if greeting is None:
-            if isinstance(self._end, ConnectError):
-                raise self._end
+            if isinstance(self.end, ConnectError):
+                raise self.end
             raise ConnectError(
                 "the server closed the connection before its greeting: too many sessions that have not logged in"
-                f" (authlimit), or an address that may not connect ({self._end})"
-            ) from self._end
+                f" (authlimit), or an address that may not connect ({self.end})"
+            ) from self.end
         return greeting
-
-    @property
-    def end(self) -> AMIError | None:
-        """Why it is over; :data:`None` while it is not."""
-        return self._end
 
     def close(self, exc: AMIError | None = None) -> None:
         """End it: every pending call fails at once, on this thread. Idempotent, from any thread."""
         exc = exc or ConnectionLost("closed by this side")
         with self._lock:
-            if self._end is not None:
+            if self.end is not None:
                 return
-            self._end = exc
+            self.end = exc
         reason = exc.reason if isinstance(exc, ConnectionLost | ConnectError) else str(exc)
         cause = exc.__cause__ or (None if isinstance(exc, ConnectionLost) else exc)
         self.pending.fail_all(reason, cause)
@@ -187,7 +184,7 @@ class Connection:
 
     def abandon(self) -> None:
         """Let go of a socket that another process uses, in a forked child; touches neither lock nor peer."""
-        self._end = ConnectionLost("this process is a fork; its parent keeps the connection", sent=False)
+        self.end = ConnectionLost("this process is a fork; its parent keeps the connection", sent=False)
         try:
             self.channel.abandon()
         except OSError:
@@ -207,7 +204,7 @@ class Connection:
     def readable(self) -> None:
         """Read what is there, within measure."""
         turn = self._turn
-        if self._end is not None or not turn.take(self):
+        if self.end is not None or not turn.take(self):
             return  # ended, or a caller reads just now
         try:
             self._read()
@@ -296,18 +293,18 @@ class Connection:
 
     def _pump(self) -> None:
         """Read a transport that can only block; the engine's thread still does everything else."""
-        while self._end is None:
+        while self.end is None:
             try:
                 chunk = self.channel.receive() or b""
             except Exception as exc:
                 self._broke(exc)
                 return
-            if self._end is not None:
+            if self.end is not None:
                 return
             done = Event()
             self.engine.call_soon(partial(self._pumped, chunk, done))
             # One chunk at a time: what a fast peer sends waits in the transport, not in memory.
-            while not done.wait(1.0) and self._end is None:
+            while not done.wait(1.0) and self.end is None:
                 pass
             if not chunk:
                 return
@@ -333,7 +330,7 @@ class Connection:
 
         """
         frame = call.action._frame(call.key, self.encoding)
-        reader = self._turn.holder
+        reader = self._turn.holders.get(None)
         if reader is not call and isinstance(reader, BlockingCall) and reader.thread == get_ident():
             # A signal's handler calls while this very thread reads: it would wait for itself.
             self._stop_reading(reader)
@@ -345,12 +342,12 @@ class Connection:
             self._out.append((frame, call))
             if fence is not None:
                 self._queue_fence(fence)
-        if self._end is not None and self.pending.remove(call):
+        if self.end is not None and self.pending.remove(call):
             # The end may have come between the look at the caller's side and here.
             call.given_up = True
             raise self.lost(sent=call.sent)
         # In a relay the caller behind this one sends what both have to say.
-        if not (self._relay and isinstance(call, BlockingCall)):
+        if not (self._relay.waiting and isinstance(call, BlockingCall)):
             self._flush()
 
     def _queue_fence(self, fence: Fence) -> None:
@@ -358,7 +355,7 @@ class Connection:
 
     def lost(self, *, sent: bool) -> ConnectionLost:
         """A fresh exception for one more caller; raising one instance from two threads mixes up tracebacks."""
-        end = self._end
+        end = self.end
         exc = ConnectionLost(end.reason if isinstance(end, ConnectionLost | ConnectError) else str(end), sent=sent)
         exc.__cause__ = end.__cause__ if end is not None else None
         return exc
@@ -366,7 +363,7 @@ class Connection:
     def make_key(self, action: Action[Any]) -> bytes:
         """The ActionID that an action goes out with."""
         if action.action_id is None:
-            return self.pending.new_id().encode("ascii")
+            return self.pending.new_key()
         check_action_id(action.action_id)  # of one made of bytes nobody has yet
         return action.action_id.encode("ascii")
 
@@ -389,16 +386,21 @@ class Connection:
             InvalidAction: it can't be sent.
 
         """
-        call = BlockingCall(action, self.make_key(action), self.rule(action), timeout, begun)
+        key = self.pending.new_key() if action.action_id is None else self.make_key(action)
+        call = BlockingCall(action, key, self._find_rule(action.name), timeout, begun)
         try:
             reads = call.rule is None and self._may_read(call)
             self.request(call)
             answer = self._read_answer(call) if reads else None
             if answer is not None:
                 return answer
-            self._relay.pass_on()
-            left = -1.0 if call.deadline is None else max(0.0, call.deadline - time.monotonic())
-            done = call.wait(min(left, 2_592_000.0))
+            left = -1.0
+            if call.deadline is not None:
+                left = call.deadline - time.monotonic()
+                left = 0.0 if left < 0.0 else left if left < LONGEST_WAIT else LONGEST_WAIT
+            if self._relay.waiting:
+                self._relay.pass_on()
+            done = call.wait(True, left)
         except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
             try:
                 self._stop_reading(call)
@@ -410,10 +412,11 @@ class Connection:
         if not done:
             if self.pending.remove(call):
                 raise call.timed_out()
-            call.wait(-1)  # its answer is being set right now
-        result = call.outcome()
+            call.wait()  # its answer is being set right now
+        result = call.outcome
         if isinstance(result, Response):
             return result
+        assert result is not None
         try:
             raise result
         finally:
@@ -426,10 +429,10 @@ class Connection:
         answers or frames that wait to be sent would come first.
         """
         turn = self._turn
-        if self.pending or self._out or self.tapping or not turn.offered() or not turn.take(call):
+        if self.pending.table or self._out or self.tapping or not turn.offered() or not turn.take(call):
             return False
         # The engine starts a relay while it has the turn, so that only now it is sure that there is none.
-        if turn.left or self._relay or self._protocol.framer.pending or self._end is not None:
+        if turn.left or self._relay.waiting or self._protocol.framer.pending or self.end is not None:
             self._stop_reading(call)
             return False
         turn.mute(call)
@@ -478,7 +481,7 @@ class Connection:
         with self._room:
             self._crowded += 1
             try:
-                while self.crowded and self._end is None:
+                while self.crowded and self.end is None:
                     if not self._room.wait(deadline.remaining()) and deadline.expired:
                         raise ActionTimeout(call.action.name, call.timeout, sent=False)
             finally:

@@ -94,26 +94,24 @@ class ActionHook:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._observers: tuple[Callable[[Any], Callable[[Any, Any], object] | None], ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self._observers)
+        self.observers: tuple[Callable[[Any], Callable[[Any, Any], object] | None], ...] = ()
+        """Those there are now; :meth:`add` replaces them as a whole."""
 
     def add(self, observer: Callable[[Any], Callable[[Any, Any], object] | None]) -> Callable[[], None]:
         """Add an observer; call what is returned to take it away."""
         with self._lock:
-            self._observers = (*self._observers, observer)
+            self.observers = (*self.observers, observer)
 
         def remove() -> None:
             with self._lock:
-                self._observers = tuple(each for each in self._observers if each is not observer)
+                self.observers = tuple(each for each in self.observers if each is not observer)
 
         return remove
 
     def begin(self, action: Any) -> Callable[[Any, BaseException | None], None]:
         """Tell that an action begins; call what is returned with its response or exception when it ends."""
         ends = []
-        for observer in self._observers:
+        for observer in self.observers:
             try:
                 ends.append(observer(action))
             except Exception:

@@ -93,7 +93,7 @@ class Call:
 class BlockingCall(Call):
     """A call whose caller waits for it: a bare lock, the cheapest way to wake one thread."""
 
-    __slots__ = ("_done", "_result", "thread")
+    __slots__ = ("_done", "outcome", "thread", "wait")
 
     def __init__(
         self,
@@ -105,9 +105,12 @@ class BlockingCall(Call):
     ) -> None:
         super().__init__(action, key, rule, timeout, begun)
         self.thread = get_ident()
-        self._result: Response | BaseException | None = None
-        self._done = Lock()
-        self._done.acquire()
+        self.outcome: Response | BaseException | None = None
+        """The outcome, once :attr:`wait` has said that it is there."""
+        self._done = done = Lock()
+        self.wait = done.acquire
+        """``wait(True, seconds)``: wait for the outcome, -1 for no limit; tells whether it is there."""
+        self.wait()
 
     def settle(self, result: Response | BaseException) -> None:
         self.keep(result)
@@ -115,7 +118,7 @@ class BlockingCall(Call):
 
     def keep(self, result: Response | BaseException) -> None:
         """Take the outcome; its caller is woken later."""
-        self._result = result
+        self.outcome = result
 
     def wake(self) -> None:
         """Let its caller have the outcome; doing it again changes nothing."""
@@ -123,15 +126,6 @@ class BlockingCall(Call):
             self._done.release()
         except RuntimeError:
             pass
-
-    def wait(self, timeout: float) -> bool:
-        """Wait for the outcome, at most that many seconds (-1: no limit); tell whether it is there."""
-        return self._done.acquire(timeout=timeout)
-
-    def outcome(self) -> Response | BaseException:
-        """The outcome; only after :meth:`wait` said that it is there."""
-        assert self._result is not None
-        return self._result
 
 
 class FutureCall(Call):
@@ -207,9 +201,10 @@ class PendingCalls:
     """
 
     def __init__(self, prefix: str, limits: Limits, event_class: Callable[[bytes], type[Event]]) -> None:
-        self.prefix = prefix
+        self._prefix = prefix.encode("ascii")
         self._ids = count(1)
-        self._calls: dict[bytes, Call] = {}
+        self.table: dict[bytes, Call] = {}
+        """The calls by ActionID; others only look whether there are any."""
         self._collecting: dict[bytes, Call] = {}  # those of them that expect events
         self.answered: list[BlockingCall] = []
         """Calls that have got their outcome from :meth:`take`; whoever called it has to wake their callers."""
@@ -222,15 +217,19 @@ class PendingCalls:
         """Whether the server has said good-bye: the end that follows is no loss."""
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self.table)
 
     def calls(self) -> list[Call]:
         """Those under way, oldest first."""
-        return list(self._calls.values())
+        return list(self.table.values())
 
     def new_id(self) -> str:
         """An ActionID that no other call and no other session uses."""
-        return f"{self.prefix}{next(self._ids)}"
+        return self.new_key().decode("ascii")
+
+    def new_key(self) -> bytes:
+        """As :meth:`new_id`, in bytes."""
+        return self._prefix + b"%d" % next(self._ids)
 
     def add(self, call: Call) -> Fence | None:
         """Enter a call before it is sent; give the fence that must be sent right behind it, if it needs one.
@@ -239,7 +238,7 @@ class PendingCalls:
             InvalidAction: another call with its ActionID is under way.
 
         """
-        if self._calls.setdefault(call.key, call) is not call:
+        if self.table.setdefault(call.key, call) is not call:
             raise InvalidAction(f"an action with ActionID {call.key.decode()!r} is under way", header="ActionID")
         rule = call.rule
         if rule is None:
@@ -248,14 +247,14 @@ class PendingCalls:
             self._collecting[call.key] = call  # DataGet answers with its event alone
         if not rule.fenced:
             return None
-        fence = Fence(self.new_id().encode(), call, self)
-        self._calls[fence.key] = fence
+        fence = Fence(self.new_key(), call, self)
+        self.table[fence.key] = fence
         return fence
 
     def remove(self, call: Call) -> bool:
         """Take a call out; tell whether it was still under way, so that the caller decides its outcome."""
         # An ActionID that a user chose may be in use again by now: never take out another's call.
-        if self._calls.get(call.key) is not call or self._calls.pop(call.key, None) is None:
+        if self.table.get(call.key) is not call or self.table.pop(call.key, None) is None:
             return False
         self._collecting.pop(call.key, None)
         return True
@@ -267,9 +266,9 @@ class PendingCalls:
 
     def fail_all(self, reason: str, cause: BaseException | None) -> None:
         """End every call because the connection has ended."""
-        while self._calls:
+        while self.table:
             try:
-                _, call = self._calls.popitem()
+                _, call = self.table.popitem()
             except KeyError:
                 break
             self._collecting.pop(call.key, None)
@@ -299,7 +298,7 @@ class PendingCalls:
             return frames
         events: list[bytes] = []
         run = self._run
-        if run is not None and run.call.key not in self._calls:
+        if run is not None and run.call.key not in self.table:
             run = self._run = None  # given up since the last batch
         for each in frames:
             if run is not None and each.startswith(run.head):
@@ -325,7 +324,7 @@ class PendingCalls:
             self._settle(
                 call, RemoteProtocolError(f"the list of {call.action.name} passed {self._limits.list_items} items")
             )
-        if call.key not in self._calls:
+        if call.key not in self.table:
             self._run = None
 
     def _take_one(self, frame: bytes, origin: Origin, events: list[bytes]) -> bytes | None:
@@ -344,7 +343,7 @@ class PendingCalls:
     def _response(self, frame: bytes, origin: Origin) -> None:
         if frame.startswith(PLAIN):
             # The usual answer, whole and to a caller who waits: in as few steps as can be.
-            call = self._calls.get(frame[len(PLAIN) :].partition(b"\r\n")[0])
+            call = self.table.get(frame[len(PLAIN) :].partition(b"\r\n")[0])
             if isinstance(call, BlockingCall) and call.rule is None and b"eventlist:" not in frame[:HEAD].lower():
                 if self.remove(call):
                     call.keep(call.action.response_class._success(frame, origin))
@@ -380,7 +379,7 @@ class PendingCalls:
         rule = call.rule
         if rule is not None and (rule.items_without_id or rule.shape == "window"):
             self._adjacent = call
-        if call.key not in self._calls:  # its caller gave up between the look-up and here
+        if call.key not in self.table:  # its caller gave up between the look-up and here
             self._collecting.pop(call.key, None)
 
     def _error(self, call: Call, response: Response) -> None:
@@ -401,7 +400,7 @@ class PendingCalls:
             key = frame[start:] if end < 0 else frame[start:end]
         else:
             key = (Response._wire(frame, origin).action_id or "").encode("utf-8", "surrogateescape")
-        call = self._calls.get(key)
+        call = self.table.get(key)
         if call is not None:
             return call
         if not key and b"Missing action in request" not in frame:
@@ -424,7 +423,7 @@ class PendingCalls:
             call = self._adjacent
             if call is None:
                 return
-            if call.key not in self._calls:
+            if call.key not in self.table:
                 self._adjacent = None
                 return
         end = frame.find(b"\r\n", 7)
@@ -438,7 +437,7 @@ class PendingCalls:
         self._grow(call, name, frame, origin)
         if name in call.names and (call.rule is None or not (call.rule.bare_lf or call.rule.glued)):
             head = b"Event: %b\r\nActionID: %b\r\n" % (name, call.key)
-            if call.key in self._calls and frame.startswith(head):
+            if call.key in self.table and frame.startswith(head):
                 text = name.decode("utf-8", "surrogateescape")
                 self._run = Run(head, call, self._event_class(name), text, call.items.append)
 

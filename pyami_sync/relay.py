@@ -42,27 +42,24 @@ class Relay:
         self._engine = engine
         self._flush = flush
         self._over = flush is None
-        self._next: deque[BlockingCall] = deque()
+        self.waiting: deque[BlockingCall] = deque()
+        """Callers that have their answer and are not woken yet: an action may wait for theirs."""
         self._passed = 0  # grows with whatever goes on here; only compared
         self._began = (0.0, 0)  # when the relay under way did, and what had passed before
         self._watched = False
         self._rest = 0
 
-    def __bool__(self) -> bool:
-        """Whether callers have their answer and wait to be woken: an action may wait for theirs."""
-        return bool(self._next)
-
     def start(self, calls: list[BlockingCall]) -> None:
         """Wake the callers of a batch; runs on the engine's thread."""
-        if self._over or self._rest or (len(calls) == 1 and not self._next):
+        if self._over or self._rest or (len(calls) == 1 and not self.waiting):
             self._rest = max(0, self._rest - 1)
             for call in calls:
                 call.wake()
             return
-        under_way = bool(self._next)
+        under_way = bool(self.waiting)
         if not under_way:
             self._began = (monotonic(), self._passed)
-        self._next.extend(calls)
+        self.waiting.extend(calls)
         self._passed += 1
         if self._over:  # stopped between the look and here
             self.stop()
@@ -74,22 +71,22 @@ class Relay:
 
     def pass_on(self) -> None:
         """Wake the next caller, if there is one; the present one is about to wait."""
-        if self._next:
+        if self.waiting:
             self._passed += 1
             self._wake_next()
 
     def stop(self) -> None:
         """Wake all, now and from now on; from any thread."""
         self._over = True
-        while self._next:
+        while self.waiting:
             self._wake_next()
 
     def _wake_next(self) -> None:
         try:
-            call = self._next[0]
+            call = self.waiting[0]
             call.wake()
             # Only now, so that a Ctrl-C in between loses nobody.
-            self._next.remove(call)
+            self.waiting.remove(call)
         except (IndexError, ValueError):  # another thread was quicker
             return
 
@@ -98,13 +95,13 @@ class Relay:
         self._engine.call_at(monotonic() + PATIENCE, lambda: self._look(passed))
 
     def _look(self, passed: int) -> None:
-        if self._passed != passed and not (self._next and self._crawls()):
+        if self._passed != passed and not (self.waiting and self._crawls()):
             self._look_later()
             return
         self._watched = False
-        if self._next:
+        if self.waiting:
             self._rest = REST
-            while self._next:
+            while self.waiting:
                 self._wake_next()
         if self._flush is not None:
             self._flush()

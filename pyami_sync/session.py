@@ -85,7 +85,8 @@ class Session:
         self._on_state = on_state
         self._state = State.CLOSED
         self._changed = Condition(Lock())
-        self._connection: Connection | None = None
+        self.current: Connection | None = None
+        """The connection, if there is one now; only the session sets it."""
         self._opening: Connection | None = None  # not logged in yet; close() must end it too
         self._generation = 0  # grows with each open() and close(): what an older one began is void
         self._closed_by: ConnectionClosed = ConnectionClosed("the session is not open: call open(), or use `with`")
@@ -213,7 +214,7 @@ class Session:
         with self._changed:
             current = self._generation == generation
             if current:
-                self._connection = connection
+                self.current = connection
                 self.connected_at = time.monotonic()
                 self.metrics.connects += 1
                 self.last_error = None
@@ -240,9 +241,9 @@ class Session:
         """
         with self._changed:
             self._generation += 1
-            connection, opening = self._connection, self._opening
+            connection, opening = self.current, self._opening
             back, self._return = self._return, None
-            self._connection = self._opening = None
+            self.current = self._opening = None
             self._wakes_by_itself = again
             if self._state is not State.CLOSED:
                 self._closed_by = reason or ConnectionClosed("the session was closed")
@@ -289,9 +290,9 @@ class Session:
         """A connection is over; runs on the engine, behind the last of its events."""
         policy = self.options.reconnect
         with self._changed:
-            if connection is not self._connection:
+            if connection is not self.current:
                 return  # closed on purpose, or never adopted
-            self._connection = None
+            self.current = None
             self._count_traffic(connection)
             logged_off = connection.pending.logged_off
             if not logged_off:
@@ -355,7 +356,7 @@ class Session:
             ActionTimeout: it did not come back in time; nothing was sent. (The caller names the action.)
 
         """
-        connection = self._connection
+        connection = self.current
         while connection is None or connection.end is not None:
             if self._wakes_by_itself:
                 self._wake(deadline)
@@ -366,7 +367,7 @@ class Session:
         """Wait for a connection; :data:`None` if another thread has failed to open a fork's copy in its time."""
         with self._changed:
             while True:
-                connection = self._connection
+                connection = self.current
                 if connection is not None and connection.end is None:
                     return connection
                 if self._state is State.CLOSED:
@@ -410,11 +411,6 @@ class Session:
         self.connector.learn(action, response)
 
     @property
-    def current(self) -> Connection | None:
-        """The connection, if there is one now."""
-        return self._connection
-
-    @property
     def greeting(self) -> Greeting | None:
         """What the server said first on the latest connection."""
         return self.connector.greeting
@@ -422,7 +418,7 @@ class Session:
     def set_tapping(self, on: bool) -> None:
         """Show or hide what goes by on the wire."""
         self.connector.tapping = on
-        for each in (self._connection, self._opening):
+        for each in (self.current, self._opening):
             if each is not None:
                 each.tapping = on
 
@@ -433,10 +429,10 @@ class Session:
     def after_fork(self) -> None:
         """Become the session of a forked child: without connection, to be opened on first use."""
         was_open = self._state is not State.CLOSED or self._wakes_by_itself
-        held = [each for each in (self._connection, self._opening) if each is not None]
+        held = [each for each in (self.current, self._opening) if each is not None]
         self._changed = Condition(Lock())
         self.metrics = Metrics()
-        self._connection = self._opening = None
+        self.current = self._opening = None
         self._return = None
         self._keepalive = None
         self._generation += 1

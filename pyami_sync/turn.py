@@ -36,7 +36,8 @@ class Turn:
         """Whether the engine shall not wait for bytes."""
         self.left: deque[bytes | OSError] = deque()
         """What a caller has read and left to the engine, oldest first; a socket tells of an error only once."""
-        self._holder: dict[None, object] = {}
+        self.holders: dict[None, object] = {}
+        """Who has it, if anybody, under :data:`None`; to look at only."""
         self._poll: select.poll | None = None
         self._pause = 0
 
@@ -55,26 +56,21 @@ class Turn:
 
     def take(self, reader: object) -> bool:
         """Take the right to read, if nobody has it; tell whether it was to be had."""
-        return self._holder.setdefault(None, reader) is reader
+        return self.holders.setdefault(None, reader) is reader
 
     def held_by(self, reader: object) -> bool:
         """Whether this one has it."""
-        return self._holder.get(None) is reader
-
-    @property
-    def holder(self) -> object:
-        """Who has it."""
-        return self._holder.get(None)
+        return self.holders.get(None) is reader
 
     def mute(self, reader: object) -> None:
         """Keep the engine from waiting for bytes, if this one still has the right to read them."""
-        holder = self._holder
+        holder = self.holders
         if None in holder and holder[None] is reader:
             self.muted = True
 
     def leave(self, reader: object) -> None:
         """Give it back, if this one has it."""
-        holder = self._holder
+        holder = self.holders
         if None in holder and holder[None] is reader:
             del holder[None]
 
@@ -85,7 +81,7 @@ class Turn:
         if not self._poll.poll(patience * 1000):
             self.in_vain()
             return False
-        keep, reading, holder = self.left.extend, map(channel.sock.recv, repeat(ANSWER, 1)), self._holder
+        keep, reading, holder = self.left.extend, map(channel.sock.recv, repeat(ANSWER, 1)), self.holders
         try:
             if None not in holder or holder[None] is not reader:
                 return False

@@ -113,7 +113,8 @@ class Rig:
 
     def submit(self, action=PING, timeout=15.0):
         future = DetachedFuture(lambda job: job())
-        call = FutureCall(action, self.connection.make_key(action), self.connection.rule(action), timeout, future, True)
+        key, rule = self.connection.make_key(action), self.connection.rule(action)
+        call = FutureCall(action, key, rule, timeout, time.monotonic(), future, True)
         self.connection.request(call)
         return future
 

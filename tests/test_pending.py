@@ -78,9 +78,9 @@ class Outcome(BlockingCall):
         return self.settled == 1
 
     def result(self) -> Response:
-        assert self.wait(0), "still under way"
+        assert self.wait(False), "still under way"
         self._done.release()
-        outcome = self.outcome()
+        outcome = self.outcome
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -797,7 +797,7 @@ class TestFutureCalls:
         def begin(name="Ping", check=True):
             future = DetachedFuture(lambda job: job())
             action = Action(name)
-            call = FutureCall(action, wire.table.new_id().encode(), ANSWERS.get(name.lower()), 5.0, future, check)
+            call = FutureCall(action, wire.table.new_id().encode(), ANSWERS.get(name.lower()), 5.0, monotonic(), future, check)
             wire.calls.append(call)
             wire.table.add(call)
             return call, future

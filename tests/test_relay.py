@@ -51,7 +51,7 @@ def batch(count):
 
 
 def woken(calls):
-    return [call.wait(0) and (call._done.release() or True) for call in calls]
+    return [call.wait(False) and (call._done.release() or True) for call in calls]
 
 
 class TestOrder:
@@ -59,7 +59,7 @@ class TestOrder:
         calls = batch(1)
         relay.start(calls)
         assert woken(calls) == [True]
-        assert not relay
+        assert not relay.waiting
         assert clock.due == []
 
     def test_who_comes_back_wakes_the_next(self, relay):
@@ -71,7 +71,7 @@ class TestOrder:
         assert woken(calls) == [True, True, False]
         relay.pass_on()
         assert woken(calls) == [True, True, True]
-        assert not relay
+        assert not relay.waiting
         relay.pass_on()  # nobody is left: no error
 
     def test_those_of_a_later_batch_come_behind(self, relay):
@@ -163,7 +163,7 @@ class TestEnd:
         call.keep(ValueError())
         call.wake()
         call.wake()
-        assert call.wait(0)
+        assert call.wait(False)
 
     def test_all_are_woken(self, relay):
         calls = batch(3)

@@ -51,7 +51,7 @@ def by_engine(rig):
 def settled(rig):
     """Nobody reads but the engine, and it waits for bytes again."""
     turn = rig.connection._turn
-    return not turn.muted and not turn.left and not turn._holder
+    return not turn.muted and not turn.left and not turn.holders
 
 
 class TestReading:
@@ -160,9 +160,9 @@ class TestReading:
 
     def test_not_while_a_relay_begins(self, rig):
         """Its frame would wait for callers behind it."""
-        rig.connection._relay._next.append(BlockingCall(PING, b"before", None, None))
+        rig.connection._relay.waiting.append(BlockingCall(PING, b"before", None, None))
         outcome = rig.begin()
-        eventually(lambda: rig.connection._out and not rig.connection._relay)
+        eventually(lambda: rig.connection._out and not rig.connection._relay.waiting)
         assert settled(rig)
         rig.connection._flush()
         rig.says(PONG.format(id=rig.hears()["ActionID"]))
