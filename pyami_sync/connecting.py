@@ -24,7 +24,6 @@ from .transport import Channel, make_channel
 __all__ = ["Connector"]
 
 
-
 def find_rule(name: str) -> AnswerRule | None:
     """How an action answers, by its name; :data:`None` for one Response."""
     return ANSWERS.get(name.lower())

@@ -346,7 +346,7 @@ class Connection:
             # The end may have come between the look at the caller's side and here.
             call.given_up = True
             raise self.lost(sent=call.sent)
-        # In a relay the caller behind this one sends what both have to say.
+        # In a relay a caller who is woken behind this one sends what both have to say.
         if not (self._relay.waiting and isinstance(call, BlockingCall)):
             self._flush()
 
@@ -398,9 +398,8 @@ class Connection:
             if call.deadline is not None:
                 left = call.deadline - time.monotonic()
                 left = 0.0 if left < 0.0 else left if left < LONGEST_WAIT else LONGEST_WAIT
-            if self._relay.waiting:
-                self._relay.pass_on()
             done = call.wait(True, left)
+            self._relay.pass_on()  # first of all, so that the next one gets up meanwhile
         except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
             try:
                 self._stop_reading(call)
@@ -408,11 +407,13 @@ class Connection:
                 self.pending.remove(call)
             finally:
                 self._stop_reading(call)  # once more: people press it twice
+            self._relay.pass_on()
             raise
         if not done:
             if self.pending.remove(call):
                 raise call.timed_out()
             call.wait()  # its answer is being set right now
+            self._relay.pass_on()
         result = call.outcome
         if isinstance(result, Response):
             return result

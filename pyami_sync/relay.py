@@ -2,14 +2,14 @@
 
 When a read brings answers for many threads, waking all of them at once makes each wake up, find the
 interpreter's lock taken and go to sleep again; and then each sends its next action by itself. In a relay
-the engine wakes only the first. Who has got its answer usually comes back with its next action at once: it
-leaves that in the queue, wakes the next caller and waits. The last one sends what they all have queued, in
-one go. That saves a quarter of the processor time of sixteen busy callers.
+the engine wakes only the first, and each one that wakes up first of all wakes the next: while that one gets
+up, on another processor, the first goes on to its next action, and when it waits again the other is just there.
+What they have to say they leave in the queue, and the last one woken sends what is there, in one go. That
+saves half of the processor time of sixteen busy callers.
 
-Who does not come back, because it has other things to do, keeps the others waiting, and so do those who come
-back late, one after the other: the engine looks after a millisecond, wakes them and sends, and for the next
-batches wakes everybody at once. So nobody waits much
-longer than for the interpreter's lock, and threads that work between their calls are left alone.
+A thread that was woken may not run at once: it has a signal's handler to run first, or others keep the
+interpreter busy. So that nobody waits for such a one, the engine looks after a millisecond, wakes the others and
+sends, and for the next batches wakes everybody at once.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .pending import BlockingCall
 
 __all__ = ["Relay"]
 
-PATIENCE = 0.001  # seconds without a caller who comes back
-PACE = 5  # callers who come back in that time; fewer have other things to do, and do them better side by side
-REST = 100  # batches in which all are woken at once, after one that did not come back
+PATIENCE = 0.001  # seconds without a caller who wakes up
+PACE = 5  # callers who wake up in that time; fewer get there better side by side
+REST = 100  # batches in which all are woken at once, after one that stood still
 
 
 class Relay:
@@ -70,10 +70,12 @@ class Relay:
             self._look_later()
 
     def pass_on(self) -> None:
-        """Wake the next caller, if there is one; the present one is about to wait."""
+        """Wake the next caller, or send what all have left if there is none; for a caller who has woken up."""
         if self.waiting:
             self._passed += 1
             self._wake_next()
+        elif self._flush is not None:
+            self._flush()
 
     def stop(self) -> None:
         """Wake all, now and from now on; from any thread."""
@@ -107,7 +109,7 @@ class Relay:
             self._flush()
 
     def _crawls(self) -> bool:
-        """Whether the callers come back so slowly that they keep each other waiting."""
+        """Whether the callers wake up so slowly that they keep each other waiting."""
         when, passed = self._began
         took = monotonic() - when
         return took >= PATIENCE and (self._passed - passed) * PATIENCE < took * PACE

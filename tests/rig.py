@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 from pyami_sync.action import Action
 from pyami_sync.catalogue.answers import ANSWERS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from time import monotonic
 
 import pytest
 
@@ -797,7 +798,9 @@ class TestFutureCalls:
         def begin(name="Ping", check=True):
             future = DetachedFuture(lambda job: job())
             action = Action(name)
-            call = FutureCall(action, wire.table.new_id().encode(), ANSWERS.get(name.lower()), 5.0, monotonic(), future, check)
+            call = FutureCall(
+                action, wire.table.new_id().encode(), ANSWERS.get(name.lower()), 5.0, monotonic(), future, check
+            )
             wire.calls.append(call)
             wire.table.add(call)
             return call, future

@@ -62,17 +62,19 @@ class TestOrder:
         assert not relay.waiting
         assert clock.due == []
 
-    def test_who_comes_back_wakes_the_next(self, relay):
+    def test_who_wakes_up_wakes_the_next(self, relay, flushed):
         calls = batch(3)
         relay.start(calls)
         assert woken(calls) == [True, False, False]
-        assert relay
+        assert relay.waiting
         relay.pass_on()
         assert woken(calls) == [True, True, False]
         relay.pass_on()
         assert woken(calls) == [True, True, True]
         assert not relay.waiting
-        relay.pass_on()  # nobody is left: no error
+        assert flushed == []
+        relay.pass_on()  # the last one
+        assert flushed == [1]
 
     def test_those_of_a_later_batch_come_behind(self, relay):
         one, two = batch(2), batch(1)
@@ -84,7 +86,7 @@ class TestOrder:
         assert woken(two) == [True]
 
 
-class TestWhoDoesNotComeBack:
+class TestWhoDoesNotWakeUp:
     def test_the_engine_wakes_the_others_and_sends(self, relay, clock, flushed):
         calls = batch(4)
         relay.start(calls)
@@ -96,7 +98,7 @@ class TestWhoDoesNotComeBack:
         assert flushed == [1]
         assert clock.due == []
 
-    def test_what_the_last_one_left_is_sent(self, relay, clock, flushed):
+    def test_what_they_left_is_sent(self, relay, clock, flushed):
         relay.start(batch(2))
         relay.pass_on()
         clock.tick()
@@ -116,7 +118,7 @@ class TestWhoDoesNotComeBack:
         relay.start(calls)
         assert woken(calls) == [True, False, False]
 
-    def test_those_who_come_back_late_do_not_go_on_one_by_one(self, relay, clock, monkeypatch):
+    def test_those_who_wake_up_late_do_not_go_on_one_by_one(self, relay, clock, monkeypatch):
         now = [100.0]
         monkeypatch.setattr(relay_module, "monotonic", lambda: now[0])
         calls = batch(30)
@@ -153,7 +155,7 @@ class TestEnd:
         relay.start(calls)
         with pytest.raises(KeyboardInterrupt):
             relay.pass_on()
-        assert relay  # it is still there for the engine to wake
+        assert relay.waiting  # it is still there for the engine to wake
         calls[1].__class__ = BlockingCall
         relay.stop()
         assert woken(calls) == [True] * 3
@@ -192,7 +194,8 @@ def answers(count, rig):
 
 
 class TestOnAConnection:
-    def test_callers_that_never_come_back(self, rig):
+    def test_callers_that_never_come_back(self, rig, monkeypatch):
+        monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)  # the engine does not help
         for _ in range(3):
             outcomes = [rig.begin() for _ in range(5)]
             rig.says(answers(5, rig))
@@ -200,6 +203,7 @@ class TestOnAConnection:
 
     def test_what_a_caller_leaves_to_the_next_is_sent(self, rig, monkeypatch):
         """The first comes back while the second waits to be woken, and the second does something else."""
+        monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)
         done = threading.Event()
 
         def twice():
