@@ -9,6 +9,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .action import Action, HeaderValue
+from .calls import PING, FutureCall
 from .connection import Connection
 from .deadline import Deadline
 from .engine import Engine
@@ -17,7 +18,6 @@ from .futures import DetachedFuture
 from .hooks import ActionHook
 from .listening import DEFAULT, Listener
 from .options import Options
-from .pending import PING, FutureCall
 from .response import Response
 from .session import Session
 

@@ -17,12 +17,13 @@ from threading import Condition, Event, Lock, get_ident
 from typing import Any, Protocol
 
 from .action import Action, check_action_id
+from .calls import BlockingCall, Call, Fence
 from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .engine import Engine
 from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionLost, RemoteProtocolError
 from .message import Origin, make_origin
-from .pending import BlockingCall, Call, Fence, PendingCalls
+from .pending import PendingCalls
 from .polling import READ, WRITE
 from .protocol import Greeting, Limits
 from .protocol import Protocol as WireProtocol

@@ -20,13 +20,13 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
+from .calls import Call
 from .connection import Connection, no_greeting
 from .deadline import Deadline
 from .engine import Engine, Timer
 from .exceptions import AMIError, ConnectError
 from .opening import Ask, Steps, within
 from .options import Options
-from .pending import Call
 from .polling import READ, WRITE
 from .response import Response
 from .transport import (

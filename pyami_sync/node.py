@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .action import Action
+from .calls import PING, BlockingCall, Call, FutureCall
 from .client import AMIClient
 from .cluster_config import NodeConfig
 from .connection import Connection
@@ -18,7 +19,6 @@ from .futures import DetachedFuture
 from .health import NodeHealth
 from .markers import ConnectionLost as LostMarker
 from .message import Event, Origin
-from .pending import PING, BlockingCall, Call, FutureCall
 from .response import Response
 from .session import Session
 from .state import State

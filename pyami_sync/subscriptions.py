@@ -22,6 +22,7 @@ from .exceptions import ConnectionClosed, WaitTimeout
 from .futures import ExpectedEvent
 from .gap import Gap
 from .message import Event, Origin
+from .routes import PREFIX, Routes
 from .selection import HeaderFilter, Selectors, Where, header_filter
 
 __all__ = ["EventStream", "Gap", "Overflow", "Subscription", "Subscriptions"]
@@ -39,9 +40,6 @@ else:
 
 Overflow = Literal["error", "drop_oldest"]
 MAXSIZE = 50_000
-KNOWN_NAMES = 5_000
-KNOWN_PREFIXES = 20_000
-PREFIX = 36  # bytes: "Event: ", all but the longest names, and into the next header's name
 BURST = 1_000  # callbacks that a strand runs before it lets another one have its thread
 
 
@@ -389,51 +387,6 @@ def _spread(events: list[Event], takers: tuple[Subscriber, ...], touched: list[S
             taker.batch += wanted
 
 
-Route = tuple[type[Event], str, tuple[Subscriber, ...]]
-
-
-class Routes:
-    """From how an event begins on the wire to its class, name and takers; :data:`None` where nobody wants it.
-
-    The key is the first :data:`PREFIX` bytes. Behind its name an event has a header whose value hardly
-    varies (``Privilege``, or of list items the ``ActionID``), so there are not many more of these than names;
-    and cutting off a fixed length costs less than finding the end of the name. Where the name is longer the
-    route is empty: :meth:`of` looks closer.
-    """
-
-    def __init__(self, takers: tuple[Subscriber, ...], event_class: Callable[[bytes], type[Event]]) -> None:
-        self.takers = takers
-        self.by_prefix: dict[bytes, Route | tuple[()] | None] = {}
-        self._event_class = event_class
-        self._by_name: dict[str, Route | None] = {}
-        # One tuple for all names that the same takers want: publish() sees at a glance that nothing changes.
-        self._groups: dict[tuple[Subscriber, ...], tuple[Subscriber, ...]] = {}
-
-    def find(self, prefix: bytes) -> Route | tuple[()] | None:
-        """The route of a prefix that is new."""
-        if len(self.by_prefix) >= KNOWN_PREFIXES:  # they come from outside: don't let them pile up
-            self.by_prefix.clear()
-        route = () if len(prefix) == PREFIX and b"\r\n" not in prefix else self.of(prefix)
-        self.by_prefix[prefix] = route
-        return route
-
-    def of(self, frame: bytes) -> Route | None:
-        """The route of an event, by its first line."""
-        name = Event._wire(frame.partition(b"\r\n")[0]).name
-        try:
-            return self._by_name[name]
-        except KeyError:
-            pass
-        if len(self._by_name) >= KNOWN_NAMES:
-            self._by_name.clear()
-            self._groups.clear()
-        cls = self._event_class(name.encode("utf-8", "surrogateescape"))
-        wanted = tuple(taker for taker in self.takers if taker.selectors.want(name, cls))
-        wanted = self._groups.setdefault(wanted, wanted)
-        route = self._by_name[name] = (cls, name, wanted) if wanted else None
-        return route
-
-
 class Subscriptions:
     """All subscribers of one client, or of one cluster.
 
@@ -460,7 +413,7 @@ class Subscriptions:
         self.check_thread = check_thread
         self.event_class = event_class
         self._lock = Lock()
-        self._routes = Routes((), event_class)
+        self._routes: Routes[Subscriber] = Routes((), event_class)
 
     def add(self, taker: Subscriber) -> None:
         """Give it every matching event from now on."""

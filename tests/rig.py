@@ -7,6 +7,7 @@ import threading
 import time
 
 from pyami_sync.action import Action
+from pyami_sync.calls import FutureCall
 from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.connection import Connection
 from pyami_sync.deadline import Deadline
@@ -14,7 +15,7 @@ from pyami_sync.engine import Engine
 from pyami_sync.futures import DetachedFuture
 from pyami_sync.message import Message
 from pyami_sync.model import event_class
-from pyami_sync.pending import FutureCall, PendingCalls
+from pyami_sync.pending import PendingCalls
 from pyami_sync.protocol import Limits
 from pyami_sync.transport import make_channel
 

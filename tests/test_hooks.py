@@ -167,7 +167,7 @@ def test_many_threads(hook):
 class TestActionHook:
     def test_begins_and_ends(self):
         hook, seen = ActionHook(), []
-        assert not hook
+        assert not hook.observers
 
         def observer(name):
             def observe(action):
@@ -179,7 +179,7 @@ class TestActionHook:
         hook.add(observer("a"))
         remove = hook.add(observer("b"))
         hook.add(lambda action: None)  # wants no end
-        assert hook
+        assert hook.observers
         end = hook.begin("ping")
         assert seen == [("a", "ping"), ("b", "ping")]
         end("pong", None)

@@ -9,7 +9,7 @@ from collections import deque
 
 import pytest
 
-from pyami_sync import events, markers, subscriptions
+from pyami_sync import events, markers, routes, subscriptions
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed, ConnectionLost, EventsLost, WaitTimeout
 from pyami_sync.message import Event, Origin
 from pyami_sync.model import event_class
@@ -148,8 +148,8 @@ class TestRouting:
         assert owner.subscriptions._routes.by_prefix == {}, "an event that nobody can want was looked at"
 
     def test_names_from_outside_do_not_pile_up(self, owner, monkeypatch):
-        monkeypatch.setattr(subscriptions, "KNOWN_NAMES", 10)
-        monkeypatch.setattr(subscriptions, "KNOWN_PREFIXES", 20)
+        monkeypatch.setattr(routes, "KNOWN_NAMES", 10)
+        monkeypatch.setattr(routes, "KNOWN_PREFIXES", 20)
         stream = owner.stream()
         for n in range(50):
             owner.publish(n, name=f"Name{n}")
