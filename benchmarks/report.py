@@ -76,7 +76,8 @@ def _scenario(results: Results, name: str) -> list[str]:
 
 def render(results: Results, *, machine: str, versions: dict[str, str], rounds: int, date: str, quick: bool) -> str:
     """Give the page."""
-    compared = ", ".join(f"{name} {version}" for name, version in versions.items())
+    measured = {client for figures in results.rounds.values() for client in figures}
+    compared = ", ".join(f"{name} {version}" for name, version in versions.items() if name in measured)
     lines = [
         *_heading("Benchmarks", "="),
         ".. Made by python -m benchmarks; edits are lost.",

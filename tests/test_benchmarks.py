@@ -127,7 +127,8 @@ def test_report_and_plot() -> None:
     results.add("events-all", OWN, {"value": 300_000.0, "lost": 0, "cpu_us": 3.0})
     results.add("events-all", "asterisk-ami", {"value": 100_000.0, "lost": 7})
     results.skip("events-all", "pystrix", "can't be installed")
-    page = render(results, machine="m", versions={OWN: "1"}, rounds=3, date="2026-01-01", quick=False)
+    page = render(results, machine="m", versions={OWN: "1", "pystrix": "2"}, rounds=3, date="2026-01-01", quick=False)
+    assert "pystrix 2" not in page, "it was not measured"
     for expected in ("300,000", "× 3.00", "**7 lost**", "can't be installed", "**no**"):
         assert expected in page
     picture = ElementTree.fromstring(draw(results))
