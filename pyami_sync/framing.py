@@ -121,6 +121,7 @@ class Framer:
 
     def _release(self, last: bytes) -> bytes:
         """The message that was held, with its last bytes and without its blank line."""
+        self._note_lines(last)
         parts, self._parts = self._parts, []
         parts.append(last)
         while len(parts[-1]) < len(BLANK):  # the blank line came in pieces
@@ -132,7 +133,7 @@ class Framer:
         self._tail = b""
         self._until = BLANK
         if len(frame) > self.harmless:
-            self._check(frame)
+            self._check_size(frame)
         return frame
 
     def _cut(self, chunk: bytes) -> tuple[list[bytes], bytes]:
@@ -165,18 +166,34 @@ class Framer:
         self._parts.append(chunk)
         self._size += len(chunk)
         self._tail = (self._tail + chunk[-len(END_COMMAND) :])[-len(END_COMMAND) :]
-        newline = chunk.rfind(b"\n")
-        self._line = len(chunk) - newline - 1 if newline >= 0 else self._line + len(chunk)
-        if self._line > self.max_line:
-            raise RemoteProtocolError(f"the server sent a line of more than {self.max_line} bytes")
+        self._note_lines(chunk)
         if self._size > self.max_frame:
             raise RemoteProtocolError(f"the server sent a message of more than {self.max_frame} bytes")
 
+    def _note_lines(self, piece: bytes) -> None:
+        """Hold the lines of a message to their limit piece by piece: to split all of a long one costs as much again."""
+        begun, first = self._line, piece.find(b"\n")
+        longest = begun + (len(piece) if first < 0 else first)
+        self._line = begun + len(piece) if first < 0 else len(piece) - piece.rfind(b"\n") - 1
+        if longest > self.max_line or self._line > self.max_line:
+            raise self._long_line()
+        if len(piece) > self.max_line:
+            self._check_lines(piece)
+
     def _check(self, frame: bytes) -> None:
         """Hold a complete message, one that came in one piece, to the limits."""
+        self._check_size(frame)
+        self._check_lines(frame)
+
+    def _check_size(self, frame: bytes) -> None:
         if len(frame) > self.max_frame:
             raise RemoteProtocolError(f"the server sent a message of more than {self.max_frame} bytes")
         if len(frame) >> 1 > self.max_headers and frame.count(b"\n") >= self.max_headers:
             raise RemoteProtocolError(f"the server sent a message of more than {self.max_headers} headers")
-        if len(frame) > self.max_line and max(map(len, frame.split(b"\n"))) > self.max_line:
-            raise RemoteProtocolError(f"the server sent a line of more than {self.max_line} bytes")
+
+    def _check_lines(self, piece: bytes) -> None:
+        if len(piece) > self.max_line and max(map(len, piece.split(b"\n"))) > self.max_line:
+            raise self._long_line()
+
+    def _long_line(self) -> RemoteProtocolError:
+        return RemoteProtocolError(f"the server sent a line of more than {self.max_line} bytes")

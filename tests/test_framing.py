@@ -150,6 +150,20 @@ class TestLimits:
             framer.feed(b"Value: " + b"x" * 60 + b"\r\n")
             framer.feed(b"\r\n")
 
+    @pytest.mark.parametrize(("size", "fits"), [(42, True), (43, False)])
+    def test_a_line_cut_anywhere(self, size, fits):
+        data = b"Event: A\r\nValue: " + b"x" * size + b"\r\nMore: 1\r\n\r\n"  # with its CR 50 bytes, or 51
+        for first in range(1, len(data)):
+            for second in range(first, len(data)):
+                framer = Framer(max_line=50)
+                pieces = [piece for piece in (data[:first], data[first:second], data[second:]) if piece]
+                if fits:
+                    assert [frame for piece in pieces for frame in framer.feed(piece)] == [data[:-4]]
+                else:
+                    with pytest.raises(RemoteProtocolError, match="line of more than 50 bytes"):
+                        for piece in pieces:
+                            framer.feed(piece)
+
     def test_many_lines_of_full_length_are_fine(self):
         frame = b"\r\n".join(b"Value: " + b"x" * 43 for _ in range(100))
         assert Framer(max_line=51).feed(frame + b"\r\n\r\n") == [frame]
