@@ -122,7 +122,7 @@ class Action(Message, Generic[R]):
             InvalidAction: the ActionID makes it too long, or the encoding can't carry its text.
 
         """
-        return self._frame(action_id.encode("ascii"), encoding)
+        return self._frame(action_id.encode("ascii") if self.action_id is None else b"", encoding)
 
     def _frame(self, action_id: bytes, encoding: str) -> bytes:
         """As :meth:`encode` does, with an ActionID in bytes."""

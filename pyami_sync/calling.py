@@ -9,7 +9,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .action import Action, HeaderValue
-from .calls import PING, FutureCall
+from .calls import LEAST, PING, FutureCall
 from .connection import Connection
 from .deadline import Deadline
 from .engine import Engine
@@ -173,7 +173,8 @@ class Caller(Listener):
         call = FutureCall(made, connection.make_key(made), connection.rule(made), limit, started, future, check)
         future.observe(lambda: self._count_future(made, future, started))
         if call.deadline is not None:
-            call.timer = self.engine.call_at(call.deadline, lambda: connection.pending.expire(call))
+            at = max(call.deadline, monotonic() + LEAST)
+            call.timer = self.engine.call_at(at, lambda: connection.pending.expire(call))
         try:
             connection.request(call)
         except BaseException:
@@ -183,7 +184,7 @@ class Caller(Listener):
 
     def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
         if isinstance(action, str):
-            if headers:
+            if headers or type(action) is not str:  # another class of text may look otherwise than it compares
                 return Action(action, headers, encoding=self.options.encoding)
             bare = _bare.get(action)
             if bare is None or bare.encoding != self.options.encoding:

@@ -14,9 +14,10 @@ from .futures import DetachedFuture
 from .message import Event
 from .response import Response
 
-__all__ = ["PING", "BlockingCall", "Call", "Fence", "FutureCall"]
+__all__ = ["LEAST", "PING", "BlockingCall", "Call", "Fence", "FutureCall"]
 
 PING: Action[Response] = Action("Ping")
+LEAST = 0.001  # seconds that an answer is waited for, however late it is
 
 
 class Call:
@@ -50,6 +51,8 @@ class Call:
         self.timeout = timeout
         self.begun = monotonic() if begun is None else begun
         self.deadline = None if timeout is None else self.begun + timeout
+        if self.deadline != self.deadline:
+            raise ValueError("timeout must be a number of seconds or None, not NaN")
         # The writer sets `sent` before it looks at `given_up`, a caller who gives up does the reverse: so an
         # action that is reported as not sent is certainly not sent.
         self.sent = False

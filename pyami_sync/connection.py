@@ -1,9 +1,9 @@
 """One TCP life: bytes in and out, and the calls that wait for answers on it.
 
-Reading happens on the engine's thread alone. Writing happens on whichever thread calls: it puts its frame in
-a queue and, if no other thread is at it, sends all that is queued in one go. A thread that finds another one
-sending leaves its frame to that one. So no caller waits for a lock while a peer is slow; what the socket does
-not take the engine sends on when it can.
+Reading happens on the engine's thread, or on that of a lone caller (:mod:`~pyami_sync.turn`). Writing happens on
+whichever thread calls: it puts its frame in a queue and, if no other thread is at it, sends all that is queued in
+one go. A thread that finds another one sending leaves its frame to that one. So no caller waits for a lock while a
+peer is slow; what the socket does not take the engine sends on when it can.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from threading import Condition, Event, Lock, get_ident
+from threading import Condition, Event, Lock, RLock, get_ident
 from typing import Any, Protocol
 
 from .action import Action, check_action_id
-from .calls import BlockingCall, Call, Fence
+from .calls import LEAST, BlockingCall, Call, Fence
 from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .engine import Engine
@@ -105,10 +105,11 @@ class Connection:
         self._greeted = Event()
         self._lock = Lock()  # for the end
         self.end: AMIError | None = None
-        """Why it is over; :data:`None` while it is not. Set once, by :meth:`close`."""
-        self._order = Lock()  # entering a call and queueing its frame are one step
+        """Why it is over; :data:`None` while it is not. Only the connection itself sets it."""
+        # Entering a call and queueing its frame are one step, also for a signal's handler that comes in between.
+        self._order = RLock()
         self._out: deque[tuple[bytes, Call | None]] = deque()
-        self._writing = Lock()
+        self._writers: dict[None, object] = {}  # who is sending, if anybody
         self._unsent: bytes = b""
         self._blocked = False  # the socket takes no more: the engine goes on when it does
         self._turn = Turn()
@@ -398,9 +399,9 @@ class Connection:
             left = -1.0
             if call.deadline is not None:
                 left = call.deadline - time.monotonic()
-                left = 0.0 if left < 0.0 else left if left < LONGEST_WAIT else LONGEST_WAIT
+                left = LONGEST_WAIT if left > LONGEST_WAIT else left if left > LEAST else LEAST
             done = call.wait(True, left)
-            self._relay.pass_on()  # first of all, so that the next one gets up meanwhile
+            self._relay.pass_on(call)  # first of all, so that the next one gets up meanwhile
         except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
             try:
                 self._stop_reading(call)
@@ -408,13 +409,13 @@ class Connection:
                 self.pending.remove(call)
             finally:
                 self._stop_reading(call)  # once more: people press it twice
-            self._relay.pass_on()
+            self._relay.pass_on(call)
             raise
         if not done:
             if self.pending.remove(call):
                 raise call.timed_out()
-            call.wait()  # its answer is being set right now
-            self._relay.pass_on()
+            call.wait()  # its answer is there, and its turn to be woken comes
+            self._relay.pass_on(call)
         result = call.outcome
         if isinstance(result, Response):
             return result
@@ -498,9 +499,13 @@ class Connection:
         self._flush()
 
     def _flush(self) -> None:
-        # Who fails to get the lock leaves its frame to the holder, who looks once more after letting go.
-        while (self._out or self._unsent or self.channel.owes) and not self._blocked and self._writing.acquire(False):
+        # Who comes second leaves its frame to the first, who looks once more after letting go. The first is known by
+        # what it put there, not by a lock: a Ctrl-C behind taking that would leave it locked for good.
+        writers, me = self._writers, object()
+        while (self._out or self._unsent or self.channel.owes) and not self._blocked:
             try:
+                if writers.setdefault(None, me) is not me:
+                    return
                 self._drain()
             except OSError as exc:
                 # What the server sent before it went can still be read, so the engine ends it, in its turn.
@@ -510,10 +515,11 @@ class Connection:
                 if self.channel.blocking:
                     self._broke(exc)
             finally:
-                self._writing.release()
+                if None in writers and writers[None] is me:
+                    del writers[None]
 
     def _drain(self) -> None:
-        """Send what is queued. Hold the write lock when calling this."""
+        """Send what is queued; for one thread at a time."""
         channel, out = self.channel, self._out
         while self._unsent or out or channel.owes:
             data = self._unsent or channel.encode(self._next_frames() if out else b"")

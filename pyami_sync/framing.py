@@ -34,7 +34,7 @@ class Framer:
 
     Args:
         max_frame: most bytes in one message.
-        max_line: most bytes in one line.
+        max_line: most bytes in one line, its CR included.
         max_headers: most lines in one message.
 
     """
@@ -177,23 +177,20 @@ class Framer:
         self._line = begun + len(piece) if first < 0 else len(piece) - piece.rfind(b"\n") - 1
         if longest > self.max_line or self._line > self.max_line:
             raise self._long_line()
-        if len(piece) > self.max_line:
-            self._check_lines(piece)
+        if len(piece) > self.max_line and max(map(len, piece.split(b"\n"))) > self.max_line:
+            raise self._long_line()
 
     def _check(self, frame: bytes) -> None:
         """Hold a complete message, one that came in one piece, to the limits."""
         self._check_size(frame)
-        self._check_lines(frame)
+        if len(frame) >= self.max_line and max(map(len, (frame + b"\r").split(b"\n"))) > self.max_line:
+            raise self._long_line()
 
     def _check_size(self, frame: bytes) -> None:
         if len(frame) > self.max_frame:
             raise RemoteProtocolError(f"the server sent a message of more than {self.max_frame} bytes")
         if len(frame) >> 1 > self.max_headers and frame.count(b"\n") >= self.max_headers:
             raise RemoteProtocolError(f"the server sent a message of more than {self.max_headers} headers")
-
-    def _check_lines(self, piece: bytes) -> None:
-        if len(piece) > self.max_line and max(map(len, piece.split(b"\n"))) > self.max_line:
-            raise self._long_line()
 
     def _long_line(self) -> RemoteProtocolError:
         return RemoteProtocolError(f"the server sent a line of more than {self.max_line} bytes")

@@ -74,7 +74,8 @@ class Message:
 
     Args:
         headers: pairs of name and value, or a mapping from name to a value or a list of values.
-        encoding: of text; bytes that it can't decode are kept as surrogates (``surrogateescape``).
+        encoding: of text, one that leaves ASCII as it is; bytes that it can't decode are kept as surrogates
+            (``surrogateescape``).
 
     Raises:
         ValueError: a name or value that would not stay one header.
@@ -164,15 +165,19 @@ class Message:
         way, and looking for this way alone costs half.
         """
         raw = self._raw
-        if len(raw) > FIRST_LOOK:
-            found = self._beginning()._find(key)
-            return self._find_in_long(key) if found is None else found
-        # Cutting twice costs less than two calls of find(), which parses its arguments each time.
-        _, exact, rest = raw.partition(key[0])
-        if not exact or (raw[0] == key[3] and raw.startswith(key[2])):
-            return self._find_folded(key)
-        text = rest.partition(b"\r\n")[0]
-        # All encodings that a session can have leave ASCII as it is.
+        if len(raw) <= FIRST_LOOK:
+            # Cutting twice costs less than two calls of find(), which parses its arguments each time.
+            _, exact, rest = raw.partition(key[0])
+            if not exact or (raw[0] == key[3] and raw.startswith(key[2])):
+                return self._find_folded(key)
+            text = rest.partition(b"\r\n")[0]
+        else:
+            start = raw.find(key[0], 0, FIRST_LOOK)
+            if start < 0 or (raw[0] == key[3] and raw.startswith(key[2])):
+                return self._find_in_long(key)
+            start += len(key[0])
+            end = raw.find(b"\r\n", start)
+            text = raw[start:end] if end >= 0 else raw[start:]
         return text.decode() if text.isascii() else text.decode(self._origin[0], "surrogateescape")
 
     def _find_folded(self, key: Needle) -> str | None:
@@ -195,16 +200,14 @@ class Message:
         index = getattr(self, "_index", None)
         if index is None:
             # The headers that say what a message is come first; look there before all of it is taken apart.
-            found = self._beginning()._find_folded(key)
-            if found is not None:
-                return found
+            cut = self._raw.rfind(b"\r\n", 0, FIRST_LOOK)
+            if cut > 0:
+                found = Message._wire(self._raw[:cut], self._origin)._find_folded(key)
+                if found is not None:
+                    return found
             index = self._make_index()
         values = index.get(key[1][2:-1].decode("utf-8", "surrogateescape"))
         return values[0] if values else None
-
-    def _beginning(self) -> Message:
-        """The first headers of a long message."""
-        return Message._wire(self._raw[: max(0, self._raw.rfind(b"\r\n", 0, FIRST_LOOK))], self._origin)
 
     def _make_index(self) -> dict[str, list[str]]:
         index: dict[str, list[str]] = {}
@@ -349,13 +352,15 @@ class Event(Message):
     def get(self, name: str, default: None) -> str | None: ...
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of a header, or ``default``."""
-        # As _find(), in one step and without a limit to its search: events are short, and in a flood
-        # a call more for each of them is felt.
+        # As _find(), in one step: in a flood a call more for each event is felt.
         try:
             key = _needles[name]
         except KeyError:
             key = needle(name)
         raw = self._raw
+        if len(raw) > FIRST_LOOK:
+            value = self._find(key)
+            return default if value is None else value
         _, exact, rest = raw.partition(key[0])
         if not exact or (raw[0] == key[3] and raw.startswith(key[2])):
             value = self._find_folded(key)

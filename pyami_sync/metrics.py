@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import RLock
 
 __all__ = ["Metrics", "Quantiles", "Stats", "SubscriptionStats"]
 
@@ -79,15 +79,13 @@ class Stats:
 class Metrics:
     """Counts of one client, from any thread.
 
-    Answered actions are noted without a lock, in one step of the interpreter, and added up a thousand at a time.
+    What ends is noted without a lock, in one step of the interpreter, and added up a thousand at a time.
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._actions: Counter[str] = Counter()
-        self._noted: dict[str, list[float]] = {"ok": [], "error": []}  # round trips not added up yet
-        self._trips: deque[float] = deque(maxlen=KEPT)
-        self._trip_total = 0.0
+        self._lock = RLock()  # a signal's handler may look, or end an action, while its own thread adds up
+        self._noted: list[tuple[str, float | None]] = []  # outcomes and round trips not added up yet, in order
+        self._sums: tuple[Counter[str], float, list[float]] = Counter(), 0.0, []
         self.connects = 0
         self.losses = 0
         self.attempts = 0
@@ -99,25 +97,24 @@ class Metrics:
 
     def count(self, outcome: str, seconds: float | None = None) -> None:
         """Count an action, and its round trip if it was answered."""
-        if seconds is None:
-            with self._lock:
-                self._actions[outcome] += 1
-            return
-        noted = self._noted[outcome]
-        noted.append(seconds)
+        noted = self._noted
+        noted.append((outcome, seconds))
         if len(noted) >= KEPT:
-            with self._lock:
-                self._add_up()
+            self._add_up()
 
-    def _add_up(self) -> None:
-        """Add up what is noted; under the lock."""
-        for outcome, noted in self._noted.items():
-            trips = noted[:]
-            del noted[: len(trips)]  # and not what comes meanwhile, at its end
-            if trips:
-                self._actions[outcome] += len(trips)
-                self._trips.extend(trips)
-                self._trip_total += sum(trips)
+    def _add_up(self) -> tuple[Counter[str], float, list[float]]:
+        """Add up what is noted: actions by outcome, the sum of all round trips, the latest of them."""
+        with self._lock:
+            noted = self._noted
+            added = noted[:]
+            number = len(added)
+            actions, total, trips = self._sums
+            new = [seconds for _, seconds in added if seconds is not None]
+            sums = actions + Counter(outcome for outcome, _ in added), total + sum(new), [*trips, *new][-KEPT:]
+            # No call between these two, so that no Ctrl-C can come between them. Others only add behind.
+            self._sums = sums
+            del noted[:number]
+            return sums
 
     def outage(self, seconds: float) -> None:
         """Note an outage that has ended."""
@@ -126,16 +123,13 @@ class Metrics:
 
     def actions(self) -> dict[str, int]:
         """Actions by outcome."""
-        with self._lock:
-            self._add_up()
-            return dict(self._actions)
+        return dict(self._add_up()[0])
 
     def round_trip(self) -> Quantiles:
         """The quantiles of the latest round trips."""
-        with self._lock:
-            self._add_up()
-            trips = sorted(self._trips)
-            count, total = self._actions["ok"] + self._actions["error"], self._trip_total
+        actions, total, trips = self._add_up()
+        trips = sorted(trips)
+        count = actions["ok"] + actions["error"]
         if not trips:
             return Quantiles()
         last = len(trips) - 1

@@ -73,6 +73,9 @@ class Options:
         ascii_bytes = bytes(range(128))
         try:
             fits = ascii_bytes.decode(self.encoding) == ascii_bytes.decode("ascii")
+            # And nothing else as ASCII: those that shift, as iso2022_jp does, hide text in it.
+            others = [other.encode(self.encoding, "ignore") for other in "éЖあ日한"]
+            fits = fits and not any(other and other.isascii() for other in others)
         except (LookupError, UnicodeError):
             fits = False
         if not fits:

@@ -201,7 +201,12 @@ class PendingCalls:
         if frame.startswith(PLAIN):
             # The usual answer, whole and to a caller who waits: in as few steps as can be.
             call = self.table.get(frame[len(PLAIN) : HEAD].partition(b"\r\n")[0])
-            if isinstance(call, BlockingCall) and call.rule is None and b"eventlist:" not in frame[:HEAD].lower():
+            if (
+                isinstance(call, BlockingCall)
+                and call.rule is None
+                and call.response is None
+                and b"eventlist:" not in frame[:HEAD].lower()
+            ):
                 if self.remove(call):
                     call.keep(call.action.response_class._success(frame, origin))
                     self.answered.append(call)

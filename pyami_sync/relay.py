@@ -69,8 +69,13 @@ class Relay:
             self._watched = True
             self._look_later()
 
-    def pass_on(self) -> None:
-        """Wake the next caller, or send what all have left if there is none; for a caller who has woken up."""
+    def pass_on(self, call: BlockingCall) -> None:
+        """Wake the next caller, or send what all have left if there is none; for the caller of this call, who is up."""
+        try:
+            if self.waiting[0] is call:  # quicker than who woke it
+                self.waiting.remove(call)
+        except (IndexError, ValueError):
+            pass
         if self.waiting:
             self._passed += 1
             self._wake_next()

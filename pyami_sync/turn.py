@@ -37,7 +37,7 @@ class Turn:
         self.left: deque[bytes | OSError] = deque()
         """What a caller has read and left to the engine, oldest first; a socket tells of an error only once."""
         self.holders: dict[None, object] = {}
-        """Who has it, if anybody, under :data:`None`; to look at only."""
+        """Who has it, if anybody, under :data:`None`; for others to look at only."""
         self._poll: select.poll | None = None
         self._pause = 0
 
@@ -78,7 +78,11 @@ class Turn:
         """Wait a moment for bytes and read them into :attr:`left`; tell whether any came."""
         assert self._poll is not None
         patience = PATIENCE if deadline is None else max(0.0, min(PATIENCE, deadline - monotonic()))
-        if not self._poll.poll(patience * 1000):
+        try:
+            ready = self._poll.poll(patience * 1000)
+        except RuntimeError:  # a signal's handler took the turn from one who is still within poll()
+            ready = []
+        if not ready:
             self.in_vain()
             return False
         keep, reading, holder = self.left.extend, map(channel.sock.recv, repeat(ANSWER, 1)), self.holders

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pyami_sync import AMIClient, ReconnectPolicy, State, connect, events
+from pyami_sync import AMIClient, ReconnectPolicy, State, calling, connect, events
 from pyami_sync.action import Action
 from pyami_sync.calling import Caller
 from pyami_sync.exceptions import (
@@ -53,6 +53,36 @@ class TestSending:
             "Paused": "yes",
             "Variable": "a=1\\,2",
         }
+
+    def test_a_name_of_another_class_of_text_spoils_no_other(self, ami, peer):
+        class Odd(str):
+            def __format__(self, spec):
+                return "Odd"
+
+        ami.send(Odd("Status"))
+        assert peer.actions[-1]["Action"] == "Odd"
+        ami.send("Status")
+        assert peer.actions[-1]["Action"] == "Status"
+
+    def test_names_alone_do_not_pile_up(self, ami, peer, monkeypatch):
+        monkeypatch.setattr(calling, "_bare", {})
+        monkeypatch.setattr(calling, "MOST_BARE", 3)
+        for n in range(6):
+            ami.send(f"Action{n % 5}")
+        assert [each["Action"] for each in peer.actions[-6:]] == [f"Action{n % 5}" for n in range(6)]
+        assert len(calling._bare) == 3
+
+    def test_a_name_alone_in_two_encodings(self, peer):
+        for encoding in ("utf-8", "latin-1", "utf-8"):
+            with AMIClient(**peer.options(encoding=encoding)) as ami:
+                ami.send("Grüße")
+                assert b"Action: " + "Grüße".encode(encoding) + b"\r\n" in peer.actions[-1].to_bytes()
+
+    def test_a_timeout_that_is_no_number(self, ami):
+        with pytest.raises(ValueError, match="NaN"):
+            ami.send("Ping", timeout=float("nan"))
+        with pytest.raises(ValueError, match="NaN"):
+            ami.submit("Ping", timeout=float("nan"))
 
     def test_other_things(self, ami):
         with pytest.raises(TypeError, match="not int"):

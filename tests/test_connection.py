@@ -528,3 +528,22 @@ class TestShowing:
         messages = [record.getMessage() for record in caplog.records]
         assert not any(set(message) & set("\n\r\x1b\u2028") for message in messages)
         assert any(message.startswith("> Action: Login") for message in messages)
+
+
+def test_ctrl_c_behind_taking_the_right_to_send(rig):
+    """It strikes a thread that has just begun to send: others send on."""
+
+    class Struck(dict):
+        def setdefault(self, key, value):
+            super().setdefault(key, value)
+            raise KeyboardInterrupt
+
+    rig.start()
+    free, rig.connection._writers = rig.connection._writers, Struck()
+    with pytest.raises(KeyboardInterrupt):
+        rig.connection.call(PING, 15.0)
+    assert not rig.connection._writers
+    rig.connection._writers = free
+    outcome = rig.begin()
+    rig.says(f"Response: Success\nActionID: {rig.hears()['ActionID']}\n\n")
+    assert outcome.get().ok

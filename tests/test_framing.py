@@ -151,10 +151,11 @@ class TestLimits:
             framer.feed(b"\r\n")
 
     @pytest.mark.parametrize(("size", "fits"), [(42, True), (43, False)])
-    def test_a_line_cut_anywhere(self, size, fits):
-        data = b"Event: A\r\nValue: " + b"x" * size + b"\r\nMore: 1\r\n\r\n"  # with its CR 50 bytes, or 51
-        for first in range(1, len(data)):
-            for second in range(first, len(data)):
+    @pytest.mark.parametrize("more", [b"More: 1\r\n", b""], ids=["between", "last"])
+    def test_a_line_cut_anywhere(self, size, fits, more):
+        data = b"Event: A\r\nValue: " + b"x" * size + b"\r\n" + more + b"\r\n"  # with its CR 50 bytes, or 51
+        for first in range(1, len(data) + 1):
+            for second in range(first, len(data) + 1):
                 framer = Framer(max_line=50)
                 pieces = [piece for piece in (data[:first], data[first:second], data[second:]) if piece]
                 if fits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -44,7 +45,45 @@ def test_quantiles_are_of_the_latest_only_and_memory_stays_bounded():
         metrics.count("ok", 1.0)
     assert metrics.round_trip().maximum == 1.0
     assert metrics.round_trip().count == 2 * KEPT
-    assert len(metrics._trips) == KEPT
+    assert len(metrics._sums[2]) == KEPT
+    assert len(metrics._noted) < KEPT
+
+
+def test_the_latest_are_the_latest_of_all_outcomes():
+    metrics = Metrics()
+    for _ in range(KEPT - 1):
+        metrics.count("error", 5.0)
+    for _ in range(KEPT):
+        metrics.count("ok", 0.001)
+    trips = metrics.round_trip()
+    assert (trips.p50, trips.maximum, trips.count) == (0.001, 0.001, 2 * KEPT - 1)
+
+
+def test_ctrl_c_while_adding_up_loses_and_doubles_nothing():
+    """At each call in it and behind it, which is where a signal's handler can run."""
+    for step in range(1, 40):
+        metrics = Metrics()
+        for _ in range(10):
+            metrics.count("ok", 1.0)
+        left = step
+
+        def strike(frame, kind, arg):
+            nonlocal left
+            if frame.f_code is Metrics._add_up.__code__:
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+
+        before = sys.getprofile()
+        sys.setprofile(strike)
+        try:
+            metrics.actions()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(before)
+        assert metrics.actions() == {"ok": 10}
+        assert metrics.round_trip().total == 10.0
 
 
 def test_outages():

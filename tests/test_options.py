@@ -38,7 +38,7 @@ class TestOptions:
             *(("connect_timeout", each) for each in (0, float("nan"))),
             ("keepalive", 0),
             ("keepalive_timeout", -5),
-            *(("encoding", each) for each in ("nonsense", "utf-16", "utf-7", "cp037", "rot13")),
+            *(("encoding", each) for each in ("nonsense", "utf-16", "utf-7", "cp037", "rot13", "iso2022_jp", "hz")),
             *(("username", each) for each in ("a\r\nAction: x", "a\nb", "a\0b", 5)),
             *(("secret", each) for each in ("hunter2\r\nx", "hunter2\n", "hunter2\0", None)),
         ],
@@ -48,7 +48,9 @@ class TestOptions:
             Options(**{name: value})
         assert "hunter2" not in str(caught.value)
 
-    @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252", "ascii", "koi8-r", "gb18030"])
+    @pytest.mark.parametrize(
+        "encoding", ["utf-8", "latin-1", "cp1252", "ascii", "koi8-r", "gb18030", "shift_jis", "euc_kr"]
+    )
     def test_encodings(self, encoding):
         assert Options(encoding=encoding).encoding == encoding
 

@@ -334,8 +334,9 @@ class TestLists:
         wire.says(START + "Response: Error\nActionID: {0}\nMessage: Could not get bridge␊\n\n")
         assert call.error().response.message == "Could not get bridge"
 
-    def test_a_second_success_after_the_start_ends_nothing(self, wire):
-        call = wire.begin("SIPpeers")
+    @pytest.mark.parametrize("action", ["SIPpeers", "ListOfTheFuture"])
+    def test_a_second_success_after_the_start_ends_nothing(self, wire, action):
+        call = wire.begin(action)
         wire.says(START + SUCCESS)
         assert not call.done
         wire.says("Event: PeerlistComplete\nActionID: {0}\nEventList: Complete\n\n")

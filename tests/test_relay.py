@@ -67,22 +67,32 @@ class TestOrder:
         relay.start(calls)
         assert woken(calls) == [True, False, False]
         assert relay.waiting
-        relay.pass_on()
+        relay.pass_on(None)
         assert woken(calls) == [True, True, False]
-        relay.pass_on()
+        relay.pass_on(None)
         assert woken(calls) == [True, True, True]
         assert not relay.waiting
         assert flushed == []
-        relay.pass_on()  # the last one
+        relay.pass_on(None)  # the last one
+        assert flushed == [1]
+
+    def test_who_is_quicker_than_its_waker_counts_as_woken(self, relay, flushed):
+        calls = batch(2)
+        relay.waiting.extend(calls)
+        relay.pass_on(calls[0])
+        assert woken(calls) == [False, True]
+        assert not relay.waiting
+        relay.waiting.append(calls[1])
+        relay.pass_on(calls[1])  # the last one: what the first has left is not to wait
         assert flushed == [1]
 
     def test_those_of_a_later_batch_come_behind(self, relay):
         one, two = batch(2), batch(1)
         relay.start(one)
         relay.start(two)
-        relay.pass_on()
+        relay.pass_on(None)
         assert woken(one + two) == [True, True, False]
-        relay.pass_on()
+        relay.pass_on(None)
         assert woken(two) == [True]
 
 
@@ -90,7 +100,7 @@ class TestWhoDoesNotWakeUp:
     def test_the_engine_wakes_the_others_and_sends(self, relay, clock, flushed):
         calls = batch(4)
         relay.start(calls)
-        relay.pass_on()
+        relay.pass_on(None)
         clock.tick()
         assert woken(calls) == [True, True, False, False]  # it went on since the engine began to look
         clock.tick()
@@ -100,7 +110,7 @@ class TestWhoDoesNotWakeUp:
 
     def test_what_they_left_is_sent(self, relay, clock, flushed):
         relay.start(batch(2))
-        relay.pass_on()
+        relay.pass_on(None)
         clock.tick()
         assert flushed == []
         clock.tick()
@@ -125,15 +135,15 @@ class TestWhoDoesNotWakeUp:
         relay.start(calls)
         for _ in range(10):
             now[0] += 0.0001
-            relay.pass_on()
+            relay.pass_on(None)
         clock.tick()
         assert woken(calls).count(True) == 11
         for _ in range(2):
             now[0] += 0.0006
-            relay.pass_on()
+            relay.pass_on(None)
         for _ in range(3):
             now[0] += 0.001
-            relay.pass_on()
+            relay.pass_on(None)
             clock.tick()
         assert all(woken(calls))
 
@@ -154,7 +164,7 @@ class TestEnd:
         calls = [*batch(1), Struck(PING, b"s", None, None), *batch(1)]
         relay.start(calls)
         with pytest.raises(KeyboardInterrupt):
-            relay.pass_on()
+            relay.pass_on(None)
         assert relay.waiting  # it is still there for the engine to wake
         calls[1].__class__ = BlockingCall
         relay.stop()

@@ -164,8 +164,8 @@ class TestReading:
         outcome = rig.begin()
         eventually(lambda: rig.connection._out)
         assert settled(rig)
-        rig.connection._relay.pass_on()  # wakes the one before,
-        rig.connection._relay.pass_on()  # who is the last
+        rig.connection._relay.pass_on(outcome)  # wakes the one before,
+        rig.connection._relay.pass_on(outcome)  # who is the last
         rig.says(PONG.format(id=rig.hears()["ActionID"]))
         assert outcome.get().ok
 
@@ -273,7 +273,7 @@ def test_a_call_in_a_signals_handler(rig, behind, monkeypatch):
 
     def serve():
         first = rig.hears()["ActionID"]
-        eventually(lambda: not rig.connection._writing.locked())  # behind that it reads
+        eventually(lambda: not rig.connection._writers)  # behind that it reads
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
         answers = [PONG.format(id=rig.hears()["ActionID"]), PONG.format(id=first)]
         rig.says("".join(reversed(answers) if behind else answers) + EVENT.format(1))
@@ -323,3 +323,17 @@ def test_callers_and_events_all_at_once(rig, monkeypatch):
     assert numbers == list(range(1, sent + 1))
     assert len(rig.pending) == 0
     assert {True, False} == set(by_engine(rig))
+
+
+def test_one_who_still_polls(rig):
+    """A signal's handler took the turn from a thread that is still within poll(): the next reader leaves it alone."""
+
+    class Busy:
+        def poll(self, milliseconds):
+            raise RuntimeError("concurrent poll() invocation")
+
+    rig.connection._turn._poll = Busy()
+    outcome = rig.begin()
+    rig.says(PONG.format(id=rig.hears()["ActionID"]))
+    assert outcome.get().ok
+    assert settled(rig)

@@ -157,7 +157,8 @@ class PBX:
             context = context or "default"
             name = f"Local/{exten}@{context}-{next(self._locals):08x}"
             other = other_uniqueid or (uniqueid and f"{uniqueid};2")
-            if self._taken(uniqueid) or self._taken(other):
+            beginning = bool(other) and uniqueid.lower().startswith(other.lower())  # the first half is there by then
+            if self._taken(uniqueid) or self._taken(other) or beginning:
                 return None
             first = self.new_channel(f"{name};1", context, exten, linked=linked, uniqueid=uniqueid)
             second = self.new_channel(f"{name};2", context, exten, state=RING, linked=first, uniqueid=other)

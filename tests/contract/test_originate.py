@@ -73,6 +73,7 @@ def test_ids_of_channels_that_are_taken(target: Target) -> None:
         assert place("Taken-10") == place("half-10") == place("fresh", OtherChannelId="taken-10") == "Failure"
         assert place("taken-1") == ("Success" if target.major == 16 else "Failure")
         assert place("taken-100") == "Success"
+        assert place("both", OtherChannelId="Both") == "Failure"
         listed = {event["Uniqueid"] for event in ami.send("CoreShowChannels").events}
         assert {"taken-100", "taken-100;2"} <= listed
         ami.send("Hangup", Channel="/^Local.100@default-.*;1$/")
