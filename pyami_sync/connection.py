@@ -501,8 +501,9 @@ class Connection:
     def _flush(self) -> None:
         # Who comes second leaves its frame to the first, who looks once more after letting go. The first is known by
         # what it put there, not by a lock: a Ctrl-C behind taking that would leave it locked for good.
-        writers, me = self._writers, object()
+        writers, me = self._writers, None
         while (self._out or self._unsent or self.channel.owes) and not self._blocked:
+            me = me or object()
             try:
                 if writers.setdefault(None, me) is not me:
                     return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from threading import RLock
 
 __all__ = ["Metrics", "Quantiles", "Stats", "SubscriptionStats"]
@@ -110,7 +111,7 @@ class Metrics:
             number = len(added)
             actions, total, trips = self._sums
             new = [seconds for _, seconds in added if seconds is not None]
-            sums = actions + Counter(outcome for outcome, _ in added), total + sum(new), [*trips, *new][-KEPT:]
+            sums = actions + Counter(map(itemgetter(0), added)), total + sum(new), [*trips, *new][-KEPT:]
             # No call between these two, so that no Ctrl-C can come between them. Others only add behind.
             self._sums = sums
             del noted[:number]

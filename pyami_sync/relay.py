@@ -71,12 +71,14 @@ class Relay:
 
     def pass_on(self, call: BlockingCall) -> None:
         """Wake the next caller, or send what all have left if there is none; for the caller of this call, who is up."""
-        try:
-            if self.waiting[0] is call:  # quicker than who woke it
-                self.waiting.remove(call)
-        except (IndexError, ValueError):
-            pass
-        if self.waiting:
+        waiting = self.waiting
+        if waiting:
+            try:
+                if waiting[0] is call:  # quicker than who woke it
+                    waiting.remove(call)
+            except (IndexError, ValueError):
+                pass
+        if waiting:
             self._passed += 1
             self._wake_next()
         elif self._flush is not None:
