@@ -16,6 +16,7 @@ from .response import Response
 
 __all__ = ["LEAST", "PING", "BlockingCall", "Call", "Fence", "FutureCall"]
 
+NO_NAMES: frozenset[bytes] = frozenset()
 PING: Action[Response] = Action("Ping")
 LEAST = 0.001  # seconds that an answer is waited for, however late it is
 
@@ -59,7 +60,7 @@ class Call:
         self.given_up = False
         self.response: Response | None = None  # the start of a list
         self.items: list[Event] = []
-        self.names: set[bytes] = set()  # event names known to be items of this list, as spelled on the wire
+        self.names = NO_NAMES  # event names known to be items of this list, as spelled on the wire
 
     def settle(self, result: Response | BaseException) -> None:
         """Take the outcome; runs once, on the thread that took the call out of the table."""

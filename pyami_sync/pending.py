@@ -322,12 +322,12 @@ class PendingCalls:
             return False
         if rule is not None and folded in rule.items:
             if not rule.items_without_id:
-                call.names.add(name)
+                call.names |= {name}
             return True
         if rule is None or rule.shape == "list":
             if "Privilege" in event:
                 return False  # a queued event that repeats our id, as UserEvent and OriginateResponse do
-            call.names.add(name)
+            call.names |= {name}
             return True
         return False
 

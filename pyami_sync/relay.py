@@ -80,7 +80,12 @@ class Relay:
                 pass
         if waiting:
             self._passed += 1
-            self._wake_next()
+            try:  # as _wake_next() does; every step here keeps somebody waiting
+                call = waiting[0]
+                call.wake()
+                waiting.remove(call)
+            except (IndexError, ValueError):
+                pass
         elif self._flush is not None:
             self._flush()
 
