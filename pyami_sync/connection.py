@@ -401,7 +401,8 @@ class Connection:
                 left = call.deadline - time.monotonic()
                 left = LONGEST_WAIT if left > LONGEST_WAIT else left if left > LEAST else LEAST
             done = call.wait(True, left)
-            self._relay.pass_on(call)  # first of all, so that the next one gets up meanwhile
+            if done:  # if not, its turn to be woken may be yet to come
+                self._relay.pass_on(call)  # first of all, so that the next one gets up meanwhile
         except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
             try:
                 self._stop_reading(call)

@@ -241,6 +241,24 @@ class TestOnAConnection:
         rig.connection.close()
         assert all(outcome.get().ok for outcome in outcomes)
 
+    def test_whose_time_is_up_before_its_turn_comes(self, rig, monkeypatch):
+        """It has its answer, and is the next to be woken."""
+        monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)
+        relay = rig.connection._relay
+        if relay._flush is None:
+            pytest.skip("no relay where sending may block")
+        rig.connection._turn._poll = None  # nor reads it the answer itself
+        outcome = rig.begin(timeout=0.1)
+        action_id = rig.hears()["ActionID"]
+        relay.waiting.append(batch(1)[0])
+        rig.says(f"Response: Success\nActionID: {action_id}\n\n")
+        eventually(lambda: len(relay.waiting) == 2)
+        relay.waiting.popleft()
+        rig.pool[-1].join(0.5)  # longer than its time
+        assert len(relay.waiting) == 1
+        relay.pass_on(None)
+        assert outcome.get().ok
+
     def test_a_future_is_sent_at_once(self, rig, monkeypatch):
         monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)
         outcomes = [rig.begin() for _ in range(3)]
