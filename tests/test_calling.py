@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
+import random
 import signal
 import threading
 
@@ -342,3 +344,35 @@ def test_a_link_that_stays_down_is_named():
             eventually(lambda: ami.state is State.RECONNECTING)
             with pytest.raises(ActionTimeout, match=r"not be sent within 0\.5 s.*\((connection lost|cannot)"):
                 ami.send("Ping", timeout=0.5)
+
+
+def test_a_crowd_with_hardly_any_time() -> None:
+    """Answers and the ends of their callers' time cross all the while: every call ends, and is counted, once."""
+    ends: list[str] = []
+    wrong = []
+    with Simulator() as sim, connect(sim.url) as ami:
+
+        def calls(number: int) -> None:
+            chosen = random.Random(number)
+            for n in range(150):
+                name = f"{number}-{n}"
+                action = chosen.choice(("Ping", "Nonsense", "CoreShowChannels"))
+                timeout = chosen.choice((0.0005, 0.002, 0.02, 15))
+                try:
+                    said = ami.send(action, timeout=timeout, check=False, ActionID=name)
+                    ends.append("ok" if said.ok else "error")
+                    if said.action_id != name:
+                        wrong.append(name)
+                except ActionTimeout:
+                    ends.append("timeout")
+
+        threads = [threading.Thread(target=calls, args=(number,), daemon=True) for number in range(24)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in threads)
+        assert not wrong
+        assert len(ends) == 24 * 150
+        assert ami.stats().actions == collections.Counter(ends)
+        assert ami.stats().pending == 0
