@@ -1,0 +1,73 @@
+"""Waiting for a condition without a lock that the notifying thread could find taken.
+
+:class:`threading.Condition` is written in Python: an exception that a signal handler raises between two of its
+steps can leave its lock taken, and a handler may run for as long as it likes while the lock is held. The engine
+thread must not depend on either. So each waiting thread has a lock of its own, which it alone waits for, and
+whoever notifies takes none.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+from time import monotonic
+
+__all__ = ["Waiters"]
+
+LONGEST_WAIT = 2_592_000.0  # seconds; locks refuse to wait for much longer
+
+
+class Waiters:
+    """The threads that wait for some condition to become true.
+
+    Relies on :meth:`deque.append`, :meth:`deque.popleft` and :meth:`deque.remove` being atomic.
+    """
+
+    __slots__ = ("_locks",)
+
+    def __init__(self) -> None:
+        self._locks: deque[Lock] = deque()
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
+        """Block until ``ready()`` is true; return whether it is.
+
+        Args:
+            ready: called on the waiting thread, at first and after each :meth:`notify_all`; must be quick.
+            timeout: seconds; :data:`None` for no limit.
+
+        """
+        if ready():
+            return True
+        at = None if timeout is None else monotonic() + timeout
+        woken = Lock()
+        woken.acquire()
+        locks = self._locks
+        locks.append(woken)
+        try:
+            # Looked at again after the lock is in place: a change before that has notified nobody.
+            while not ready():
+                left = LONGEST_WAIT if at is None else min(at - monotonic(), LONGEST_WAIT)
+                if left <= 0:
+                    return False
+                if woken.acquire(timeout=left):
+                    locks.append(woken)  # notify_all() has taken it out
+            return True
+        finally:
+            # An exception before this line leaves a lock that nobody waits for; releasing it does no harm.
+            try:
+                locks.remove(woken)
+            except (ValueError, IndexError):
+                pass
+
+    def notify_all(self) -> None:
+        """Have all waiting threads look again; never blocks, and runs no user code. Change the state first."""
+        locks = self._locks
+        while locks:
+            try:
+                locks.popleft().release()
+            except IndexError:  # another thread was first
+                return
