@@ -106,13 +106,12 @@ class Pages:
             [f":doc:`{name} <{class_name(name)}>`", sentence(record.get("text", ""))]
             for name, record in records.items()
         ]
-        lines += table([kind[:-1].capitalize(), "Meaning"], rows, "30 70")
-        lines += [".. toctree::", "   :hidden:", ""]
-        return lines + [f"   {class_name(name)}" for name in records]
+        # No toctree: the theme draws the whole tree on every page, and there are more than four hundred.
+        return lines + table([kind[:-1].capitalize(), "Meaning"], rows, "30 70")
 
     def action(self, name: str, record: Mapping[str, Any]) -> list[str]:
         known = self.known
-        lines = [f".. _action-{name.lower()}:", "", *heading(name)]
+        lines = [":orphan:", "", f".. _action-{name.lower()}:", "", *heading(name)]
         lines += [f".. py:class:: pyami_sync.actions.{class_name(name)}", "   :no-typesetting:", ""]
         lines += [sentence(record.get("text", "")), ""]
         privileges = record["privileges"]
@@ -166,7 +165,7 @@ class Pages:
 
     def event(self, name: str, record: Mapping[str, Any]) -> list[str]:
         known = self.known
-        lines = [f".. _event-{name.lower()}:", "", *heading(name)]
+        lines = [":orphan:", "", f".. _event-{name.lower()}:", "", *heading(name)]
         lines += [f".. py:class:: pyami_sync.events.{class_name(name)}", "   :no-typesetting:", ""]
         lines += [sentence(record.get("text", "")), ""]
         privileges = record["privileges"]
