@@ -161,7 +161,9 @@ class Pages:
         return f"{text} ({'; '.join(found)})" if found else text
 
     def reference(self, event: str) -> str:
-        return f":doc:`{event} </reference/events/{class_name(event)}>`" if event in self.known.events else literal(event)
+        return (
+            f":doc:`{event} </reference/events/{class_name(event)}>`" if event in self.known.events else literal(event)
+        )
 
     def event(self, name: str, record: Mapping[str, Any]) -> list[str]:
         known = self.known

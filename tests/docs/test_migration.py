@@ -15,7 +15,12 @@ from pyami_sync.testing import Simulator
 from .blocks import ROOT, Block, blocks
 
 PAGES = ["pyst2", "panoramisk", "asterisk-ami", "pystrix"]
-PACKAGES = {"pyst2": "asterisk.manager", "panoramisk": "panoramisk", "asterisk-ami": "asterisk.ami", "pystrix": "pystrix"}
+PACKAGES = {
+    "pyst2": "asterisk.manager",
+    "panoramisk": "panoramisk",
+    "asterisk-ami": "asterisk.ami",
+    "pystrix": "pystrix",
+}
 
 
 def programs() -> list[Block]:
