@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 sys.path.insert(0, str(HERE.parent))
 
-from pyami_sync import __version__
+from pyami_sync import __version__  # noqa: E402
 
 project = "pyami_sync"
 author = "the pyami_sync developers"
