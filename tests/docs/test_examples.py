@@ -32,6 +32,7 @@ def test_fragment_compiles(block: Block) -> None:
     assert compile("def _():\n" + textwrap.indent(block.text, "    "), str(block), "exec")
 
 
+@pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
 @pytest.mark.parametrize("block", PROGRAMS, ids=str)
 def test_example_runs(
     block: Block,
