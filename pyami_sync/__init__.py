@@ -11,45 +11,45 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .action import Action
-from .client import AMIClient, connect
-from .cluster import ClusterPool
-from .exceptions import (
-    ActionError,
-    ActionTimeout,
-    AMIError,
-    ClusterError,
-    ConcurrencyError,
-    ConnectError,
-    ConnectionClosed,
-    ConnectionLost,
-    EventsLost,
-    InvalidAction,
-    LocalProtocolError,
-    LoginRejected,
-    NoNodeAvailable,
-    ProtocolError,
-    RemoteProtocolError,
-    UnknownNode,
-    WaitTimeout,
-)
-from .health import NodeHealth, Readiness
-from .message import Event, Message
-from .metrics import Stats
-from .node import Node
-from .protocol import Limits
-from .reconnect import ReconnectPolicy
-from .response import Response
-from .session import State
-from .subscriptions import EventStream, Subscription
-from .transport import TLS
+from .lazy import lazy_names
 from .version import version as __version__
 
 if TYPE_CHECKING:
     from . import actions, events
+    from .action import Action
+    from .client import AMIClient, connect
+    from .cluster import ClusterPool
+    from .exceptions import (
+        ActionError,
+        ActionTimeout,
+        AMIError,
+        ClusterError,
+        ConcurrencyError,
+        ConnectError,
+        ConnectionClosed,
+        ConnectionLost,
+        EventsLost,
+        InvalidAction,
+        LocalProtocolError,
+        LoginRejected,
+        NoNodeAvailable,
+        ProtocolError,
+        RemoteProtocolError,
+        UnknownNode,
+        WaitTimeout,
+    )
+    from .health import NodeHealth, Readiness
+    from .message import Event, Message
+    from .metrics import Stats
+    from .node import Node
+    from .protocol import Limits
+    from .reconnect import ReconnectPolicy
+    from .response import Response
+    from .session import State
+    from .subscriptions import EventStream, Subscription
+    from .transport import TLS
 
 __all__ = [
     "TLS",
@@ -91,10 +91,39 @@ __all__ = [
     "events",
 ]
 
-_LAZY = ("actions", "events")  # large: loaded when first used
+_MODULES = {
+    "action": ("Action",),
+    "client": ("AMIClient", "connect"),
+    "cluster": ("ClusterPool",),
+    "exceptions": (
+        "ActionError",
+        "ActionTimeout",
+        "AMIError",
+        "ClusterError",
+        "ConcurrencyError",
+        "ConnectError",
+        "ConnectionClosed",
+        "ConnectionLost",
+        "EventsLost",
+        "InvalidAction",
+        "LocalProtocolError",
+        "LoginRejected",
+        "NoNodeAvailable",
+        "ProtocolError",
+        "RemoteProtocolError",
+        "UnknownNode",
+        "WaitTimeout",
+    ),
+    "health": ("NodeHealth", "Readiness"),
+    "message": ("Event", "Message"),
+    "metrics": ("Stats",),
+    "node": ("Node",),
+    "protocol": ("Limits",),
+    "reconnect": ("ReconnectPolicy",),
+    "response": ("Response",),
+    "session": ("State",),
+    "subscriptions": ("EventStream", "Subscription"),
+    "transport": ("TLS",),
+}
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(__name__, _MODULES, ("actions", "events"))
