@@ -21,6 +21,7 @@ __all__ = ["Event", "Message", "Origin"]
 
 FIRST_LOOK = 2048  # bytes of a long message that are searched before an index of it all is made
 REPR_LIMIT = 600
+REPR_LOOK = 65536  # bytes of a message that are redacted for its repr
 NO_NAME = b"\r\n:"
 
 
@@ -313,7 +314,8 @@ class Message:
         return handler.generate_schema(Annotated[Any, PydanticType(source)])
 
     def _shown(self) -> str:
-        shown = Message._wire(redact(self._raw[: 4 * REPR_LIMIT]), self._origin)
+        # Redacted before it is cut: what names a credential may stand behind it.
+        shown = Message._wire(redact(self._raw[:REPR_LOOK])[: 4 * REPR_LIMIT], self._origin)
         text = " ".join(f"{name}={value!r}" if name else repr(value) for name, value in shown.items())
         return text if len(text) <= REPR_LIMIT else text[:REPR_LIMIT] + " …"
 
