@@ -4594,9 +4594,9 @@ class PresenceStateChange(TypedEvent):
     """Presence provider."""
     status = Text("Status")
     """State."""
-    subtype = Text("Subtype")
+    subtype = Unescaped("Subtype")
     """State in more detail."""
-    message = Text("Message")
+    message = Unescaped("Message")
     """Text."""
 
 

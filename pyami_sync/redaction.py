@@ -42,7 +42,8 @@ _assignment = re.compile(rb"(?<![\w()-])([\w()-]++)\"?[ \t]*+(?:=>?|[:|])[ \t]*+
 _plain_value = re.compile(rb"\s*(?:<set>|<not set>|yes|no)?\s*\Z", re.IGNORECASE).match
 _config_line = re.compile(
     # A mailbox of voicemail.conf, a registration, a conference and an agent hold theirs without naming it.
-    rb"\s*(?:(?:\d++[ ]*+=>?[ ]*+)(?=[^,]*+,)|(?:register|agent|conf)[ ]*+=>?[ ]*+(?=[^\r\n]*[,:@])|auth[ ]*+=>?[ ]*+(?=[^:]*+:))",
+    rb"\s*(?:(?:\d++[ ]*+=>?[ ]*+)(?=[^,]*+,)|(?:register|agent|conf)[ ]*+=>?[ ]*+(?=[^\r\n]*[,:@])"
+    rb"|auth[ ]*+=>?[ ]*+(?=[^:]*+:))",
     re.IGNORECASE,
 ).match
 _unnamed_variable = re.compile(rb"(?:\d+|register|agent|conf|auth)\Z", re.IGNORECASE).match
