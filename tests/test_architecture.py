@@ -49,6 +49,7 @@ ORDER = [module for layer in LAYERS.values() for module in layer]
 
 # Imports upwards, made when something is first used: each is here because of what would be loaded otherwise.
 LAZY = {
+    ("exceptions", "response"),  # an ActionError rebuilt from its arguments
     ("model", "events"),  # 170 event classes, loaded with the first event
     ("message", "schema"),  # only pydantic calls for it
     ("client", "integrations"),  # an extra
