@@ -242,18 +242,23 @@ def test_unknown_authority_and_wrong_name(certificates: Certificates) -> None:
 
 
 def test_the_day_of_an_expired_certificate(certificates: Certificates, tmp_path: Path) -> None:
-    key, request, cert = (tmp_path / f"old.{kind}" for kind in ("key", "csr", "pem"))
+    key, request, cert, conf = (tmp_path / f"old.{kind}" for kind in ("key", "csr", "pem", "conf"))
+    (tmp_path / "index").touch()
+    (tmp_path / "serial").write_text("01")
+    conf.write_text(
+        f"[ca]\ndefault_ca=own\n[own]\ndatabase={tmp_path}/index\nserial={tmp_path}/serial\nnew_certs_dir={tmp_path}\n"
+        "default_md=sha256\npolicy=any\n[any]\ncommonName=supplied\n"
+    )
+    dates = "-startdate 20200101000000Z -enddate 20210203040506Z"
     for command in (
         f"req -newkey rsa:2048 -nodes -keyout {key} -out {request} -subj /CN=localhost",
-        f"x509 -req -in {request} -signkey {key} -out {cert} -days -3",
+        f"ca -batch -selfsign -config {conf} -keyfile {key} -in {request} -out {cert} -notext {dates}",
     ):
         subprocess.run(["openssl", *command.split()], check=True, capture_output=True)
-    day = expiry(ssl.PEM_cert_to_DER_cert(cert.read_text("ascii")))
-    assert day is not None
     with Simulator(tls=(str(cert), str(key)), secret=SECRET) as sim:
         done = diagnose(url(sim.port, "amis", "localhost"), "--tls-ca", str(cert))
     assert done.code == 3
-    assert f"expired on {day:%Y-%m-%d %H:%M} UTC" in failure(done)
+    assert "expired on 2021-02-03 04:05 UTC" in failure(done)
 
 
 def test_the_day_of_a_certificate_of_any_kind(certificates: Certificates) -> None:
