@@ -63,6 +63,26 @@ class SentByUser(TypedEvent):
     get = Message.get
 
 
+class OriginateOutcome(TypedEvent):
+    """The event that says how a call that was placed ended."""
+
+    __slots__ = ()
+
+    @property
+    def outcome(self) -> str:
+        """How it went, in words: ``answered``, ``no answer``, ``busy``, ``congestion``, ``hung up`` or ``failed``.
+
+        A reason that is not known is named by its number.
+        """
+        if self.get("Response", "").lower() == "success":
+            return "answered"
+        reason = self.get("Reason", "0")
+        return OUTCOMES.get(reason, f"failed (reason {reason})")
+
+
+OUTCOMES = {"0": "failed", "1": "hung up", "3": "no answer", "5": "busy", "8": "congestion"}
+
+
 class ListComplete(TypedEvent):
     """The event that closes a list."""
 
