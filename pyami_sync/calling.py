@@ -10,6 +10,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .action import Action, HeaderValue
+from .advice import advise
 from .calls import LEAST, PING, FutureCall
 from .connection import Connection
 from .deadline import Deadline
@@ -189,7 +190,10 @@ class Caller(Listener):
     def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
         if isinstance(action, str):
             if headers or type(action) is not str:  # another class of text may look otherwise than it compares
-                return Action(action, headers, encoding=self.options.encoding)
+                made = Action(action, headers, encoding=self.options.encoding)
+                if headers:
+                    advise(action, headers, stacklevel=4)
+                return made
             bare = _bare.get(action)
             if bare is None or bare.encoding != self.options.encoding:
                 bare = Action(action, encoding=self.options.encoding)
@@ -320,6 +324,7 @@ class Caller(Listener):
         pairs = {name: value for name, value in headers.items() if name.lower() != "async"}
         ringing = _ringing(ring, pairs)
         action = Action("Originate", {"Channel": channel, "Async": "true", **pairs}, encoding=self.options.encoding)
+        advise(action.name, pairs)
         if not wait:
             return self.send(action, timeout=timeout)
         limit = self.options.timeout if timeout is DEFAULT else timeout

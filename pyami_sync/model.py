@@ -22,7 +22,7 @@ else:
     R = TypeVar("R", bound=Response, covariant=True)
 
 __all__ = ["ConfigChange", "Headers", "ListAction", "ListComplete", "ListResponse", "TypedAction", "TypedEvent"]
-__all__ += ["event_class", "fields_of", "load_events"]
+__all__ += ["event_class", "fields_of", "load_actions", "load_events"]
 
 # Events
 
@@ -126,6 +126,14 @@ def load_events() -> None:
         typed = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, TypedEvent)]
         own = [each for each in typed if each.__module__ == events.__name__]
         _known.update({each.event_name.encode().lower(): each for each in own})
+
+
+def load_actions() -> list[type[TypedAction[Any]]]:
+    """Return the classes of actions; loads them as :func:`load_events` does events, safe from a fork meanwhile."""
+    with _loading:
+        from . import actions
+    typed = [each for each in vars(actions).values() if isinstance(each, type) and issubclass(each, TypedAction)]
+    return [each for each in typed if each.action_name]
 
 
 if hasattr(os, "register_at_fork"):
