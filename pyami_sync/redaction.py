@@ -29,8 +29,8 @@ _names_secret = re.compile(
     rb"|(?:\A|[_/ -]|db|ldap)(?:pass|pwd|passwd)\Z|(?:\A|[_/ -]|admin|user)pin(?:code)?\Z|(?:\A|[/ _-])authorization\Z",
     re.IGNORECASE,
 ).search
-# Headers that speak of a credential without being one: `SecretExist: Y`.
-_no_secret = re.compile(rb"exists?\Z", re.IGNORECASE).search
+# Headers that speak of a credential without being one: `SecretExist: Y`, `UsingPassword: 0`.
+_no_secret = re.compile(rb"exists?\Z|\Ausingpassword\Z", re.IGNORECASE).search
 _HEADERS = frozenset({b"challenge", b"expectedresponse", b"receivedchallenge", b"receivedhash"})
 
 _config_header = re.compile(

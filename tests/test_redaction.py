@@ -141,6 +141,7 @@ def test_credentials_named_elsewhere_are_hidden(raw):
         b"Action: UpdateConfig\r\nVar-000000: context\r\nValue-000000: default",
         b"Event: VarSet\r\nVariable: COLOR\r\nValue: red",
         b"Response: Success\r\nSecretExist: Y\r\nMD5SecretExist: N",
+        b"Event: SuccessfulAuth\r\nUsingPassword: 0\r\nX: y",
         b"Response: Success\r\nOutput:               secret: <Set>",
         b"Response: Success\r\nLine-000001-000000: exten=1234,1,Answer()",
         b"Event: Newchannel\r\nChannel: IAX2/10.0.0.1:4569-123",
