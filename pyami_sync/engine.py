@@ -12,9 +12,8 @@ have left the processor's cache. For the same reason a caller who is alone with 
 itself (:mod:`~pyami_sync.turn`), many callers are woken one after the other (:mod:`~pyami_sync.relay`), and
 callback threads are called when all sockets have been served.
 
-The **callback threads** (:class:`~pyami_sync.workers.Workers`) run user code. Connecting again has a pool of its
-own, whose threads live only meanwhile: callbacks that wait for the link must not keep it from coming back. The
-number of threads depends on neither connections nor subscriptions.
+The **callback threads** (:class:`~pyami_sync.workers.Workers`) run user code. The number of threads depends on
+neither connections nor subscriptions.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from __future__ import annotations
 import atexit
 import heapq
 import logging
-import os
 import socket
 import time
 import weakref
@@ -32,6 +30,7 @@ from functools import partial
 from itertools import count
 from threading import Lock, Thread, current_thread, get_ident
 
+from . import forks
 from .deadline import Deadline
 from .exceptions import ConcurrencyError, ConnectionClosed
 from .polling import READ, WRITE, Pollable, Poller, make_poller
@@ -41,7 +40,6 @@ __all__ = ["Engine", "Timer"]
 
 logger = logging.getLogger("pyami_sync")
 
-CONNECTORS = 32  # most sessions that connect again at the same time on threads that wait
 LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -114,7 +112,6 @@ class Engine:
     def __init__(self, name: str = "pyami", callback_threads: int = 32) -> None:
         self.name = name
         self.workers = Workers(f"{name}-callback", callback_threads)
-        self.connectors = Workers(f"{name}-connect", CONNECTORS)
         self._lock = Lock()  # for starting, stopping and the timers
         self._poller: Poller | None = None
         self._wakeup: Wakeup | None = None
@@ -124,6 +121,7 @@ class Engine:
         """Which thread is the engine's; :data:`None` while it does not run."""
         self._pumps: weakref.WeakSet[Thread] = weakref.WeakSet()
         self._closed = False
+        self._releases = False  # the engine thread itself closes the descriptors at its end
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_order = count()
         self._dead_timers = 0
@@ -148,9 +146,16 @@ class Engine:
             self._wakeup = Wakeup()
             self._poller.add(self._wakeup)
             # A daemon: a session that nobody closed must not keep the interpreter from ending.
-            self._thread = Thread(target=self._run, name=f"{self.name}-engine", daemon=True)
-            self._thread.start()
-            self.ident = self._thread.ident
+            thread = Thread(target=self._run, name=f"{self.name}-engine", daemon=True)
+            try:
+                thread.start()
+            except BaseException:  # no thread to be had; the next call tries again
+                for each in (self._poller, self._wakeup):
+                    each.close()
+                self._poller = self._wakeup = None
+                raise
+            self._thread = thread
+            self.ident = thread.ident
 
     def pump(self, target: Callable[[], None]) -> None:
         """Start a thread that reads a transport which can only block; :meth:`close` waits for it too."""
@@ -177,8 +182,6 @@ class Engine:
         # Callbacks last: one that waits for an answer has been released by the end of its connection.
         for busy in self.workers.close(deadline):
             logger.warning("callback thread %s is still busy; its callback does not return", busy.name)
-        for busy in self.connectors.close(deadline):
-            logger.warning("thread %s is still connecting; it ends when that succeeds or times out", busy.name)
         if thread is None or not thread.is_alive():
             self._run_jobs()  # of those who asked after its last look, and before it was gone
             self._release()
@@ -190,6 +193,22 @@ class Engine:
                 return
             self._closed = True
         self._wake()
+
+    def close_soon(self) -> None:
+        """End all threads and wait for none; the engine thread closes the descriptors when it ends."""
+        self._releases = True
+        self.signal_stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether there is an engine thread that runs what it is asked to."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    @property
+    def on_own_thread(self) -> bool:
+        """Whether the calling thread is the engine thread."""
+        return get_ident() == self.ident
 
     @property
     def closed(self) -> bool:
@@ -347,6 +366,9 @@ class Engine:
                 self._run_jobs()
         self._run_jobs()
         self.ident = None  # a thread that is started later may get the same
+        if self._releases:
+            self.workers.close(Deadline(0.0))
+            self._release()
 
     def _serve(self, link: Pollable, mask: int) -> None:
         try:
@@ -408,6 +430,5 @@ def _at_exit() -> None:
         engine.close(deadline.remaining() or 0.01)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+forks.register(_after_fork)
 atexit.register(_at_exit)

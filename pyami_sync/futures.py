@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
-from threading import Lock
+from threading import Condition, Lock
 from typing import TypeVar
 
 from .exceptions import WaitTimeout
@@ -78,6 +78,11 @@ class DetachedFuture(Future[T]):
             return False
         self.set_exception(exc)
         return True
+
+    def after_fork(self) -> None:
+        """Replace the locks in a forked child: a thread of the parent may have held them."""
+        self._ending = Lock()
+        self._condition = Condition()  # the standard class's own
 
     def _end(self) -> bool:
         with self._ending:

@@ -61,6 +61,9 @@ class Listener:
         """Seconds that waiting takes unless its call says otherwise."""
         raise NotImplementedError
 
+    def _before_listening(self, *, callback: bool) -> None:
+        """Prepare for one more subscription, which is a callback or is not; must not block."""
+
     def _over(self) -> bool:
         """Whether no event will come any more."""
         raise NotImplementedError
@@ -154,6 +157,7 @@ class Listener:
         choice = Selectors(selectors)
 
         def register(function: Callable[[Any], object]) -> Subscription:
+            self._before_listening(callback=True)
             subscription = Subscription(function, choice, where, maxsize, overflow, self.subscriptions)
             self.subscriptions.add(subscription)
             return subscription
@@ -193,6 +197,7 @@ class Listener:
                 place; ``"drop_oldest"`` drops the oldest and counts.
 
         """
+        self._before_listening(callback=False)
         stream: EventStream[Any] = EventStream(
             Selectors(selectors), where, maxsize, overflow, self.subscriptions, timeout
         )
@@ -258,6 +263,7 @@ class Listener:
         self, selectors: tuple[Selector, ...], where: Where, *, fail_on_loss: bool
     ) -> Iterator[ExpectedEvent[Any]]:
         """Expect one event; with ``fail_on_loss`` its future fails when the link is lost, though it may return."""
+        self._before_listening(callback=False)
         choice = Selectors(selectors)
         expectation = Expectation(choice, None if callable(where) else where, self.subscriptions, fail_on_loss)
         taker: Expectation | Judge = expectation
