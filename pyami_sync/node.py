@@ -205,6 +205,8 @@ class Node:
     def settled(self) -> bool:
         """Whether its first try to connect is over, in one way or the other."""
         session = self.client.session
+        if session.starting:
+            return False
         return session.state in (State.CONNECTED, State.CLOSED) or session.last_error is not None
 
     def health(self) -> NodeHealth:

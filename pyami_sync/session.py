@@ -116,6 +116,8 @@ class Session:
         self._on_state = on_state
         self._state = State.CLOSED
         self._used = False  # it has been opened at least once
+        self.starting = False
+        """Whether :meth:`start` was called and the engine thread has not begun with it."""
         self._reopens = False  # a forked child opens a session of its own on first use
         self._closed_by = ConnectionClosed("the session is not open: call open(), or use `with`")
         self._make_volatile()
@@ -323,9 +325,11 @@ class Session:
 
     def start(self) -> None:
         """Begin to connect in the background and return; a server that is not there is tried again and again."""
+        self.starting = True
         self.engine.on_thread(self._start)
 
     def _start(self) -> None:
+        self.starting = False
         if self._state is State.CLOSED:
             self._used, self._reopens = True, False
             self._reconnect = self._make_reconnect()

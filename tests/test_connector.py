@@ -189,8 +189,8 @@ class TestOthers:
             assert len(names) <= 21
 
     def test_tries_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pyami_sync.dialing.MOST_AT_ONCE", 2)
-        monkeypatch.setattr("pyami_sync.dialing.SLOW", 60.0)
+        monkeypatch.setattr("pyami_sync.connector.MOST_AT_ONCE", 2)
+        monkeypatch.setattr("pyami_sync.connector.SLOW", 60.0)
         greeting = b"Asterisk Call Manager/11.0.0\r\n"
         with listener() as server, ExitStack() as stack:
             server.settimeout(0.3)
@@ -209,8 +209,8 @@ class TestOthers:
             third.close()
 
     def test_slow_tries_make_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pyami_sync.dialing.MOST_AT_ONCE", 2)
-        monkeypatch.setattr("pyami_sync.dialing.SLOW", 0.05)
+        monkeypatch.setattr("pyami_sync.connector.MOST_AT_ONCE", 2)
+        monkeypatch.setattr("pyami_sync.connector.SLOW", 0.05)
         with listener() as server, ExitStack() as stack:
             server.settimeout(5)
             pool = ClusterPool({str(number): url(server.getsockname()) for number in range(6)}, connect_timeout=60)
