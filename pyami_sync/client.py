@@ -223,6 +223,7 @@ class AMIClient(Caller):
             observe=observe,
         )
         self._successors: dict[Engine, Engine] = {}
+        self._given_up: Engine | None = None  # ended because open() failed
         self._exit: SystemExit | None = None
         self._version: tuple[int, str | None] = (-1, None)
         clients.add(self)
@@ -245,15 +246,22 @@ class AMIClient(Caller):
         """
         forks.check()
         deadline = Deadline(self.options.connect_timeout if timeout is None else timeout)
-        if self._own_engine and self.engine.closed:
-            self._renew()
-        try:
-            self._session.open(deadline)
-        except BaseException:
-            if self._own_engine and self._session.state is State.CLOSED:
-                self._end_engine(5.0)
-            raise
-        return self
+        while True:
+            if self._own_engine and self.engine.closed:
+                self._renew()
+            engine = self.engine
+            try:
+                self._session.open(deadline)
+            except BaseException as exc:
+                if not self._own_engine:
+                    raise
+                if self._given_up is engine and type(exc) is ConnectionClosed and not deadline.expired:
+                    continue  # another thread's attempt failed, and it has just ended the engine behind it
+                if self._session.state is State.CLOSED and not self._session.openers:
+                    self._given_up = engine
+                    self._end_engine(5.0)
+                raise
+            return self
 
     def _renew(self) -> None:
         """Replace an engine that was closed; several threads at a time agree on one."""

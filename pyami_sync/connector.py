@@ -93,7 +93,7 @@ class Connector:
         make: Callable[[Channel], Connection],
         steps: Callable[[Connection], Steps],
         done: Callable[[Outcome], None],
-        timeout: float | None = None,
+        deadline: Deadline | None = None,
         transport: Any = None,
     ) -> ConnectAttempt:
         """Start an attempt.
@@ -104,12 +104,11 @@ class Connector:
             steps: what is said on it once the server has greeted.
             done: called with the connection or with what went wrong, never before this returns, and not after
                 :meth:`ConnectAttempt.cancel`.
-            timeout: seconds that it may take from when its turn has come; unless given, ``connect_timeout``.
+            deadline: by when it must be done; unless given, ``connect_timeout`` after its turn has come.
             transport: a connected socket-like object to use instead of a TCP connection.
 
         """
-        limit = options.connect_timeout if timeout is None else timeout
-        attempt = ConnectAttempt(self, options, make, steps, done, limit, transport)
+        attempt = ConnectAttempt(self, options, make, steps, done, deadline, transport)
         # Many that start at the same moment, as after a failure of the network, are spread at random.
         delay = random.random() * SPREAD * len(self._attempts)
         self._attempts.add(attempt)
@@ -203,7 +202,7 @@ class ConnectAttempt:
         make: Callable[[Channel], Connection],
         steps: Callable[[Connection], Steps],
         done: Callable[[Outcome], None],
-        timeout: float,
+        deadline: Deadline | None,
         transport: Any,
     ) -> None:
         self.counted = False  # among those at once
@@ -217,9 +216,9 @@ class ConnectAttempt:
         self._make = make
         self._make_steps = steps
         self._done = done
-        self._timeout = timeout
+        self._fixed_deadline = deadline
         self._transport = transport
-        self._deadline = Deadline(timeout)
+        self._deadline = deadline or Deadline(options.connect_timeout)
         self._timer: Timer | None = None
         self._addresses: deque[tuple[Any, ...]] = deque()
         self._racers: list[Racer] = []
@@ -245,7 +244,7 @@ class ConnectAttempt:
         """Start: its turn has come."""
         if self.finished:
             return
-        self._deadline = Deadline(self._timeout)
+        self._deadline = self._fixed_deadline or Deadline(self._options.connect_timeout)
         self._arm(self._deadline.at, self._too_slow)
         try:
             if self._transport is not None:
@@ -330,8 +329,9 @@ class ConnectAttempt:
         try:
             set_options(sock)
             if self._options.tls is None:
+                channel = make_channel(sock)
                 self._sock = None  # the channel's from now on
-                self._connected(make_channel(sock))
+                self._connected(channel)
             else:
                 self._busy = True
                 self._connector.workers.submit(lambda: self._begin_tls(sock))
@@ -459,7 +459,7 @@ class ConnectAttempt:
 
     def _await_boot(self, seconds: float) -> None:
         """Go on when :meth:`booted` is called, the connection ends, or the time is up."""
-        self._deadline = Deadline(seconds + self._timeout)
+        self._deadline = Deadline(seconds + self._options.connect_timeout)
         self._awaits_boot = True
         self._arm(time.monotonic() + seconds, self.booted)
 
@@ -522,7 +522,7 @@ class ConnectAttempt:
                 exc.host, exc.port = options.host, options.port
             return exc
         if isinstance(exc, OSError) and not isinstance(exc, AMIError):
-            error = connect_error(exc, options.host, options.port, self._timeout)
+            error = connect_error(exc, options.host, options.port, self._deadline.timeout)
         elif isinstance(exc, RuntimeError | AMIError | MemoryError):  # no thread can be started
             error = ConnectError(str(exc), host=options.host, port=options.port)
         else:

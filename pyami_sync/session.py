@@ -126,6 +126,8 @@ class Session:
         """Set what a forked child starts without."""
         self._changed = Waiters()  # notified after every change of what may be waited for
         self._openings: list[Opening] = []
+        self.openers: dict[object, None] = {}
+        """An entry for each thread that is in :meth:`open` now."""
         self._attempt: ConnectAttempt | None = None
         self._reconnect: Reconnect[tuple[Connection, EventGate]] | None = None
         self._keepalive: Keepalive | None = None
@@ -175,15 +177,38 @@ class Session:
         if self._state is State.CONNECTED and self.current is not None:
             return
         self.engine.check_thread("connecting")
+        token = object()
+        self.openers[token] = None
+        try:
+            while True:
+                opening = self._open_once(deadline, reopens)
+                if opening.error is None:
+                    return
+                # A failure of another thread's attempt, which may have had less time, is not this one's; but a
+                # rejected login is everybody's.
+                if opening.began or isinstance(opening.error, LoginRejected) or deadline.expired:
+                    break
+                if reopens and not self._reopens:
+                    break
+            error = opening.error if opening.began else copy.copy(opening.error)
+            try:
+                raise error
+            finally:
+                del error, opening
+        finally:
+            self.openers.pop(token, None)
+
+    def _open_once(self, deadline: Deadline, reopens: bool) -> Opening:
+        """Have the engine thread begin an attempt, or join one, and wait for the outcome."""
         if exiting:
             raise ConnectionClosed(EXITING)
+        engine = self.engine
         try:
-            self.engine.start()
+            engine.start()
         except (OSError, RuntimeError) as exc:  # no descriptors, no threads
             host, port = self.options.host, self.options.port
             raise ConnectError(f"this process lacks resources ({exc})", host=host, port=port) from exc
         opening = Opening(deadline)
-        engine = self.engine
         left = deadline.remaining()
         try:
             engine.call_soon(lambda: self._begin(opening, reopens))
@@ -199,12 +224,7 @@ class Session:
             if engine.closed:
                 raise ConnectionClosed("the session was closed while it was opened")
             raise self._not_in_time(deadline)
-        if opening.error is not None:
-            error = opening.error if opening.began else copy.copy(opening.error)
-            try:
-                raise error
-            finally:
-                del error
+        return opening
 
     def _not_in_time(self, deadline: Deadline) -> ConnectError:
         limit = "in time" if deadline.timeout is None else f"within {deadline.timeout:g} s"
@@ -224,7 +244,7 @@ class Session:
         forks.check()
         if not self._used:
             raise self._closed()
-        if self._reopens:
+        while self._reopens:
             self._wake(Deadline(None))
 
     def _wake(self, deadline: Deadline) -> None:
@@ -262,7 +282,7 @@ class Session:
         opening.began = self._used = True
         self._reopens = reopens  # until it is open: if that fails, the next use tries again
         self._enter(State.CONNECTING)
-        self._attempt = self._connect(self._opened, left)
+        self._attempt = self._connect(self._opened, opening.deadline)
 
     def _out_of_time(self, opening: Opening) -> None:
         # Who began the attempt is told by the attempt itself, which has the same deadline.
@@ -285,18 +305,18 @@ class Session:
         self._changed.notify_all()
 
     def _connect(
-        self, done: Callable[[tuple[Connection, EventGate] | Exception], None], timeout: float | None = None
+        self, done: Callable[[tuple[Connection, EventGate] | Exception], None], deadline: Deadline | None = None
     ) -> ConnectAttempt:
         gate, plan = EventGate(self), self.plan
         again = bool(self.connected_at)
-        limit = self.options.connect_timeout if timeout is None else timeout
+        limit = self.options.connect_timeout if deadline is None else deadline.timeout
         transport, self._transport = self._transport, None
         attempt = self.connector.attempt(
             self.options,
             make=lambda channel: plan.make(self.engine, channel, gate),
             steps=lambda connection: plan.steps(connection, gate, limit, again=again),
             done=lambda outcome: done((outcome, gate) if isinstance(outcome, Connection) else outcome),
-            timeout=limit,
+            deadline=deadline,
             transport=transport,
         )
         gate.on_booted = attempt.booted
@@ -325,6 +345,7 @@ class Session:
 
     def start(self) -> None:
         """Begin to connect in the background and return; a server that is not there is tried again and again."""
+        self.engine.start()
         self.starting = True
         self.engine.on_thread(self._start)
 
