@@ -503,8 +503,10 @@ def _after_fork() -> None:
 
 def _dropped(session: Session, runner: Runner) -> None:
     """Clean up after a client that was collected; on any thread, in the midst of anything, so it waits for nothing."""
-    session.close(ConnectionClosed("the client was dropped without close()"), wait=0.0)
-    runner.engine.close_soon()
+    try:
+        session.close(ConnectionClosed("the client was dropped without close()"), wait=0.0)
+    finally:
+        runner.engine.close_soon()
 
 
 def _at_exit() -> None:

@@ -24,22 +24,25 @@ import logging
 import socket
 import time
 import weakref
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from threading import Lock, Thread, current_thread, get_ident
+from threading import Lock, Thread, current_thread, get_ident, main_thread
 
 from . import forks
 from .deadline import Deadline
 from .exceptions import ConcurrencyError, ConnectionClosed
 from .polling import READ, WRITE, Pollable, Poller, make_poller
+from .waiting import Waiters
 from .workers import Workers
 
 __all__ = ["Engine", "Timer"]
 
 logger = logging.getLogger("pyami_sync")
 
+LAUNCH_WAIT = 10.0  # seconds
 LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -120,6 +123,7 @@ class Engine:
         self.ident: int | None = None
         """Which thread is the engine's; :data:`None` while it does not run."""
         self._pumps: weakref.WeakSet[Thread] = weakref.WeakSet()
+        self._launch: Launch | None = None  # while the engine thread is being started
         self._closed = False
         self._releases = False  # the engine thread itself closes the descriptors at its end
         self._timers: list[tuple[float, int, Timer]] = []
@@ -142,20 +146,13 @@ class Engine:
                 raise ConnectionClosed
             if self._thread is not None:
                 return
-            self._poller = make_poller(self.on_thread)
-            self._wakeup = Wakeup()
-            self._poller.add(self._wakeup)
-            # A daemon: a session that nobody closed must not keep the interpreter from ending.
-            thread = Thread(target=self._run, name=f"{self.name}-engine", daemon=True)
-            try:
-                thread.start()
-            except BaseException:  # no thread to be had; the next call tries again
-                for each in (self._poller, self._wakeup):
-                    each.close()
-                self._poller = self._wakeup = None
-                raise
-            self._thread = thread
-            self.ident = thread.ident
+            launch = self._launch
+            if launch is None:
+                launch = self._launch = Launch(self)
+                launch.begin()
+        if not launch.wait(LAUNCH_WAIT):
+            raise RuntimeError(f"the engine thread did not start within {LAUNCH_WAIT:g} s")
+        launch.check()
 
     def pump(self, target: Callable[[], None]) -> None:
         """Start a thread that reads a transport which can only block; :meth:`close` waits for it too."""
@@ -172,8 +169,11 @@ class Engine:
 
         """
         self.signal_stop()
-        thread = self._thread
         deadline = Deadline(timeout)
+        launch = self._launch
+        if launch is not None:  # whoever started it was interrupted
+            launch.wait(deadline.remaining())
+        thread = self._thread
         if thread is not None and thread is not current_thread():
             thread.join(deadline.remaining())
         for pump in list(self._pumps):
@@ -413,6 +413,65 @@ class Engine:
                     callback()
                 except Exception:
                     logger.exception("a timer raised")
+
+
+class Launch:
+    """The start of an engine thread.
+
+    :meth:`threading.Thread.start` does not survive an exception that a signal handler raises in it: the new thread
+    can die of it half-made, and is listed as alive for ever. Handlers run on the main thread only, so another one
+    starts the engine thread, and the caller waits for that.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiters = Waiters()
+        self._done = False
+        self._error: Exception | None = None
+
+    def begin(self) -> None:
+        """Start; raises what says that there is no thread to be had."""
+        try:
+            if current_thread() is main_thread():
+                start_new_thread(self._run, ())
+            else:
+                self._run()
+        except Exception:
+            self._engine._launch = None
+            raise
+
+    def _run(self) -> None:
+        engine = self._engine
+        made: list[Poller | Wakeup] = []
+        try:
+            poller = make_poller(engine.on_thread)
+            made.append(poller)
+            wakeup = Wakeup()
+            made.append(wakeup)
+            poller.add(wakeup)
+            engine._poller, engine._wakeup = poller, wakeup
+            # A daemon: a session that nobody closed must not keep the interpreter from ending.
+            thread = Thread(target=engine._run, name=f"{engine.name}-engine", daemon=True)
+            thread.start()
+            engine._thread = thread
+        except Exception as exc:  # no descriptor, no thread; the next call tries again
+            engine._poller = engine._wakeup = None
+            for each in made:
+                each.close()
+            self._error = exc
+        finally:
+            self._done = True
+            engine._launch = None
+            self._waiters.notify_all()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the thread runs, or can't be started; return whether it has come to one of them."""
+        return self._waiters.wait(lambda: self._done, timeout)
+
+    def check(self) -> None:
+        """Raise what has kept the thread from running."""
+        if self._error is not None:
+            raise self._error
 
 
 def _after_fork() -> None:
