@@ -222,7 +222,7 @@ class AMIClient(Caller):
             tap=tap,
             observe=observe,
         )
-        self._successors: dict[Engine, Engine] = {}
+        self._successors: dict[Engine, tuple[Engine, Connector]] = {}
         self._given_up: Engine | None = None  # ended because open() failed
         self._exit: SystemExit | None = None
         self._version: tuple[int, str | None] = (-1, None)
@@ -266,15 +266,19 @@ class AMIClient(Caller):
     def _renew(self) -> None:
         """Replace an engine that was closed; several threads at a time agree on one."""
         old = self.engine
-        new = Engine(self.options.name, self._callback_threads)
-        if self._successors.setdefault(old, new) is not new:  # one step: no lock that a signal handler could meet
-            return
-        for hook in (self._state_hook, self._error_hook, self._wire_hook):
-            hook.after_fork()  # what the last engine's threads had not begun is not theirs to do any more
-        self.subscriptions.reopen()
-        self._session.connector = Connector(new)
-        self.engine = self._session.engine = self._runner.engine = new
-        del self._successors[old]
+        engine = Engine(self.options.name, self._callback_threads)
+        # One step, not a lock, which a signal handler could meet; a thread that was interrupted below is overtaken.
+        engine, connector = self._successors.setdefault(old, (engine, Connector(engine)))
+        if self.engine is old:
+            for hook in (self._state_hook, self._error_hook, self._wire_hook):
+                hook.after_fork()  # what the last engine's threads had not begun is not theirs to do any more
+            self.subscriptions.reopen()
+            self._session.connector = connector
+            self._session.engine = self._runner.engine = engine
+            self.engine = engine  # last: this ends it
+            for each in list(self._successors):
+                if each is not old:
+                    self._successors.pop(each, None)
 
     def _end_engine(self, timeout: float | None) -> None:
         deadline = Deadline(timeout)

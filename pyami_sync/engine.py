@@ -43,6 +43,7 @@ __all__ = ["Engine", "Timer"]
 logger = logging.getLogger("pyami_sync")
 
 LAUNCH_WAIT = 10.0  # seconds
+LAST_STEPS = 0.1  # seconds that a thread may take to be gone when it has done its work
 LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -125,6 +126,8 @@ class Engine:
         self._pumps: weakref.WeakSet[Thread] = weakref.WeakSet()
         self._launch: Launch | None = None  # while the engine thread is being started
         self._closed = False
+        self._ended = False  # the engine thread runs no job any more
+        self._waiters = Waiters()  # for that
         self._releases = False  # the engine thread itself closes the descriptors at its end
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_order = count()
@@ -175,24 +178,23 @@ class Engine:
             launch.wait(deadline.remaining())
         thread = self._thread
         if thread is not None and thread is not current_thread():
-            thread.join(deadline.remaining())
+            # Not join(): a signal handler in the midst of it that closes, too, would wait for its own thread.
+            if self._waiters.wait(lambda: self._ended, deadline.remaining()):
+                thread.join(LAST_STEPS)
         for pump in list(self._pumps):
             if pump is not current_thread():
                 pump.join(deadline.remaining())
         # Callbacks last: one that waits for an answer has been released by the end of its connection.
         for busy in self.workers.close(deadline):
             logger.warning("callback thread %s is still busy; its callback does not return", busy.name)
-        if thread is None or not thread.is_alive():
+        if thread is None or self._ended:
             self._run_jobs()  # of those who asked after its last look, and before it was gone
             self._release()
 
     def signal_stop(self) -> None:
         """Tell all threads to end and wait for none."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        self._wake()
+        self._closed = True
+        self._wake()  # always: whoever closed it first may have been interrupted before this
 
     def close_soon(self) -> None:
         """End all threads and wait for none; the engine thread closes the descriptors when it ends."""
@@ -202,8 +204,7 @@ class Engine:
     @property
     def running(self) -> bool:
         """Whether there is an engine thread that runs what it is asked to."""
-        thread = self._thread
-        return thread is not None and thread.is_alive()
+        return self._thread is not None and not self._ended
 
     @property
     def on_own_thread(self) -> bool:
@@ -311,7 +312,7 @@ class Engine:
         self._jobs.append(job)
         if get_ident() != self.ident:
             self._wake()
-            if self._closed and (self._thread is None or not self._thread.is_alive()):
+            if self._closed and (self._thread is None or self._ended):
                 self._run_jobs()  # the engine has ended: nobody else will
 
     def submit(self, job: Callable[[], None]) -> None:
@@ -365,7 +366,11 @@ class Engine:
             if self._jobs:
                 self._run_jobs()
         self._run_jobs()
+        # From here on who asks does it, or it is among those that are run next.
+        self._ended = True
+        self._run_jobs()
         self.ident = None  # a thread that is started later may get the same
+        self._waiters.notify_all()
         if self._releases:
             self.workers.close(Deadline(0.0))
             self._release()
