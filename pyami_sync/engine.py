@@ -124,7 +124,7 @@ class Engine:
         self.ident: int | None = None
         """Which thread is the engine's; :data:`None` while it does not run."""
         self._pumps: weakref.WeakSet[Thread] = weakref.WeakSet()
-        self._launch: Launch | None = None  # while the engine thread is being started
+        self._launches: dict[None, Launch] = {}  # one, while the engine thread is being started
         self._closed = False
         self._ended = False  # the engine thread runs no job any more
         self._waiters = Waiters()  # for that
@@ -144,15 +144,13 @@ class Engine:
             ConnectionClosed: the engine was closed, as happens when one thread opens and another closes.
 
         """
-        with self._lock:
-            if self._closed:
-                raise ConnectionClosed
-            if self._thread is not None:
-                return
-            launch = self._launch
-            if launch is None:
-                launch = self._launch = Launch(self)
-                launch.begin()
+        if self._closed:
+            raise ConnectionClosed
+        if self._thread is not None:
+            return
+        # One step, not a lock: a signal handler may come here in the midst of it.
+        launch = self._launches.setdefault(None, Launch(self))
+        launch.begin()
         if not launch.wait(LAUNCH_WAIT):
             raise RuntimeError(f"the engine thread did not start within {LAUNCH_WAIT:g} s")
         launch.check()
@@ -173,14 +171,18 @@ class Engine:
         """
         self.signal_stop()
         deadline = Deadline(timeout)
-        launch = self._launch
+        launch = self._launches.get(None)
         if launch is not None:  # whoever started it was interrupted
+            launch.begin()
             launch.wait(deadline.remaining())
         thread = self._thread
-        if thread is not None and thread is not current_thread():
-            # Not join(): a signal handler in the midst of it that closes, too, would wait for its own thread.
-            if self._waiters.wait(lambda: self._ended, deadline.remaining()):
-                thread.join(LAST_STEPS)
+        # Not join() alone: a signal handler in the midst of it that closes, too, would wait for its own thread.
+        if (
+            thread is not None
+            and thread is not current_thread()
+            and self._waiters.wait(lambda: self._ended, deadline.remaining())
+        ):
+            thread.join(LAST_STEPS)
         for pump in list(self._pumps):
             if pump is not current_thread():
                 pump.join(deadline.remaining())
@@ -217,12 +219,11 @@ class Engine:
         return self._closed
 
     def _release(self) -> None:
-        with self._lock:
-            held = (self._poller, self._wakeup)
-            self._wakeup = None
-        for each in held:
+        poller, wakeup = self._poller, self._wakeup
+        self._wakeup = None
+        for each in (poller, wakeup):
             if each is not None:
-                each.close()
+                each.close()  # harmless to repeat
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the threads.
@@ -431,24 +432,31 @@ class Launch:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._waiters = Waiters()
+        self._begun: dict[None, object] = {}
         self._done = False
         self._error: Exception | None = None
 
     def begin(self) -> None:
-        """Start; raises what says that there is no thread to be had."""
+        """Start, unless that has been done; raises what says that there is no thread to be had."""
+        if self._begun:
+            return
+        if get_ident() != main_thread().ident:
+            self._run()
+            return
         try:
-            if current_thread() is main_thread():
-                start_new_thread(self._run, ())
-            else:
-                self._run()
+            start_new_thread(self._run, ())
         except Exception:
-            self._engine._launch = None
+            self._engine._launches.pop(None, None)
             raise
 
     def _run(self) -> None:
-        engine = self._engine
+        engine, me = self._engine, object()
+        if self._begun.setdefault(None, me) is not me:
+            return
         made: list[Poller | Wakeup] = []
         try:
+            if engine._thread is not None:  # an earlier launch ended between two looks
+                return
             poller = make_poller(engine.on_thread)
             made.append(poller)
             wakeup = Wakeup()
@@ -466,7 +474,7 @@ class Launch:
             self._error = exc
         finally:
             self._done = True
-            engine._launch = None
+            engine._launches.pop(None, None)
             self._waiters.notify_all()
 
     def wait(self, timeout: float | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Lock, Thread, current_thread
+from threading import Condition, RLock, Thread, current_thread
 
 from .deadline import Deadline
 
@@ -33,7 +33,7 @@ class Workers:
         self._name = name
         self.limit = limit
         self._idle_after = idle
-        self._work = Condition(Lock())
+        self._work = Condition(RLock())  # close() in a signal handler may come here again
         self._jobs: deque[Job] = deque()
         self._threads: set[Thread] = set()
         self._closing: set[Thread] = set()  # those of them whose job waits in close()
