@@ -66,6 +66,13 @@ def login_steps(options: Options, *, event_mask: str | None, timeout: float | No
 
     """
     host, port = options.host, options.port
+    if not options.secret:
+        raise LoginRejected(
+            "no secret was given: pass secret=…, or ami://user:secret@host",
+            host=host,
+            port=port,
+            username=options.username,
+        )
     challenge = None
     action: Action[Any] = challenge_action()
     try:

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from pyami_sync import AMIClient, ClusterPool, ConnectionLost, State, connect
+from pyami_sync import AMIClient, ClusterPool, ConnectionLost, LoginRejected, State, connect
 from pyami_sync.handle import Handle
 from pyami_sync.testing import Simulator
 
@@ -294,3 +294,11 @@ def test_a_future_under_way_at_a_fork(sim):
         """,
     )
     assert ConnectionLost.__name__ in out
+
+
+def test_a_secret_that_was_forgotten(sim):
+    with pytest.raises(LoginRejected, match="no secret was given"):
+        connect(host="127.0.0.1", port=sim.port, username="admin")
+    with ClusterPool({"a": f"ami://admin@127.0.0.1:{sim.port}"}) as pool:
+        assert "no secret was given" in str(pool.health()["a"].last_error)
+    assert not sim.actions.names()

@@ -170,7 +170,7 @@ class TestOtherSteps:
 class TestPlan:
     @pytest.fixture
     def plan(self):
-        return LoginPlan(make_options({"event_mask": "call", "wait_fully_booted": True}))
+        return LoginPlan(make_options({"secret": "x", "event_mask": "call", "wait_fully_booted": True}))
 
     def said(self, plan, made=None, again=False):
         """Return what is said on a new connection."""
@@ -198,7 +198,7 @@ class TestPlan:
         assert made.uptime == 7
 
     def test_what_was_learned_is_said_again(self):
-        plan = LoginPlan(make_options({"event_mask": "call"}))
+        plan = LoginPlan(make_options({"secret": "x", "event_mask": "call"}))
         for action in (
             Action("Events", EventMask="system"),
             Action("Events"),
