@@ -18,6 +18,7 @@ neither connections nor subscriptions.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import heapq
 import logging
@@ -142,12 +143,19 @@ class Engine:
 
         Raises:
             ConnectionClosed: the engine was closed, as happens when one thread opens and another closes.
+            ConcurrencyError: the standard library was monkey patched too late.
 
         """
         if self._closed:
             raise ConnectionClosed
         if self._thread is not None:
             return
+        if _thread.start_new_thread is not start_new_thread:
+            # Locks taken from before and threads made after the patch do not fit together: all would stand still.
+            raise ConcurrencyError(
+                "the standard library was monkey patched (gevent, eventlet) after pyami_sync was imported: patch before"
+                " that; with gunicorn, leave out --preload or patch at the top of its configuration file"
+            )
         # One step, not a lock: a signal handler may come here in the midst of it.
         launch = self._launches.setdefault(None, Launch(self))
         launch.begin()
