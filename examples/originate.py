@@ -10,6 +10,6 @@ channel = sys.argv[1] if len(sys.argv) > 1 else "Local/100@default"
 exten = sys.argv[2] if len(sys.argv) > 2 else "106"
 
 with ami_url() as url, connect(url) as ami:
-    outcome = ami.originate(channel, wait=True, Context="default", Exten=exten, Priority=1, Timeout=15_000)
+    outcome = ami.originate(channel, wait=True, Context="default", Exten=exten, Priority=1, ring=15.0)
     print(f"{channel}: {outcome['Response']}")
     sys.exit(0 if outcome["Response"] == "Success" else 1)

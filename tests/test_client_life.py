@@ -155,11 +155,12 @@ class TestForkInC:
         out, _ = run(
             sim,
             """
-            import ctypes, os, sys
+            import ctypes, os, sys, time
             import pyami_sync
             ami = pyami_sync.connect()
             assert ami.ping() < 5
             future = ami.submit("WaitEvent", timeout=None)
+            time.sleep(0.3)  # such a fork is only safe while no other thread asks for the interpreter's lock
             pid = ctypes.PyDLL(None).fork()  # holds the GIL, as uWSGI does
             if pid == 0:
                 try:
@@ -188,9 +189,10 @@ class TestForkInC:
         out, _ = run(
             sim,
             """
-            import ctypes, os, sys
+            import ctypes, os, sys, time
             import pyami_sync
             pool = pyami_sync.ClusterPool({"a": os.environ["AMI_URL"]}).open()
+            time.sleep(0.3)  # such a fork is only safe while no other thread asks for the interpreter's lock
             pid = ctypes.PyDLL(None).fork()
             if pid == 0:
                 try:

@@ -67,19 +67,19 @@ def originate(
     headers: dict[str, Any] = {
         **target,
         "CallerID": caller_id,
-        "Timeout": str(round(ring * 1000)),
         "Variable": dict(variable) or None,
         **dict(header),
     }
+    if not any(name.lower() == "timeout" for name in headers):
+        headers["ring"] = ring
     output = settings.output
     with settings.connect(events=not no_wait and "call,dialplan") as client:
         if no_wait:
             show_answer(output, client.originate(channel, **headers))
             return OK
         with client.events(*CALL_EVENTS) as stream:
-            limit = ring + (client.options.timeout or 0.0)
             with output.busy(f"calling {channel}"):
-                outcome = client.originate(channel, wait=True, timeout=limit, **headers)
+                outcome = client.originate(channel, wait=True, **headers)
             success = outcome.get("Response") == "Success"
             if follow and success:
                 for event in follow_call(stream, outcome, Deadline(None)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -131,14 +132,12 @@ def _call_nobody(output: Output, client: AMIClient) -> None:
         client.send("Command", Command=f"dialplan remove context {CONTEXT}", check=False)
 
 
-def _call(output: Output, client: AMIClient, channel: str, **headers: str | int) -> None:
+def _call(output: Output, client: AMIClient, channel: str, **headers: Any) -> None:
     """Place a call and show its events until it is over."""
     _say(output, "Call", f"calling {channel}; these are its events")
     with client.events(*CALL_EVENTS) as stream:
         try:
-            outcome = client.originate(
-                channel, wait=True, timeout=PATIENCE + 5, Timeout=int(PATIENCE * 1000), **headers
-            )
+            outcome = client.originate(channel, wait=True, timeout=5.0, ring=PATIENCE, **headers)
         except (ActionError, WaitTimeout) as exc:
             _say(output, "Outcome", str(exc))
             return
