@@ -66,7 +66,7 @@ class Waiters:
     def notify_all(self) -> None:
         """Have all waiting threads look again; never blocks, and runs no user code. Change the state first."""
         locks = self._locks
-        while locks:
+        for _ in range(len(locks)):  # not those that look again and come back meanwhile
             try:
                 locks.popleft().release()
             except IndexError:  # another thread was first
