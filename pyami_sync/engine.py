@@ -32,7 +32,7 @@ Lock                                    Guards                              Take
                                                                             one system call that does not block
 one in :class:`Waiters` per wait        nothing; it is waited for           the waiting thread; released by any
 one per idle thread of ``Workers``      nothing; it is waited for           the idle thread; released by any
-``Future._condition`` (standard)        ``wait()`` and ``as_completed()``   callers; the engine thread only if it is free
+``Future._condition`` (standard)        ``wait()`` and ``as_completed()``   callers; the engine thread only when free
 ======================================  ==================================  =========================================
 """
 

@@ -200,7 +200,6 @@ class TestActionHook:
     def test_a_forked_child(self):
         hook = ActionHook()
         hook.add(lambda action: None)
-        hook._lock.acquire()
         hook.after_fork()
         hook.add(lambda action: None)
         assert hook

@@ -158,6 +158,7 @@ class TestExpect:
         assert len(station.subscriptions) == 0
 
     def test_leaving_the_block_waits_for_it(self, station, where):
+        station.timeout = 10
         timer = threading.Timer(0.05, station.publish, (2,))
         with station.expect("Tick", where=where) as expected:
             timer.start()
