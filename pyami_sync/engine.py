@@ -14,6 +14,24 @@ callback threads are called when all sockets have been served.
 
 The **callback threads** (:class:`~pyami_sync.workers.Workers`) run user code. The number of threads depends on
 neither connections nor subscriptions.
+
+The engine thread never waits for a lock that a thread running user code can hold: a signal handler may raise, or
+run for as long as it likes, at any moment, and a finalizer may run at any allocation. What threads share is
+therefore changed by single dict and deque operations, which are atomic (in free-threaded builds too), and waiting
+is done on locks that belong to the waiting thread alone (:class:`~pyami_sync.waiting.Waiters`).
+
+Locks that are left here and above:
+
+======================================  ==================================  =========================================
+Lock                                    Guards                              Taken by
+======================================  ==================================  =========================================
+``Epoll._lock`` (reentrant)             which descriptor is whose           every thread that changes what a link waits
+                                                                            for, the engine thread included; held for
+                                                                            one system call that does not block
+one in :class:`Waiters` per wait        nothing; it is waited for           the waiting thread; released by any
+one per idle thread of ``Workers``      nothing; it is waited for           the idle thread; released by any
+``Future._condition`` (standard)        ``wait()`` and ``as_completed()``   callers; the engine thread only when free
+======================================  ==================================  =========================================
 """
 
 from __future__ import annotations
@@ -30,7 +48,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from threading import Lock, Thread, current_thread, get_ident, main_thread
+from threading import Thread, current_thread, get_ident, main_thread
 
 from . import forks
 from .deadline import Deadline
@@ -87,6 +105,9 @@ class Wakeup:
         self._out.close()
 
 
+TimerEntry = tuple[float, int, "Timer"]
+
+
 class Timer:
     """Something to do at a moment, on the engine thread; it must not block."""
 
@@ -100,7 +121,7 @@ class Timer:
         """Don't do it. Safe from any thread; too late is no error."""
         if self.callback is not None:
             self.callback = None
-            self._engine._timer_cancelled()
+            self._engine._dead_timers += 1  # a lost count only puts off the next clearing out
 
 
 class Engine:
@@ -116,8 +137,7 @@ class Engine:
 
     def __init__(self, name: str = "pyami", callback_threads: int = 32) -> None:
         self.name = name
-        self.workers = Workers(f"{name}-callback", callback_threads)
-        self._lock = Lock()  # for starting, stopping and the timers
+        self.workers = Workers(f"{name}-callback", callback_threads, later=self._later)
         self._poller: Poller | None = None
         self._wakeup: Wakeup | None = None
         self._jobs: deque[Callable[[], object]] = deque()
@@ -130,7 +150,8 @@ class Engine:
         self._ended = False  # the engine thread runs no job any more
         self._waiters = Waiters()  # for that
         self._releases = False  # the engine thread itself closes the descriptors at its end
-        self._timers: list[tuple[float, int, Timer]] = []
+        self._timers: list[TimerEntry] = []  # a heap, the engine thread's own
+        self._new_timers: deque[TimerEntry] = deque()  # on their way to it, from any thread
         self._timer_order = count()
         self._dead_timers = 0
         self._wakes_at = float("inf")  # until when the thread sleeps if nothing comes
@@ -331,31 +352,24 @@ class Engine:
         callback thread that wakes in the middle of a flood fights with the engine for the interpreter's lock at
         every read. At the engine's end it goes there at once: they close next.
         """
-        if get_ident() == self.ident and not self._closed:
-            self._jobs.append(partial(self.workers.submit, job))
-        else:
+        # Other threads leave it to the engine thread, too, as long as that runs: starting a thread is not to be
+        # interrupted by a signal handler's exception, and those run on the main thread.
+        if self._closed or not self.running:
             self.workers.submit(job)
+        else:
+            self.call_soon(partial(self.workers.submit, job))
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
         timer = Timer(self, callback)
-        with self._lock:
-            heapq.heappush(self._timers, (when, next(self._timer_order), timer))
-            sooner = when < self._wakes_at
-            if sooner:
-                self._wakes_at = when
-        if sooner and get_ident() != self.ident:
+        # In this order: before it sleeps, the engine thread says until when and then looks for new timers once more.
+        self._new_timers.append((when, next(self._timer_order), timer))
+        if when < self._wakes_at and get_ident() != self.ident:
             self._wake()
         return timer
 
-    def _timer_cancelled(self) -> None:
-        # Timers of answered calls would otherwise stay until their time: many a second, for seconds.
-        self._dead_timers += 1
-        if self._dead_timers > 64 and self._dead_timers * 2 > len(self._timers):
-            with self._lock:
-                self._timers = [entry for entry in self._timers if entry[2].callback is not None]
-                heapq.heapify(self._timers)
-                self._dead_timers = 0
+    def _later(self, seconds: float, job: Callable[[], None]) -> None:
+        self.call_at(time.monotonic() + seconds, job)
 
     def _wake(self) -> None:
         wakeup = self._wakeup
@@ -409,19 +423,25 @@ class Engine:
                 logger.exception("a job of the engine raised")
 
     def _run_timers(self) -> float:
-        """Run what is due; give the seconds until the next, infinity if there is none."""
+        """Run what is due; return the seconds until the next, infinity if there is none."""
+        timers, new = self._timers, self._new_timers
         while True:
-            with self._lock:
-                while self._timers and self._timers[0][2].callback is None:
-                    heapq.heappop(self._timers)
-                if not self._timers:
-                    self._wakes_at = float("inf")
-                    return self._wakes_at
-                self._wakes_at = self._timers[0][0]
-                left = self._wakes_at - time.monotonic()
-                if left > 0:
-                    return left
-                callback = heapq.heappop(self._timers)[2].callback
+            while new:
+                heapq.heappush(timers, new.popleft())
+            if self._dead_timers > 64 and self._dead_timers * 2 > len(timers):
+                # Those of answered calls would otherwise stay until their time: many a second, for seconds.
+                timers[:] = [entry for entry in timers if entry[2].callback is not None]
+                heapq.heapify(timers)
+                self._dead_timers = 0
+            while timers and timers[0][2].callback is None:
+                heapq.heappop(timers)
+            self._wakes_at = timers[0][0] if timers else float("inf")
+            left = self._wakes_at - time.monotonic()
+            if left > 0:
+                if new:  # from a thread that may have read an earlier moment, and so wakes nobody
+                    continue
+                return left
+            callback = heapq.heappop(timers)[2].callback
             if callback is not None:
                 try:
                     callback()
