@@ -207,3 +207,11 @@ class TestPlan:
         ):
             plan.learn(action, OK)
         assert self.said(plan) == ["Challenge", "Login off", "Filter", "Events system"]
+
+
+@pytest.mark.parametrize("headers", [{"Response": "Success"}, {"Response": "Success", "Challenge": ""}])
+def test_an_answer_without_a_challenge_is_an_error_not_an_empty_challenge(headers):
+    steps = login()
+    next(steps)
+    with pytest.raises(ConnectError, match="holds no challenge"):
+        steps.send(Response(headers))
