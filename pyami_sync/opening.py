@@ -88,7 +88,9 @@ def login_steps(options: Options, *, event_mask: str | None, timeout: float | No
     action: Action[Any] = challenge_action()
     try:
         if options.auth == "md5":
-            challenge = (yield Ask(action)).get("Challenge", "")
+            challenge = (yield Ask(action)).get("Challenge")
+            if not challenge:  # an answer to an empty one could be replayed
+                raise ConnectError("the server's answer to Challenge holds no challenge", host=host, port=port)
         action = login_action(
             options.username, options.secret, challenge=challenge, event_mask=event_mask, encoding=options.encoding
         )

@@ -223,3 +223,11 @@ class TestChannels:
             while accepted.recv(65536):  # a hello, then the end
                 pass
             accepted.close()
+
+
+@pytest.mark.parametrize("headers", [{"Response": "Success"}, {"Response": "Success", "Challenge": ""}])
+def test_an_answer_without_a_challenge_is_an_error_not_an_empty_challenge(headers):
+    steps = login()
+    next(steps)
+    with pytest.raises(ConnectError, match="holds no challenge"):
+        steps.send(Response(headers))
