@@ -41,6 +41,7 @@ MOST_READS = 8  # of one socket before another one gets its turn
 DRAINED = 64 * 1024  # a shorter read has emptied the socket
 MOST_QUEUED = 2_000  # frames that may wait for the socket before callers do
 JOIN = 256 * 1024  # bytes of queued frames that are sent in one go
+LAST_READ = 0.1  # seconds that a caller may go on reading after a write has failed
 LONGEST_WAIT = 2_592_000.0  # seconds; locks refuse to wait for much longer
 
 
@@ -112,6 +113,7 @@ class Connection:
         self._writers: dict[None, object] = {}  # who is sending, if anybody
         self._unsent: bytes = b""
         self._blocked = False  # the socket takes no more: the engine goes on when it does
+        self._write_failed = False  # part of an action may be sent: nothing may follow it
         self._turn = Turn()
         self._relay = Relay(engine, None if channel.blocking else self._flush)
         self._room = Condition(Lock())
@@ -503,22 +505,43 @@ class Connection:
         # Who comes second leaves its frame to the first, who looks once more after letting go. The first is known by
         # what it put there, not by a lock: a Ctrl-C behind taking that would leave it locked for good.
         writers, me = self._writers, None
-        while (self._out or self._unsent or self.channel.owes) and not self._blocked:
+        while (self._out or self._unsent or self.channel.owes) and not (self._blocked or self._write_failed):
             me = me or object()
             try:
                 if writers.setdefault(None, me) is not me:
                     return
-                self._drain()
-            except OSError as exc:
-                # What the server sent before it went can still be read, so the engine ends it, in its turn.
-                logger.debug("sending failed: %s", exc)
-                self._out.clear()
-                self._unsent = b""
-                if self.channel.blocking:
-                    self._broke(exc)
+                try:
+                    self._drain()
+                except BaseException as exc:
+                    # A signal handler's too: it may have come between sending and noting how much was sent.
+                    self._end_writing(exc)
+                    if not isinstance(exc, OSError):
+                        raise
             finally:
                 if None in writers and writers[None] is me:
                     del writers[None]
+
+    def _end_writing(self, exc: BaseException) -> None:
+        """Send nothing more, and have the engine end the connection after reading what the server sent before."""
+        self._write_failed = True
+        logger.debug("sending failed: %s", exc)
+        if self.channel.blocking:
+            self._broke(exc)
+        else:
+            self.engine.call_soon(partial(self._end_after_reading, exc, time.monotonic() + LAST_READ))
+
+    def _end_after_reading(self, exc: BaseException, until: float) -> None:
+        turn = self._turn
+        if self.end is None and not turn.take(self):
+            if time.monotonic() < until:  # a caller is reading: it stops within milliseconds
+                self.engine.call_at(time.monotonic() + 0.001, partial(self._end_after_reading, exc, until))
+                return
+        elif self.end is None:
+            try:
+                self._read()
+            finally:
+                turn.leave(self)
+        self._broke(exc)  # does nothing if reading has met the end
 
     def _drain(self) -> None:
         """Send what is queued; for one thread at a time."""

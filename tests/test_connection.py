@@ -547,3 +547,38 @@ def test_ctrl_c_behind_taking_the_right_to_send(rig):
     outcome = rig.begin()
     rig.says(f"Response: Success\nActionID: {rig.hears()['ActionID']}\n\n")
     assert outcome.get().ok
+
+
+class FailingSocket:
+    """A socket whose next write fails after part of an action; its receive side stays open."""
+
+    def __init__(self, sock, exc):
+        self._sock, self._exc, self.armed = sock, exc, False
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def send(self, data):
+        if not self.armed:
+            return self._sock.send(data)
+        self.armed = False
+        self._sock.send(data[:10])
+        raise self._exc
+
+
+class TestFailedWrite:
+    @pytest.mark.parametrize("exc", [OSError(105, "No buffer space available"), KeyboardInterrupt()])
+    def test_ends_the_link_though_the_server_can_still_be_heard(self, plain_rig, exc):
+        rig = plain_rig.start()
+        rig.connection.channel.sock = failing = FailingSocket(rig.mine, exc)
+        failing.armed = True
+        with pytest.raises((ConnectionLost, KeyboardInterrupt)):
+            rig.connection.call(PING, 10.0)
+        eventually(lambda: rig.owner.ends)
+        with pytest.raises(ConnectionLost):
+            rig.connection.call(PING, 10.0)
+        rig.sock.settimeout(10)
+        heard = b""
+        while chunk := rig.sock.recv(4096):
+            heard += chunk
+        assert len(heard) == 10  # nothing follows the half of an action
