@@ -41,6 +41,7 @@ MOST_READS = 8  # of one socket before another one gets its turn
 DRAINED = 64 * 1024  # a shorter read has emptied the socket
 MOST_QUEUED = 2_000  # frames that may wait for the socket before callers do
 JOIN = 256 * 1024  # bytes of queued frames that are sent in one go
+LOOK = 1.0  # seconds after which a waiting caller looks at the connection's state
 LAST_READ = 0.1  # seconds that a caller may go on reading after a write has failed
 LONGEST_WAIT = 2_592_000.0  # seconds; locks refuse to wait for much longer
 
@@ -398,11 +399,12 @@ class Connection:
             answer = self._read_answer(call) if reads else None
             if answer is not None:
                 return answer
-            left = -1.0
-            if call.deadline is not None:
+            if call.deadline is None:
+                while not (done := call.wait(True, LOOK)) and self.end is None:
+                    pass
+            else:
                 left = call.deadline - time.monotonic()
-                left = LONGEST_WAIT if left > LONGEST_WAIT else left if left > LEAST else LEAST
-            done = call.wait(True, left)
+                done = call.wait(True, LONGEST_WAIT if left > LONGEST_WAIT else left if left > LEAST else LEAST)
             if done:  # if not, its turn to be woken may be yet to come
                 self._relay.pass_on(call)  # first of all, so that the next one gets up meanwhile
         except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
@@ -416,8 +418,15 @@ class Connection:
             raise
         if not done:
             if self.pending.remove(call):
+                if self.end is not None:
+                    call.given_up = True
+                    raise self.lost(sent=call.sent)
                 raise call.timed_out()
-            call.wait()  # its answer is there, and its turn to be woken comes
+            # Its outcome is decided, and its turn to be woken comes; unless a signal handler's exception struck the
+            # thread that was ending the connection between deciding and telling.
+            while not call.wait(True, LOOK):
+                if self.end is not None and call.outcome is None:
+                    raise self.lost(sent=call.sent)
             self._relay.pass_on(call)
         result = call.outcome
         if isinstance(result, Response):

@@ -582,3 +582,22 @@ class TestFailedWrite:
         while chunk := rig.sock.recv(4096):
             heard += chunk
         assert len(heard) == 10  # nothing follows the half of an action
+
+
+class TestEveryWaitIsBounded:
+    @pytest.mark.parametrize("timeout", [0.3, None])
+    def test_ctrl_c_inside_the_failing_of_all_calls(self, plain_rig, monkeypatch, timeout):
+        monkeypatch.setattr(connection_module, "LOOK", 0.05)
+        rig = plain_rig.start()
+        outcome = rig.begin(timeout=timeout)
+        rig.hears()
+        (call,) = rig.pending.calls()
+
+        def struck(result):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(type(call), "settle", lambda self, result: struck(result))
+        with pytest.raises(KeyboardInterrupt):
+            rig.connection.close()
+        with pytest.raises(ConnectionLost):
+            raise outcome.get()
