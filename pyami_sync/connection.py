@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from threading import Condition, Event, Lock, RLock, get_ident
+from threading import Event, RLock, get_ident
 from typing import Any, Protocol
 
 from .action import Action, check_action_id
@@ -32,6 +32,7 @@ from .relay import Relay
 from .response import Response
 from .transport import Channel
 from .turn import Turn
+from .waiting import Waiters
 
 __all__ = ["Connection", "Owner"]
 
@@ -77,6 +78,9 @@ class Connection:
 
     """
 
+    end: AMIError | None = None
+    """Why it is over; :data:`None` while it is not. Only the connection itself sets it."""
+
     def __init__(
         self,
         engine: Engine,
@@ -105,9 +109,7 @@ class Connection:
         self._protocol = WireProtocol(limits)
         self._find_rule = find_rule
         self._greeted = Event()
-        self._lock = Lock()  # for the end
-        self.end: AMIError | None = None
-        """Why it is over; :data:`None` while it is not. Only the connection itself sets it."""
+        self._finished = False  # only for the engine's thread
         # Entering a call and queueing its frame are one step, also for a signal's handler that comes in between.
         self._order = RLock()
         self._out: deque[tuple[bytes, Call | None]] = deque()
@@ -117,8 +119,7 @@ class Connection:
         self._write_failed = False  # part of an action may be sent: nothing may follow it
         self._turn = Turn()
         self._relay = Relay(engine, None if channel.blocking else self._flush)
-        self._room = Condition(Lock())
-        self._crowded = 0  # callers that wait for room in the queue
+        self._room = Waiters()  # callers that wait for room in the queue
 
     # Life
 
@@ -161,26 +162,39 @@ class Connection:
 
     def close(self, exc: AMIError | None = None) -> None:
         """End it: every pending call fails at once, on this thread. Idempotent, from any thread."""
+        if self.end is not None:
+            return
         exc = exc or ConnectionLost("closed by this side")
-        with self._lock:
-            if self.end is not None:
-                return
-            self.end = exc
-        reason = exc.reason if isinstance(exc, ConnectionLost | ConnectError) else str(exc)
-        cause = exc.__cause__ or (None if isinstance(exc, ConnectionLost) else exc)
+        # Posted first: should an exception of a signal handler strike anywhere below, the engine does it all.
+        self.engine.call_soon(partial(self._finish, exc))
+        if vars(self).setdefault("end", exc) is exc:  # one atomic step: the first reason stays
+            self._fail_calls(exc)
+
+    def _fail_calls(self, exc: AMIError) -> None:
+        """End every pending call, and stop whatever waits; safe to repeat, on any thread."""
+        reason, cause = _reason(exc)
         self.pending.fail_all(reason, cause)
         self._relay.stop()
-        self._greet()
         if self.channel.blocking:
             self.channel.close()
-        else:
-            # Out of the poller first: a closed descriptor's number may soon be another socket's.
-            self.engine.unregister(self, self.channel.close)
-        with self._room:
-            self._room.notify_all()
-        lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
-        lost.__cause__ = cause
-        self.engine.call_soon(lambda: self._owner.ended(self, lost))
+        self._room.notify_all()
+
+    def _finish(self, exc: AMIError) -> None:
+        """Complete what close() began; on the engine's thread, where no signal handler can interrupt it."""
+        if vars(self).setdefault("end", exc) is not exc or self._finished:
+            return
+        self._finished = True
+        reason, cause = _reason(exc)
+        try:
+            self._fail_calls(exc)
+            self._greet()
+        finally:
+            if not self.channel.blocking:
+                # Out of the poller first: a closed descriptor's number may soon be another socket's.
+                self.engine.unregister(self, self.channel.close)
+            lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
+            lost.__cause__ = cause
+            self.engine.call_soon(lambda: self._owner.ended(self, lost))
 
     def _greet(self) -> None:
         callback, self.on_greeted = self.on_greeted, _nothing
@@ -493,14 +507,9 @@ class Connection:
     def _wait_for_room(self, call: Call) -> None:
         self.engine.check_thread("sending to a slow peer")
         deadline = Deadline(None if call.deadline is None else call.deadline - time.monotonic())
-        with self._room:
-            self._crowded += 1
-            try:
-                while self.crowded and self.end is None:
-                    if not self._room.wait(deadline.remaining()) and deadline.expired:
-                        raise ActionTimeout(call.action.name, call.timeout, sent=False)
-            finally:
-                self._crowded -= 1
+        # A caller without a time limit is let in by the end of the connection, which notifies as well.
+        if not self._room.wait(lambda: not self.crowded or self.end is not None, deadline.remaining()):
+            raise ActionTimeout(call.action.name, call.timeout, sent=False)
 
     # Writing: on whichever thread comes
 
@@ -576,15 +585,20 @@ class Connection:
                     continue
             frames.append(frame)
             size += len(frame)
-        if self._crowded and len(out) <= MOST_QUEUED:
-            with self._room:
-                self._room.notify_all()
+        if self._room and len(out) <= MOST_QUEUED:
+            self._room.notify_all()
         if self.tapping and frames:
             self._owner.tapped("sent", list(frames))
         if logger.isEnabledFor(logging.DEBUG):
             for frame in frames:
                 logger.debug("> %s", _shown(frame))
         return frames[0] if len(frames) == 1 else b"".join(frames)
+
+
+def _reason(exc: AMIError) -> tuple[str, BaseException | None]:
+    """Return what to tell the callers of a connection that ends so, and the cause."""
+    reason = exc.reason if isinstance(exc, ConnectionLost | ConnectError) else str(exc)
+    return reason, exc.__cause__ or (None if isinstance(exc, ConnectionLost) else exc)
 
 
 def no_greeting(seconds: float | None) -> ConnectError:
