@@ -591,12 +591,17 @@ class TestEveryWaitIsBounded:
         rig.hears()
         (call,) = rig.pending.calls()
 
-        def struck(result):
+        def struck(self, result):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(type(call), "settle", lambda self, result: struck(result))
-        with pytest.raises(KeyboardInterrupt):
-            rig.connection.close()
+        monkeypatch.setattr(type(call), "settle", struck)
+        held = threading.Event()
+        rig.engine.call_soon(held.wait)  # so that it is this thread that fails the call
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                rig.connection.close()
+        finally:
+            held.set()
         with pytest.raises(ConnectionLost):
             raise outcome.get()
         eventually(lambda: rig.owner.ends)  # the engine has done what is left
