@@ -80,6 +80,8 @@ def alive(station):
         assert seen.wait(10), "callbacks stand still"
 
 
+# An exception that a signal handler raises while the collector closes a generator is only reported, by Python itself.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestSignals:
     def strike(self, station, call, act=None, usual=300, check=alive):
         injector = Injector(seed=7, latest=1e-3)
