@@ -18,6 +18,7 @@ __all__ = ["DetachedFuture", "ExpectedEvent"]
 
 logger = logging.getLogger("pyami_sync")
 T = TypeVar("T")
+SETTLE_WAIT = 1.0  # seconds
 Submit = Callable[[Callable[[], None]], None]
 
 
@@ -171,8 +172,13 @@ class DetachedFuture(Future[T]):
         return True
 
     def _settle_standard(self, result: Any, exc: BaseException | None) -> None:
-        with self._condition:
+        # For good only if an interrupted wait() has left it taken: then nobody else can be in there.
+        held = self._condition.acquire(timeout=SETTLE_WAIT)
+        try:
             waiting = self._set_state(result, exc)
+        finally:
+            if held:
+                self._condition.release()
         for each in waiting:
             self._tell(each)
 

@@ -179,7 +179,7 @@ class Subscription(Subscriber):
         self._owner = owner
         # Each holds one entry, or none while some thread has it: taking an entry is atomic, so that neither the
         # engine thread nor a finalizer ever waits. Whoever puts one back looks at the buffer again.
-        self._unscheduled: deque[None] = deque((None,))  # taken: a job for it is on a callback thread or about to be
+        self._unscheduled: deque[None] = deque((None,), 1)  # taken: a job for it is on a callback thread or about to be
         self._turn: deque[None] = deque((None,))  # taken: a thread delivers
         self._completed = False
 
@@ -197,15 +197,16 @@ class Subscription(Subscriber):
     def wake(self) -> None:
         if not self.active or not self.ready:
             return
+        scheduled = False
         try:
             self._unscheduled.pop()
-        except IndexError:
-            return
-        try:
             self._owner.submit(self._run)
-        except BaseException:  # such as MemoryError: the next event tries again
-            self._unscheduled.append(None)
-            raise
+            scheduled = True
+        except IndexError:
+            scheduled = True  # by another thread
+        finally:
+            if not scheduled:  # such as of a MemoryError: the next event tries again; once too often does no harm
+                self._unscheduled.append(None)
 
     def _run(self) -> None:
         try:
@@ -262,7 +263,7 @@ class Subscription(Subscriber):
 
     def after_fork(self) -> None:
         super().after_fork()
-        self._unscheduled = deque((None,))
+        self._unscheduled = deque((None,), 1)
         self._turn = deque((None,))
         self._end = None
         self._completed = False
