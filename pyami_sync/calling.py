@@ -9,7 +9,6 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .action import Action, HeaderValue
-from .request import LEAST, PING, FutureCall
 from .connection import Connection
 from .deadline import Deadline
 from .engine import Engine
@@ -18,6 +17,7 @@ from .futures import DetachedFuture
 from .hooks import ActionHook
 from .listening import DEFAULT, Listener
 from .options import Options
+from .request import LEAST, PING, FutureCall
 from .response import Response
 from .session import Session
 

@@ -43,6 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "client": ("returning", "session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
+    "calls": ("calls",),
     "around it": ("__init__", "testing", "integrations", "cli"),
 }
 ORDER = [module for layer in LAYERS.values() for module in layer]
@@ -54,6 +55,8 @@ LAZY = {
     ("client", "integrations"),  # an extra
     ("cluster", "integrations"),
     ("listening", "integrations"),
+    ("client", "calls"),
+    ("cluster", "calls"),
 }
 TOP = {"testing", "integrations", "cli"}
 
