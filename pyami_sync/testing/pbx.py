@@ -396,7 +396,9 @@ class PBX:
         for task in tasks:
             task.stop()
         self.leave(channel)
-        tech: list[Pair] = [("TechCause", channel.tech_cause)] if channel.tech_cause and self.simulator.major >= 22 else []
+        tech: list[Pair] = (
+            [("TechCause", channel.tech_cause)] if channel.tech_cause and self.simulator.major >= 22 else []
+        )
         self.emit("Hangup", channel.snapshot(), [("Cause", cause), ("Cause-txt", CAUSES.get(cause, "Unknown")), *tech])
         self.channels.pop(channel.name, None)
         self._device_changed(channel)
