@@ -159,7 +159,7 @@ def test_ids_have_one_length_and_a_local_channel_has_two(ami_simulator: Simulato
 def test_waiting_too_long_leaves_the_call_alone(ami_simulator: Simulator, ami_client: AMIClient) -> None:
     ami_simulator.pbx.add_endpoint("1101", outcome="no answer")
     with ami_client.call("PJSIP/1101", to="100@default") as call:
-        with pytest.raises(WaitTimeout, match="the answer of the call within 0.01 s"):
+        with pytest.raises(WaitTimeout, match=r"the answer of the call within 0\.01 s"):
             call.wait_answered(0.01)
         with pytest.raises(WaitTimeout, match="the end of the call"):
             call.wait_ended(0.01)
@@ -192,7 +192,7 @@ def test_many_at_once_with_futures(ami_simulator: Simulator, ami_client: AMIClie
     for name in names:
         ami_simulator.pbx.add_endpoint(name.replace(" ", ""), outcome=name, talks=0.05)
     calls = [(name, ami_client.call(f"PJSIP/{name}", to="100@default", hangup_on_exit=False)) for name in names * 20]
-    done, left = concurrent.futures.wait([call.ended_future for _, call in calls], LONG)
+    _, left = concurrent.futures.wait([call.ended_future for _, call in calls], LONG)
     assert not left
     assert [call.outcome for _, call in calls] == [ENDINGS[name][0] for name, _ in calls]
     assert len(ami_client._calls or ()) == 0
