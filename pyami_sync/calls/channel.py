@@ -19,6 +19,9 @@ CONTEXT = "pyami-sync"
 """The context of the dialplan that :meth:`Channel.play` adds its one extension to."""
 
 
+RECORDING = "PYAMI_RECORDING"  # the variable that MixMonitor leaves the id of a recording in
+
+
 class Placer(Protocol):
     """Places calls and sends actions on one server."""
 
@@ -79,8 +82,10 @@ class Channel:
     def attended_transfer(self, to: str) -> None:
         """Begin an attended transfer: put the party on hold and call ``"exten@context"`` to consult it.
 
-        The transfer is completed when this channel hangs up, or :meth:`complete_transfer` does it, also while the
-        target still rings (a blonde transfer); :meth:`cancel_transfer` goes back to the party.
+        It is as if the telephone's keys for it were pressed: the call must allow that (option ``t`` or ``T`` of Dial),
+        and ``features.conf`` must have a code for ``atxfer``. The transfer is completed when this channel hangs up, or
+        :meth:`complete_transfer` does it, also while the target still rings (a blonde transfer);
+        :meth:`cancel_transfer` goes back to the party.
         """
         exten, context, _ = dialplan_place(to)
         self.request("Atxfer", Exten=exten, Context=context)
@@ -145,6 +150,9 @@ class Channel:
         if music is not None:
             self._music = None
             music.hangup()
+            for leg in music.legs:  # without sound ChanSpy may not notice that the other half is gone
+                if not leg.ended:
+                    Channel(self._placer, leg.channel).hangup()
         self.request("MuteAudio", Direction="all", State="off")
 
     _music: Call | None = None
@@ -232,7 +240,8 @@ class Channel:
             options: of MixMonitor, such as ``"b"`` for recording only while it is bridged.
 
         """
-        return self.request("MixMonitor", File=file, Options=options).get("MixMonitorID") or ""
+        self.request("MixMonitor", File=file, Options=f"{options or ''}i({RECORDING})")
+        return self.variables[RECORDING]
 
     def stop_recording(self, recording: str | None = None) -> None:
         """Stop a recording, or all of them."""
