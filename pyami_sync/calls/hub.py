@@ -185,12 +185,14 @@ class Calls:
             raise ValueError(f"ring must be a positive number of seconds, not {ring!r}")
         number = next(self._numbers)
         identity, other = (f"{self._prefix}-{number:08x}-{half}" for half in (1, 2))
+        if not device.lower().startswith("local/"):
+            other = ""
         pairs: dict[str, HeaderValue] = {
             "Channel": device,
             **connect_headers(to),
             "Async": "true",
             "ChannelId": identity,
-            "OtherChannelId": other if device.lower().startswith("local/") else None,
+            "OtherChannelId": other or None,
             "Timeout": round(ring * 1000),
             "CallerID": caller_id,
             "Account": account,
@@ -205,7 +207,8 @@ class Calls:
         call = Call(server, state, device, hangup_on_exit=hangup_on_exit)
         with self._lock:  # before it is sent, so that no event of it is missed
             self._calls.add(call)
-            self._index[(server.node, identity)] = (call,)
+            for uniqueid in filter(None, (identity, other)):
+                self._index[(server.node, uniqueid)] = (call,)
             self._start()
         try:
             # The answer carries the id again, and so does the OriginateResponse, even when there was no channel.
@@ -233,7 +236,7 @@ class Calls:
         """Take a call out of the tables; called with the lock held."""
         self._calls.discard(call)
         node, state = call.node, call._state
-        for uniqueid in (*state.legs, state.identity):
+        for uniqueid in {*state.legs, state.identity, state.other_identity}:
             key = node, uniqueid
             left = tuple(each for each in self._index.get(key, ()) if each is not call)
             if left:

@@ -88,7 +88,7 @@ class CallState:
 
     Args:
         identity: the ``ChannelId`` of its channel, chosen by the library.
-        other_identity: the ``OtherChannelId`` of a Local channel.
+        other_identity: the ``OtherChannelId`` of a Local channel; empty for any other.
         started_at: when it was placed.
 
     """
@@ -100,7 +100,7 @@ class CallState:
         """The unique id of the channel that is now the called one: another than the first after a forward or
         after a Local channel was optimised away."""
         self.own = {identity}
-        self._other = other_identity
+        self.other_identity = other_identity
         self.started_at = started_at
         self.ringing_at: datetime | None = None
         self.answered_at: datetime | None = None
@@ -172,9 +172,11 @@ class CallState:
         return leg
 
     def _newchannel(self, event: Event, at: datetime) -> None:
-        uniqueid = event["Uniqueid"]
-        if uniqueid in self.own or uniqueid in self.legs:
-            self.leg(uniqueid, event, at=at)
+        leg = self.leg(event["Uniqueid"], event, at=at)
+        if leg.uniqueid == self.identity:
+            leg.other_half = self.other_identity
+        elif leg.uniqueid == self.other_identity:
+            leg.other_half = self.identity
 
     def _newstate(self, event: Event, at: datetime) -> None:
         leg = self.leg(event["Uniqueid"], event)

@@ -70,18 +70,23 @@ def test_attended_transfer(asterisk: AsteriskServer, ami: AMIClient, talk: Talk)
     call = talk()
     other = party(call)
     call.attended_transfer("100@default")
-    wait_until(lambda: any(call.channel in each and other.channel not in each for each in bridged(ami)), "it consults")
+    wait_until(lambda: consults(ami, call, other), "it consults")
     call.complete_transfer()
     assert call.wait_ended(LONG) is Outcome.ANSWERED
     wait_until(lambda: extensions(ami).get(other.channel) is not None, "the party stays")
     wait_cel(asterisk, call.id, "ATTENDEDTRANSFER", "HANGUP")
 
 
+def consults(ami: AMIClient, call: Call, other: Leg) -> bool:
+    """Return True while the transferring telephone is joined with the target."""
+    return any(call.channel in each and other.channel not in each for each in bridged(ami))
+
+
 def test_blonde_transfer(asterisk: AsteriskServer, ami: AMIClient, talk: Talk) -> None:
     call = talk()
     other = party(call)
     call.attended_transfer("109@default")  # rings for ever
-    wait_until(lambda: any(name.startswith("Local/109@default") for name in extensions(ami)), "the target rings")
+    wait_until(lambda: consults(ami, call, other), "the target rings")
     with ami.expect("AttendedTransfer") as transferred:
         call.complete_transfer()
         assert transferred.result(LONG)["Result"] == "Success"
@@ -176,8 +181,9 @@ def test_sound(asterisk: AsteriskServer, ami: AMIClient, phones: Phones, talk: T
     assert call.play("beep").wait_ended(LONG) is Outcome.ANSWERED
     recording = call.record("pyami-test.wav")
     assert recording
+    assert "pyami-test" in asterisk.cli(f"mixmonitor list {call.channel}")
     call.stop_recording(recording)
-    assert (asterisk.run_dir / "spool" / "monitor" / "pyami-test.wav").exists()
+    wait_until(lambda: "pyami-test" not in asterisk.cli(f"mixmonitor list {call.channel}"), "recording has stopped")
     with call.spy(phones.device("answer.boss"), whisper=True) as boss:
         assert boss.wait_answered(LONG) is Outcome.ANSWERED
         wait_until(lambda: runs(ami, boss) == "ChanSpy", "the boss listens")
@@ -189,7 +195,7 @@ def test_sound(asterisk: AsteriskServer, ami: AMIClient, phones: Phones, talk: T
 def test_digits_arrive_behind_the_channel(ami: AMIClient) -> None:
     with ami.call("Local/100@default/n", to="Wait(60)") as call:
         assert call.wait_answered(LONG) is Outcome.ANSWERED
-        (half,) = (leg.uniqueid for leg in call.legs if leg.uniqueid != call.id)
+        half = call.legs[0].other_half
         with ami.events("DTMFEnd", where={"Uniqueid": half}, timeout=LONG) as digits:
             call.send_dtmf("1#", duration=0.1)
             assert [next(digits)["Digit"], next(digits)["Digit"]] == ["1", "#"]
