@@ -68,6 +68,11 @@ class Call(Channel):
         return self._state.outcome
 
     @property
+    def connected(self) -> Outcome | None:
+        """What came of connecting it with another party, as :meth:`wait_connected` returns it; None until then."""
+        return self._state.connected
+
+    @property
     def ending(self) -> Outcome | None:
         """The outcome, or UNKNOWN if the end was not seen because of a lost link; :data:`None` until it ends."""
         state = self._state

@@ -90,9 +90,9 @@ def test_blonde_transfer(asterisk: AsteriskServer, ami: AMIClient, talk: Talk) -
     with ami.expect("AttendedTransfer") as transferred:
         call.complete_transfer()
         assert transferred.result(LONG)["Result"] == "Success"
+    assert other.channel in extensions(ami)
     assert call.wait_ended(LONG) is Outcome.ANSWERED
     wait_cel(asterisk, call.id, "ATTENDEDTRANSFER")
-    assert other.channel in extensions(ami)
 
 
 def test_a_transfer_given_up(ami: AMIClient, talk: Talk) -> None:
