@@ -399,13 +399,13 @@ class AMIClient(Caller):
         return Channel(self._call_server(), name_or_uniqueid)
 
     def _call_server(self) -> Server:
-        from .calls.hub import Calls, Server
+        from .calls.hub import Calls
 
         if self._calls is None:
             with self._opening_calls:
                 if self._calls is None:
                     self._calls = Calls(self)
-        return Server(self._calls, self, self._node_id)
+        return self._calls.server(self, self._node_id)
 
     # Inside
 

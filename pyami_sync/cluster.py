@@ -237,13 +237,13 @@ class ClusterPool(Listener):
         return Channel(self._call_server(node), name_or_uniqueid)
 
     def _call_server(self, node: str) -> Server:
-        from .calls.hub import Calls, Server
+        from .calls.hub import Calls
 
         client = self[node]
         with self._opening_calls:
             if self._calls is None:
                 self._calls = Calls(self)
-        return Server(self._calls, client, node)
+        return self._calls.server(client, node)
 
     # Actions
 

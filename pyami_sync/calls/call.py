@@ -6,6 +6,7 @@ import dataclasses
 from collections import deque
 from concurrent.futures import Future
 from datetime import datetime
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -49,6 +50,10 @@ class Call(Channel):
         self._ended: DetachedFuture[Outcome] = DetachedFuture(server.submit)
         self._history: deque[Event] = deque(maxlen=HISTORY)
         self._streams: list[CallEvents] = []
+        # For the thread that follows calls, on the monotonic clock:
+        self.placed = monotonic()
+        self.unsettled_since: float | None = None
+        self.missing_since: float | None = None
 
     # What is known
 

@@ -19,6 +19,7 @@ from ..action import Action, HeaderValue
 from ..exceptions import AMIError, ConnectionClosed, EventsLost, WaitTimeout
 from ..message import Event
 from ..response import Response
+from ..session import State
 from .call import Call
 from .channel import Channel
 from .state import EVENTS, IDENTITIES, VARIABLES, CallState
@@ -26,7 +27,7 @@ from .stream import CallEvents
 from .target import connect_headers
 
 if TYPE_CHECKING:
-    from ..calling import Caller
+    from ..client import AMIClient
     from ..listening import Listener
     from ..subscriptions import EventStream
 
@@ -51,7 +52,7 @@ Key = tuple[str | None, str]
 class Server:
     """One server: places calls on it and sends their actions."""
 
-    def __init__(self, calls: Calls, sender: Caller, node: str | None) -> None:
+    def __init__(self, calls: Calls, sender: AMIClient, node: str | None) -> None:
         self.calls = calls
         self.sender = sender
         self.node = node
@@ -151,6 +152,7 @@ class Calls:
         self._thread: Thread | None = None
         self._stream: EventStream[Event] | None = None
         self._variables: EventStream[Event] | None = None
+        self._servers: dict[str | None, Server] = {}
         self._calls: set[Call] = set()
         self._index: dict[Key, tuple[Call, ...]] = {}
         self._forwarded: dict[Key, tuple[Event, ...]] = {}  # VarSet of the channels that called devices forwarded to
@@ -164,6 +166,13 @@ class Calls:
         return len(self._calls)
 
     # Placing
+
+    def server(self, sender: AMIClient, node: str | None) -> Server:
+        """Return the server that a client is for; the same each time."""
+        found = self._servers.get(node)
+        if found is None or found.sender is not sender:
+            found = self._servers[node] = Server(self, sender, node)
+        return found
 
     def place(
         self,
@@ -206,10 +215,10 @@ class Calls:
         state.ring_limit = ring
         call = Call(server, state, device, hangup_on_exit=hangup_on_exit)
         with self._lock:  # before it is sent, so that no event of it is missed
+            self._start()
             self._calls.add(call)
             for uniqueid in filter(None, (identity, other)):
                 self._index[(server.node, uniqueid)] = (call,)
-            self._start()
         try:
             # The answer carries the id again, and so does the OriginateResponse, even when there was no channel.
             server.sender.send(action.with_action_id(identity))
@@ -229,8 +238,8 @@ class Calls:
         variables = self.listener.events("VarSet", where={"Variable": VARIABLES}, overflow="drop_oldest")
         self._stream, self._variables = stream, variables
         thread = Thread(target=self._run, args=(stream, variables), name="pyami-calls", daemon=True)
-        self._thread = thread
         thread.start()
+        self._thread = thread
 
     def _forget(self, call: Call) -> None:
         """Take a call out of the tables; called with the lock held."""
@@ -260,7 +269,7 @@ class Calls:
                 except WaitTimeout:
                     pass
                 except EventsLost:
-                    self._look_again(None if len(self._servers()) == 1 else ...)
+                    self._look_again()
                 else:
                     self._take_variables(variables, 0.0)
                     self._take(event, variables)
@@ -362,8 +371,8 @@ class Calls:
         while True:
             try:
                 event = variables.get(timeout)
-            except (WaitTimeout, EventsLost):
-                return
+            except (WaitTimeout, EventsLost, ConnectionClosed):
+                return  # the end of the session is noticed by the other stream, after its last event
             timeout = 0.0
             if event.get("Variable") == "DIALSTATUS":
                 for call in self._index.get((event.node, event["Uniqueid"]), ()):
@@ -386,22 +395,27 @@ class Calls:
     # What comes late or never
 
     def _check(self, now: float) -> None:
-        clock = datetime.now(UTC)
         for call in tuple(self._calls):
             state = call._state
             lost_at = self._lost_at.get(call.node)
-            if lost_at is not None:
-                if now - lost_at > PATIENCE:
-                    self._end(call, state.lose)
+            if call._server.sender.state is State.CLOSED or (lost_at is not None and now - lost_at > PATIENCE):
+                self._end(call, state.lose)
+            elif lost_at is not None:
                 continue
-            if state.outcome is None and state.response == "Failure" and state.responded_at is not None:
-                waited = (clock - state.responded_at).total_seconds()
-                if waited > (LATE_HANGUP if state.waits_for_end else LATE_CHANNEL):
-                    self._end(call, lambda state=state: _fail(state))  # type: ignore[misc]
-            elif state.response is None and state.outcome is None:
-                if (clock - state.started_at).total_seconds() > state.ring_limit + LATE_RESPONSE:
+            elif call.missing_since is not None:
+                if now - call.missing_since > LATE_CHANNEL and self._stream is not None and not self._stream.pending:
                     self._end(call, state.lose)
-            elif state.orphan_since is not None and (clock - state.orphan_since).total_seconds() > LATE_HANGUP:
+            elif not _unsettled(call):
+                call.unsettled_since = None
+                if (
+                    state.response is None
+                    and state.outcome is None
+                    and now > call.placed + state.ring_limit + LATE_RESPONSE
+                ):
+                    self._end(call, state.lose)
+            elif call.unsettled_since is None:
+                call.unsettled_since = now
+            elif now - call.unsettled_since > (LATE_HANGUP if state.legs else LATE_CHANNEL):
                 self._end(call, state.settle)
 
     def _end(self, call: Call, how: Callable[[], None]) -> None:
@@ -413,15 +427,10 @@ class Calls:
     def _of(self, node: Any) -> list[Call]:
         return [call for call in tuple(self._calls) if node is ... or call.node == node]
 
-    def _servers(self) -> set[Server]:
-        return {call._server for call in tuple(self._calls)}
-
-    def _look_again(self, node: Any) -> None:
+    def _look_again(self, node: Any = ...) -> None:
         """Find out after a gap which channels are still there; ``...`` stands for all nodes."""
         self.bridges.clear()
-        for server in self._servers():
-            if node is not ... and server.node != node:
-                continue
+        for server in {call._server for call in self._of(node)}:
             calls = self._of(server.node)
             for call in calls:
                 call._state.gap = True
@@ -443,16 +452,17 @@ class Calls:
                 state.still_there(event.get("Channel", ""), event.get("ChannelState", ""))
                 call.announce()
             elif state.legs or state.response is not None:
-                self._end(call, state.lose)
+                # Its Hangup may have come since the link is back, and wait in the buffer.
+                call.missing_since = monotonic()
             # One of which nothing at all was heard may just be beginning.
 
     # Ends
 
     def close(self, timeout: float | None = 5.0) -> None:
         """Wait for the thread to end, after the session has; called by the client's ``close()``."""
-        with self._lock:
-            thread = self._thread
-            streams = [each for each in (self._stream, self._variables) if each is not None]
+        # Without the lock: a signal handler may close the client in the middle of a call() that holds it.
+        thread = self._thread
+        streams = [each for each in (self._stream, self._variables) if each is not None]
         if thread is None or thread is current_thread():
             return
         for stream in streams:
@@ -473,12 +483,8 @@ class Calls:
 def _unsettled(call: Call) -> bool:
     """Return True if a call waits for something that may come late or never."""
     state = call._state
-    return (state.outcome is None and state.response == "Failure") or state.orphan_since is not None
-
-
-def _fail(state: CallState) -> None:
-    state.decide()
-    state.end(state.responded_at)
+    failed = state.outcome is None and state.response == "Failure"
+    return failed or state.orphan_since is not None or call.missing_since is not None
 
 
 def _hang_up_later(call: Call) -> None:

@@ -133,11 +133,6 @@ class CallState:
         leg = self.legs.get(self.current)
         return (leg.channel if leg is not None else "") or self.current
 
-    @property
-    def waits_for_end(self) -> bool:
-        """Return True if a failed call's channel is known and its Hangup, which has the cause, must still come."""
-        return bool(self.legs) and not self._over()
-
     # Events
 
     def apply(self, event: Event, members: Callable[[str], list[str]]) -> None:
@@ -350,12 +345,14 @@ class CallState:
         return bool(current.cause) or half is None or half.ended
 
     def settle(self) -> None:
-        """End a call whose channel is gone and for which nothing more has come for a while."""
+        """End a call for which nothing more has come for a while, with what is known."""
         current = self.legs.get(self.current)
-        if current is not None and current.ended and not current.forwarded:
-            self.end(current.ended_at)
-        else:
+        if self.outcome is None:
+            self.decide()
+        elif current is None or not current.ended or current.forwarded:
             self.lose()
+            return
+        self.end(current.ended_at if current is not None and current.ended else self.responded_at)
 
     def decide(self) -> None:
         """Decide the outcome of a call that was not answered, from what is known."""
