@@ -310,9 +310,7 @@ class Calls:
 
     def _patience(self) -> float:
         """Return how long to wait for the next event."""
-        if not self._calls:
-            return LINGER
-        return TICK if self._lost_at or any(map(_unsettled, tuple(self._calls))) else 1.0
+        return TICK if self._lost_at or any(map(_unsettled, tuple(self._calls))) else min(1.0, LINGER)
 
     def _take(self, event: Event, variables: EventStream[Event]) -> None:
         name = event.name

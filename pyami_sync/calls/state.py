@@ -27,6 +27,9 @@ VARIABLES = ["FORWARDERNAME", "DIALSTATUS"]
 """Variables whose VarSet events are needed: who forwarded a call, and how a Dial without any leg ended."""
 
 _UP = "6"
+CLEARED = 16  # the other side ended the call in good order
+_DEFINITE = {Outcome.BUSY, Outcome.CONGESTION, Outcome.REJECTED, Outcome.UNREACHABLE}
+"""What the other side has said although a hangup was asked for meanwhile."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -116,6 +119,8 @@ class CallState:
         """Events of it are missing."""
         self.cancelled = False
         """A hangup was asked for before the answer."""
+        self.cancel_cause: int | None = CLEARED
+        """The cause that this hangup had."""
         self.response: str | None = None  # of OriginateResponse
         self.reason: int | None = None
         self.responded_at: datetime | None = None
@@ -360,20 +365,18 @@ class CallState:
         half = self.legs.get(last.other_half) if last is not None else None
         self._take_cause(last, half)
         status = last.dial_status if last is not None and not last.forwarded else ""
-        by_status = from_dial_status(status, None) if status in ("BUSY", "CONGESTION") else None
-        forwarded = first is not None and first.forwarded
+        told = from_dial_status(status, None) if status in ("BUSY", "CONGESTION") else None
+        if told is None and not (first is not None and first.forwarded and first is last):
+            told = from_cause(self.cause)
+        told = told or from_reason(self.reason)
         tried = seconds(self.started_at, self.responded_at) or 0.0
-        if by_status is not None:
-            outcome = by_status
-        elif self.cancelled:
+        if self.cancelled and (told not in _DEFINITE or self.cause == self.cancel_cause):
             outcome = Outcome.CANCELLED
-        elif not forwarded and from_cause(self.cause) is not None:
-            outcome = from_cause(self.cause) or Outcome.FAILED
-        elif from_reason(self.reason) is not None:
-            outcome = from_reason(self.reason) or Outcome.FAILED
+        elif told is not None:
+            outcome = told
         elif not self._dialled:
             outcome = Outcome.UNREACHABLE  # there is no such device, or nobody behind it
-        elif status or tried >= self.ring_limit - 0.5:
+        elif status or self.cause == CLEARED or tried >= self.ring_limit - 0.5:
             outcome = Outcome.NO_ANSWER
         else:
             outcome = Outcome.FAILED
