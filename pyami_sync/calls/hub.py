@@ -261,7 +261,7 @@ class Calls:
     # The thread
 
     def _run(self, stream: EventStream[Event], variables: EventStream[Event]) -> None:
-        idle_since = monotonic()
+        idle_since = checked = monotonic()
         try:
             while True:
                 try:
@@ -273,10 +273,13 @@ class Calls:
                 else:
                     self._take_variables(variables, 0.0)
                     self._take(event, variables)
+                now = monotonic()
                 if self._calls:
-                    self._check(monotonic())
-                    idle_since = monotonic()
-                elif monotonic() - idle_since > LINGER and self._retire():
+                    idle_since = now
+                    if now - checked >= TICK / 2:  # not at each event: it looks at every call
+                        checked = now
+                        self._check(now)
+                elif now - idle_since > LINGER and self._retire():
                     return
         except ConnectionClosed:
             pass  # the session has ended
