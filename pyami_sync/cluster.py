@@ -12,6 +12,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .action import Action, HeaderValue
+from .advice import advise
 from .client import interrupt_main
 from .cluster_calls import Attempt, send_to_all, send_to_any
 from .cluster_config import Nodes, Target, node_config, read_nodes
@@ -410,7 +411,9 @@ class ClusterPool(Listener):
 
     def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
         if isinstance(action, str):
-            return Action(action, headers, encoding=self._defaults.get("encoding", "utf-8"))
+            made: Action[Any] = Action(action, headers, encoding=self._defaults.get("encoding", "utf-8"))
+            advise(action, headers, stacklevel=4)
+            return made
         if not isinstance(action, Action):
             raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")
         if headers:

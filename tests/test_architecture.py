@@ -20,7 +20,7 @@ ROOT = pathlib.Path(pyami_sync.__file__).parent
 LAYERS: dict[str, tuple[str, ...]] = {
     "foundations": ("version", "exceptions", "deadline", "waiting"),
     "wire, without I/O": ("redaction", "message", "response", "action", "framing", "protocol"),
-    "vocabulary": ("fields", "model", "markers", "events", "actions", "catalogue", "jsonform", "schema"),
+    "vocabulary": ("fields", "model", "markers", "events", "actions", "advice", "catalogue", "jsonform", "schema"),
     "threads, no sockets": (
         *("reconnect", "metrics", "state", "workers", "hooks", "futures", "gap", "selection"),
         *("routes", "subscriptions", "request", "pending"),
@@ -50,6 +50,8 @@ ORDER = [module for layer in LAYERS.values() for module in layer]
 
 # Imports upwards, made when something is first used: each is here because of what would be loaded otherwise.
 LAZY = {
+    ("exceptions", "response"),  # an ActionError rebuilt from its arguments
+    ("model", "actions"),  # 200 action classes, loaded when headers are first looked at
     ("model", "events"),  # 170 event classes, loaded with the first event
     ("message", "schema"),  # only pydantic calls for it
     ("client", "integrations"),  # an extra

@@ -77,7 +77,15 @@ def test_the_quick_start_step_by_step(server: Server, tmp_path: Path) -> None:
 
 def test_the_small_web_service(server: Server, tmp_path: Path) -> None:
     port = free_port()
-    with serving(tmp_path / "log", "rest_service", str(port), port=port, AMI_URL=server.url) as service:
+    environment = {"AMI_URL": server.url, "REST_TOKEN": "planted-token"}
+    with serving(tmp_path / "log", "rest_service", str(port), port=port, **environment) as service:
+        assert "WARNING" in (tmp_path / "log").read_text("utf-8")
+        assert service.request("GET", "/events")[0] == 401
+        service.headers = {"Authorization": "Bearer planted-tokem"}
+        assert service.request("POST", "/action", {"action": "Ping"})[0] == 401
+        service.headers = {"Authorization": "Bearer planted-token", "Host": "evil.example"}
+        assert service.request("POST", "/action", {"action": "Ping"})[0] == 421
+        service.headers = {"Authorization": "Bearer planted-token"}
         answer = service.request("POST", "/action", {"action": "QueueStatus", "headers": {"Queue": "support"}})
         assert answer[0] == 200
         assert [event["Event"] for event in answer[1]["events"]][:2] == ["QueueParams", "QueueMember"]
@@ -100,7 +108,10 @@ def test_the_small_web_service(server: Server, tmp_path: Path) -> None:
         post: list[tuple[Any, int]] = [
             ({"action": "Ping"}, 200),
             ({"action": "QueueAdd", "headers": {"Queue": "nowhere", "Interface": "Local/1"}}, 422),
-            ({"action": "Ping", "headers": {"X": "1\r\nAction: Originate"}}, 400),
+            ({"action": "QueueAdd", "headers": {"Queue": "1\r\nAction: Originate"}}, 400),
+            ({"action": "Ping", "headers": {"X": "1"}}, 403),
+            ({"action": "Originate", "headers": {"Channel": "Local/1", "Application": "System"}}, 403),
+            ({"action": "Command", "headers": {"Command": "core stop now"}}, 403),
             ({"action": "Ping", "headers": []}, 400),
             ([], 400),
         ]
