@@ -32,7 +32,7 @@ from .subscriptions import Subscription, Subscriptions
 
 if TYPE_CHECKING:
     from .calls import Call, Calls, Channel
-    from .calls.hub import Server
+    from .calls.server import Server
 
 __all__ = ["ClusterPool"]
 

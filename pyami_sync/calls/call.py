@@ -20,7 +20,7 @@ from .state import CallState, Leg
 from .stream import CallEvents
 
 if TYPE_CHECKING:
-    from .hub import Server
+    from .server import Server
 
 __all__ = ["Call"]
 

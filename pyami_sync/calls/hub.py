@@ -20,8 +20,9 @@ from ..exceptions import AMIError, ConnectionClosed, EventsLost, WaitTimeout
 from ..message import Event
 from ..response import Response
 from ..session import State
+from .bridges import Bridges, Key
 from .call import Call
-from .channel import Channel
+from .server import Server
 from .state import EVENTS, IDENTITIES, VARIABLES, CallState
 from .stream import CallEvents
 from .target import connect_headers
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ..listening import Listener
     from ..subscriptions import EventStream
 
-__all__ = ["Calls", "Server"]
+__all__ = ["Calls"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -44,94 +45,6 @@ PATIENCE = 5.0  # seconds after a lost link after which the fate of its calls co
 LOOK_AGAIN = 5.0  # seconds that reading the list of channels after a gap may take
 
 MOST_FORWARDED = 1_000
-
-Key = tuple[str | None, str]
-"""A node and a unique id, or a name, of it."""
-
-
-class Server:
-    """One server: places calls on it and sends their actions."""
-
-    def __init__(self, calls: Calls, sender: AMIClient, node: str | None) -> None:
-        self.calls = calls
-        self.sender = sender
-        self.node = node
-
-    def send(self, name: str, /, **headers: Any) -> Response:
-        """Send an action and wait for its answer."""
-        return self.sender.send(name, **{key: value for key, value in headers.items() if value is not None})
-
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run a job on a callback thread."""
-        self.calls.listener.subscriptions.submit(job)
-
-    def place(self, device: str, to: str, **options: Any) -> Call:
-        """Place a call; see :meth:`Calls.place`."""
-        return self.calls.place(self, device, to, **options)
-
-    def wait_parked(self, channel: Channel, headers: dict[str, Any]) -> Event:
-        """Park a channel and return the event that says where."""
-        name = channel.channel
-        where = {"ParkeeChannel" if "/" in name else "ParkeeUniqueid": name}
-        with self.sender.expect("ParkedCall", where=where) as parked:
-            self.send("Park", Channel=name, **headers)
-            event: Event = parked.result(self.sender.options.timeout)
-        return event
-
-    def open_stream(self, call: Call, timeout: float | None) -> CallEvents:
-        """Return a stream of the events of a call."""
-        return self.calls.open_stream(call, timeout)
-
-    def talking_to(self, state: CallState) -> tuple[str, ...]:
-        """Return the names of the channels that a call's channel is bridged with."""
-        return self.calls.bridges.parties(self.node, state)
-
-
-class Bridges:
-    """Who is in which bridge, of all those that a call could get into."""
-
-    def __init__(self) -> None:
-        self._members: dict[Key, dict[str, str]] = {}  # names by unique id; a dict is replaced, never changed
-
-    def apply(self, event: Event) -> None:
-        """Take a BridgeEnter, BridgeLeave or BridgeDestroy."""
-        key = event.node, event.get("BridgeUniqueid", "")
-        uniqueid = event.get("Uniqueid", "")
-        if event.name == "BridgeDestroy":
-            self._members.pop(key, None)
-        elif event.name == "BridgeEnter":
-            self._members[key] = {**self._members.get(key, {}), uniqueid: event.get("Channel", "")}
-        elif key in self._members:
-            self._members[key] = {each: name for each, name in self._members[key].items() if each != uniqueid}
-
-    def members(self, node: str | None, bridge: str) -> dict[str, str]:
-        """Return the names of the channels in a bridge by their unique ids."""
-        return self._members.get((node, bridge), {})
-
-    def parties(self, node: str | None, state: CallState) -> tuple[str, ...]:
-        """Return the channels that a call talks with; where one is a Local half, those behind its other half."""
-        legs, found, seen = state.legs, [], set()
-        looking = [state.current]
-        while looking:
-            leg = legs.get(looking.pop())
-            if leg is None or leg.uniqueid in seen:
-                continue
-            seen.add(leg.uniqueid)
-            for uniqueid, name in self.members(node, leg.bridge).items():
-                other = legs.get(uniqueid)
-                half = legs.get(other.other_half) if other is not None else None
-                if uniqueid in seen:
-                    continue
-                if half is not None and half.bridge:
-                    seen.add(uniqueid)
-                    looking.append(half.uniqueid)
-                else:
-                    found.append(name)
-        return tuple(found)
-
-    def clear(self) -> None:
-        """Forget all, after a gap."""
-        self._members = {}
 
 
 class Calls:
