@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from . import forks
 from .action import Action, HeaderValue
 from .advice import advise
-from .calls import LEAST, PING, FutureCall
 from .connection import Connection
 from .deadline import Deadline
 from .engine import Engine
@@ -22,6 +21,7 @@ from .futures import DetachedFuture
 from .hooks import ActionHook
 from .listening import DEFAULT, Listener
 from .options import Options
+from .request import LEAST, PING, FutureCall
 from .response import Response
 from .session import Session
 

@@ -8,13 +8,14 @@ import logging
 import signal
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from threading import Lock
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from . import forks
 from . import session as session_module
-from .action import Action
+from .action import Action, HeaderValue
 from .calling import Caller
 from .connector import Connector
 from .deadline import Deadline
@@ -33,6 +34,10 @@ from .response import Response
 from .selection import Selector, Where
 from .session import Session, State
 from .subscriptions import Subscription, Subscriptions
+
+if TYPE_CHECKING:
+    from .calls import Call, Calls, Channel
+    from .calls.server import Server
 
 __all__ = ["AMIClient", "connect"]
 
@@ -132,6 +137,8 @@ class AMIClient(Caller):
 
     """
 
+    _node_id: str | None = None  # of one of many: the node that its events carry
+
     def __init__(
         self,
         host: str = "localhost",
@@ -226,6 +233,8 @@ class AMIClient(Caller):
         self._given_up: Engine | None = None  # ended because open() failed
         self._exit: SystemExit | None = None
         self._version: tuple[int, str | None] = (-1, None)
+        self._calls: Calls | None = None  # made with the first call
+        self._opening_calls = Lock()
         clients.add(self)
         if self._own_engine:
             # A client that is dropped without close(): nothing of what runs refers to it, so it is collected.
@@ -299,6 +308,8 @@ class AMIClient(Caller):
         forks.check()
         self._session.close()
         self.subscriptions.finish(None)
+        if self._calls is not None:
+            self._calls.close(timeout)
         if self._own_engine:
             self._end_engine(timeout)
             self._session.close()  # what another thread began to open in this moment
@@ -423,6 +434,72 @@ class AMIClient(Caller):
 
         return observable(self, *selectors, where=where, **buffer)
 
+    # Calls
+
+    def call(
+        self,
+        device: str,
+        *,
+        to: str,
+        ring: float = 30.0,
+        caller_id: str | None = None,
+        variables: Mapping[str, str] | None = None,
+        account: str | None = None,
+        hangup_on_exit: bool = True,
+        **headers: HeaderValue,
+    ) -> Call:
+        """Place a call and return a handle for it as soon as the server has taken it; see :mod:`pyami_sync.calls`.
+
+        ::
+
+            with ami.call("PJSIP/1101", to="200@internal", ring=30) as call:
+                print(call.wait_answered(), call.cause_text)
+
+        Args:
+            device: whom to call, such as ``"PJSIP/1101"``.
+            to: what to connect it with when it answers: an extension (``"200@internal"``), an application
+                (``"Playback(hello-world)"``), or an AGI script (``"agi:async"``, ``"agi://host/script"``).
+            ring: seconds that it may ring.
+            caller_id: whom it sees calling, such as ``"Shop <5550>"``.
+            variables: channel variables; those whose names begin with ``__`` are inherited by what it dials.
+            account: the account code.
+            hangup_on_exit: whether leaving its ``with`` block hangs up.
+            headers: more headers of Originate, such as ``Codecs``.
+
+        Raises:
+            ActionError: the server refused, for example because there is no such extension.
+            ValueError: ``to`` or ``ring`` can't be.
+            ConnectionClosed: the session is not open.
+
+        The user needs the write class ``originate``, the read classes ``call`` and ``dialplan``, and
+        ``system`` or ``reporting`` to find calls again after a gap.
+        """
+        return self._call_server().place(
+            device,
+            to,
+            ring=ring,
+            caller_id=caller_id,
+            variables=None if variables is None else dict(variables),
+            account=account,
+            hangup_on_exit=hangup_on_exit,
+            **headers,
+        )
+
+    def channel(self, name_or_uniqueid: str) -> Channel:
+        """Return a handle for any channel, with the verbs of a call; asks nothing, and does not block."""
+        from .calls import Channel
+
+        return Channel(self._call_server(), name_or_uniqueid)
+
+    def _call_server(self) -> Server:
+        from .calls.hub import Calls
+
+        if self._calls is None:
+            with self._opening_calls:
+                if self._calls is None:
+                    self._calls = Calls(self)
+        return self._calls.server(self, self._node_id)
+
     # Inside
 
     def _submit(self, job: Callable[[], None]) -> None:
@@ -461,10 +538,13 @@ class AMIClient(Caller):
         """Become the client of a forked child: same subscriptions, no connection until first use."""
         for hook in (self._state_hook, self._error_hook, self._wire_hook, self._action_hook):
             hook.after_fork()
+        self._opening_calls = Lock()
         self.subscriptions.after_fork()
         self._session.after_fork()
         if self._own_engine:
             self._session.connector.after_fork()
+        if self._calls is not None:
+            self._calls.after_fork()
 
     def __repr__(self) -> str:
         return f"<AMIClient {self.options.username}@{self.options.address} {self.state.value}>"

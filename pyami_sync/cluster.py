@@ -6,8 +6,9 @@ import logging
 import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import Lock
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import forks
 from .action import Action, HeaderValue
@@ -29,6 +30,10 @@ from .node import Node, NodeClient
 from .response import Response
 from .routing import NodeFilter, Router, Strategy, matcher
 from .subscriptions import Subscription, Subscriptions
+
+if TYPE_CHECKING:
+    from .calls import Call, Calls, Channel
+    from .calls.server import Server
 
 __all__ = ["ClusterPool"]
 
@@ -96,6 +101,8 @@ class ClusterPool(Listener):
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
         self._router = Router()
         self._exit: SystemExit | None = None
+        self._calls: Calls | None = None  # made with the first call
+        self._opening_calls = Lock()
         for config in configs:
             self._members.add(config)
         pools.add(self)
@@ -139,6 +146,8 @@ class ClusterPool(Listener):
 
         """
         self._members.close(timeout, drain)
+        if self._calls is not None:
+            self._calls.close(timeout)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -212,6 +221,32 @@ class ClusterPool(Listener):
 
     def __len__(self) -> int:
         return len(self._members.nodes)
+
+    # Calls
+
+    def call(self, device: str, *, to: str, node: str, **options: Any) -> Call:
+        """Place a call on one node; the rest is as for :meth:`AMIClient.call() <pyami_sync.AMIClient.call>`.
+
+        Raises:
+            UnknownNode: there is no such node.
+
+        """
+        return self._call_server(node).place(device, to, **options)
+
+    def channel(self, name_or_uniqueid: str, *, node: str) -> Channel:
+        """Return a handle for any channel of one node."""
+        from .calls import Channel
+
+        return Channel(self._call_server(node), name_or_uniqueid)
+
+    def _call_server(self, node: str) -> Server:
+        from .calls.hub import Calls
+
+        client = self[node]
+        with self._opening_calls:
+            if self._calls is None:
+                self._calls = Calls(self)
+        return self._calls.server(client, node)
 
     # Actions
 
@@ -489,6 +524,9 @@ class ClusterPool(Listener):
             hook.after_fork()
         self.subscriptions.after_fork()
         self._members.after_fork()
+        self._opening_calls = Lock()
+        if self._calls is not None:
+            self._calls.after_fork()
 
     def __repr__(self) -> str:
         nodes = list(self._members.nodes.values())

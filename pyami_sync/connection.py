@@ -17,7 +17,6 @@ from threading import Event, RLock, get_ident
 from typing import Any, Protocol
 
 from .action import Action, check_action_id
-from .calls import LEAST, BlockingCall, Call, Fence
 from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .engine import Engine
@@ -29,6 +28,7 @@ from .protocol import Greeting, Limits
 from .protocol import Protocol as WireProtocol
 from .redaction import redact
 from .relay import Relay
+from .request import LEAST, BlockingCall, Call, Fence
 from .response import Response
 from .transport import Channel
 from .turn import Turn

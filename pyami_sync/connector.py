@@ -20,7 +20,6 @@ from collections.abc import Callable
 from itertools import chain, zip_longest
 from typing import Any
 
-from .calls import Call
 from .connection import Connection, no_greeting
 from .deadline import Deadline
 from .engine import Engine, Timer
@@ -28,6 +27,7 @@ from .exceptions import AMIError, ConnectError
 from .login import Ask, AwaitBoot, Steps, within
 from .options import Options
 from .polling import READ, WRITE
+from .request import Call
 from .response import Response
 from .transport import (
     TLS,

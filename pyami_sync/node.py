@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from .action import Action
-from .calls import PING, BlockingCall, Call, FutureCall
 from .client import AMIClient
 from .cluster_config import NodeConfig
 from .connection import Connection
@@ -19,6 +18,7 @@ from .futures import DetachedFuture
 from .health import NodeHealth
 from .markers import ConnectionLost as LostMarker
 from .message import Event, Origin
+from .request import PING, BlockingCall, Call, FutureCall
 from .response import Response
 from .session import Session
 from .state import State
@@ -79,6 +79,7 @@ class NodeClient(AMIClient):
         observe: Callable[[], None],
     ) -> None:
         made: list[FanOut] = []
+        self._node_id = config.id
 
         def route(own: Subscriptions) -> FanOut:
             made.append(FanOut(own, merged))

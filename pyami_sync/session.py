@@ -31,7 +31,6 @@ from typing import Any
 
 from . import forks, markers
 from .action import Action
-from .calls import FutureCall
 from .connection import Connection
 from .connector import ConnectAttempt, Connector
 from .deadline import Deadline
@@ -45,6 +44,7 @@ from .metrics import Metrics
 from .options import Options
 from .protocol import Greeting
 from .reconnect import Reconnect
+from .request import FutureCall
 from .response import Response
 from .state import State
 from .waiting import Waiters

@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "vocabulary": ("fields", "model", "markers", "events", "actions", "advice", "catalogue", "jsonform", "schema"),
     "threads, no sockets": (
         *("reconnect", "metrics", "state", "workers", "hooks", "futures", "gap", "selection"),
-        *("routes", "subscriptions", "calls", "pending"),
+        *("routes", "subscriptions", "request", "pending"),
     ),
     "sockets": (
         *(
@@ -42,6 +42,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "client": ("session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
+    "calls": ("calls",),
     "around it": ("__init__", "testing", "integrations", "cli"),
 }
 ORDER = [module for layer in LAYERS.values() for module in layer]
@@ -55,6 +56,8 @@ LAZY = {
     ("client", "integrations"),  # an extra
     ("cluster", "integrations"),
     ("listening", "integrations"),
+    ("client", "calls"),
+    ("cluster", "calls"),
 }
 TOP = {"testing", "integrations", "cli"}
 

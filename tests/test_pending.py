@@ -10,7 +10,6 @@ import pytest
 
 from pyami_sync import actions, events
 from pyami_sync.action import Action
-from pyami_sync.calls import BlockingCall, Call, FutureCall
 from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost, InvalidAction, RemoteProtocolError
 from pyami_sync.framing import Framer
@@ -19,6 +18,7 @@ from pyami_sync.message import LOCAL, Event
 from pyami_sync.model import ListResponse, event_class
 from pyami_sync.pending import PendingCalls
 from pyami_sync.protocol import AMIVersion, Limits
+from pyami_sync.request import BlockingCall, Call, FutureCall
 from pyami_sync.response import Response
 
 

@@ -92,9 +92,13 @@ def create_app(**config):
             return problem(400, "“from” is a device, such as PJSIP/alice")
         if not NUMBER.fullmatch(number):
             return problem(400, "“to” is a number")
-        where = {"Context": app.config["DIAL_CONTEXT"], "Exten": number, "Priority": 1}
-        response = ami.client.originate(device, CallerID=f"Wallboard <{number}>", Timeout=30_000, **where)
-        return jsonify(message=response.message), 202
+        to = f"{number}@{app.config['DIAL_CONTEXT']}"
+        call = ami.client.call(device, to=to, ring=30, caller_id=f"Wallboard <{number}>")
+        outcome = call.wait_answered()
+        if outcome == "answered":
+            return jsonify(message=f"{device}: answered")
+        call.wait_ended()  # with the cause
+        return jsonify(message=f"{device}: {outcome}" + (f" ({call.cause_text})" if call.cause else ""))
 
     @app.delete("/api/channels/<uniqueid>")
     def hang_up(uniqueid):
