@@ -11,7 +11,7 @@ from .entities import Contact, Device, Endpoint, Extension, Mailbox, Registratio
 __all__ = ["DEVICES", "ENDPOINTS", "EXTENSIONS", "MAILBOXES", "put_contact", "set_device", "set_extension"]
 
 
-INTERNAL = tuple(f"{name}/" for name in ("Local", "CBAnn", "CBRec", "Announcer", "Recorder", "Bridge"))
+INTERNAL = tuple(f"{name}/" for name in ("Local", "CBAnn", "Announcer", "Recorder"))
 """What the names of channels begin with that are no devices: servers tell of them, but keep no state and list none."""
 
 

@@ -177,6 +177,15 @@ def on_hangup(d: Draft, h: Headers) -> None:
         d.stale.add("queues")
 
 
+def on_moved(d: Draft, h: Headers) -> None:
+    """Look at the queues again when a waiting channel does something else.
+
+    Moved by a masquerade, it leaves its queue under the identity of its stand-in, and no event tells so.
+    """
+    if h.get("Uniqueid", "") in d.queue_of:
+        d.stale.add("queues")
+
+
 def on_abandon(d: Draft, h: Headers) -> None:
     queue = queue_of(d, h)
     if queue is None:
@@ -282,4 +291,7 @@ HANDLERS: dict[str, Callable[[Draft, Headers], None]] = {
     "AgentConnect": on_connect,
     "AgentComplete": on_complete,
     "Hangup": on_hangup,
+    "BridgeEnter": on_moved,
+    "Newexten": on_moved,
+    "Rename": on_moved,
 }

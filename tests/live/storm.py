@@ -293,29 +293,45 @@ def weather(
                 found += 1
                 continue
             checked += 1
+            if number % 50 == 49:
+                report(f"{number + 1} storms, {checked} comparisons, {found} differences")
             if differences:
                 found += len(differences)
                 report(f"storm {seed + number}: {len(differences)} differences, {dict(storm.done)}")
                 for each in differences[:6]:
                     report(f"    {each}")
-                for line in evidence(live, differences[0]):
+                for line in evidence(live, differences):
                     report(f"        {line}")
             if number % 10 == 9 or differences:
                 storm.end()
     return checked, found
 
 
-def evidence(live: Live, difference: str) -> list[str]:
-    """Return the last events that name what a difference is about."""
-    found = []
-    for word in re.findall(r"[\w./@;-]{6,}", difference):
-        key = word.encode()
-        for event in list(live._history):
-            if key in event.to_bytes():
-                shown = [event.get(name, "") for name in ("Timestamp", "Uniqueid", "Channel", "Queue", "HoldTime")]
-                shown += [event.get(name, "") for name in ("BridgeUniqueid", "ToBridgeUniqueid", "BridgeNumChannels")]
-                found.append(f"{event.name} {' '.join(shown)}")
-    return found[-14:]
+def evidence(live: Live, differences: list[str]) -> list[str]:
+    """Return the last events that name what the first difference is about that names something unique."""
+    for difference in differences:
+        for word in re.findall(r"[0-9a-f-]{36}|\w+-\d+\.\d+|\w+/[\w@/]+-[0-9a-f]{8}(?:;\d)?", difference):
+            key = word.encode()
+            found = []
+            for event in list(live._history):
+                if key in event.to_bytes() and event.name not in ("VarSet", "NewConnectedLine", "NewCallerid"):
+                    names = (
+                        "Timestamp",
+                        "Uniqueid",
+                        "Channel",
+                        "Queue",
+                        "BridgeUniqueid",
+                        "ToBridgeUniqueid",
+                        "Newname",
+                    )
+                    found.append(f"{event.name} {' '.join(event.get(name, '') for name in names)}")
+            return [difference, *found[-24:]]
+    return []
+
+
+def show(line: str) -> None:
+    """Print at once."""
+    print(line, flush=True)
 
 
 def main() -> None:
@@ -329,7 +345,7 @@ def main() -> None:
     began = time.monotonic()
     with StormServer(chosen.version) as server:
         checked, found = weather(
-            server, chosen.seed, chosen.storms, count=chosen.count, restarts=not chosen.no_restarts
+            server, chosen.seed, chosen.storms, count=chosen.count, report=show, restarts=not chosen.no_restarts
         )
     seconds = time.monotonic() - began
     seeds = f"{chosen.seed}..{chosen.seed + chosen.storms - 1}"
