@@ -128,6 +128,9 @@ def on_leave(d: Draft, h: Headers) -> None:
     bridge = see_bridge(d, h)
     if bridge is not None and uniqueid is not None:
         part(d, bridge, uniqueid)
+        left = d.bridges.get(bridge.uniqueid)
+        if left is not None and not left.channels:
+            d.unknown.add(bridge.uniqueid)  # unless its end is told soon, it has to be looked up
 
 
 def on_destroy(d: Draft, h: Headers) -> None:

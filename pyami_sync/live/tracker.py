@@ -108,6 +108,7 @@ class Tracker:
         self._right_at = time.monotonic()
         self._offset: float | None = None  # the server's clock minus this machine's monotonic one
         self._pause = PATIENCE
+        self._names = {area.name for area in reducer.areas}
         self._booted = False
 
     # Events
@@ -153,13 +154,14 @@ class Tracker:
     def _look_up(self) -> None:
         """Ask for fresh lists of what an event named and nothing is known of."""
         draft = self.reducer.draft
-        names = {area.name for area in self.reducer.areas}
-        wanted = draft.stale & names
-        if draft.unknown and "calls" in names:
-            wanted.add("calls")
+        wanted = draft.stale & self._names
         draft.stale.clear()
-        if wanted:
+        if wanted or self._unknown():
             self.load(wanted)
+
+    def _unknown(self) -> bool:
+        """Return True if an event has named something that is not known, and no other has told its end since."""
+        return bool(self.reducer.draft.unknown) and "calls" in self._names
 
     def gap(self) -> None:
         """Note that events are missing, and repair it; the caller holds the lock."""
@@ -200,7 +202,9 @@ class Tracker:
         delay = 0.0
         while True:
             with self.lock:
-                if self._closed or not (self._want_all or self._wanted):
+                self._wanted |= self.reducer.draft.stale & self._names
+                self.reducer.draft.stale.clear()
+                if self._closed or not (self._want_all or self._wanted or self._unknown()):
                     self._loader = None
                     return
                 # What is unknown may have ended by itself a moment later; a gap does not wait.
@@ -213,8 +217,12 @@ class Tracker:
                     self._loader = None
                     return
                 everything, names = self._want_all, self._wanted
+                if self._unknown():
+                    names.add("calls")
                 areas = [area for area in self.reducer.areas if everything or area.name in names]
                 self._want_all, self._wanted = False, set()
+                if not areas:
+                    continue
                 generation, booted = self._generation, self._booted
                 self._held = []
             missing: bool | None

@@ -314,7 +314,9 @@ def evidence(live: Live, differences: list[str]) -> list[str]:
             key = word.encode()
             found = []
             for event in list(live._history):
-                if key in event.to_bytes() and event.name not in ("VarSet", "NewConnectedLine", "NewCallerid"):
+                marker = event.name in ("ConnectionLost", "Reconnected", "FullyBooted") and bool(found)
+                quiet = event.name in ("VarSet", "NewConnectedLine", "NewCallerid")
+                if marker or (key in event.to_bytes() and not quiet):
                     names = (
                         "Timestamp",
                         "Uniqueid",
