@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import pytest
 
@@ -161,7 +162,8 @@ def test_the_next_list_repairs_what_missing_events_left():
     assert leftovers(reducer)
     nothing = {"calls": {"CoreShowChannels": [], "BridgeList": []}, "queues": {"QueueStatus": []}}
     nothing |= {"parking": {"ParkedCalls": [], "Parkinglots": []}, "conferences": {"ConfbridgeListRooms": []}}
-    changes = reducer.merge(nothing, None, inferred=True)
+    later = recorded()[-1].timestamp + timedelta(seconds=60)
+    changes = reducer.merge(nothing, later, inferred=True)
     changes += reducer.settle(None)
     assert leftovers(reducer) == {}
     assert changes
