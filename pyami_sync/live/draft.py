@@ -30,6 +30,7 @@ Headers = dict[str, str]
 MOST_GONE = 5_000  # tombstones in a generation; there are two
 MOST_MOVED = 1_000
 LIST_DELAY = 0.5  # seconds
+END_DELAY = 5.0  # seconds within which an empty bridge ends, if it does
 NOTHING = frozenset({"", "<unknown>", "<none>", "(null)"})
 
 
@@ -211,10 +212,10 @@ class Draft:
             self.moved.clear()
         self.moved[uniqueid] = self.when
 
-    def just_moved(self, uniqueid: str) -> bool:
-        """Return True if a list of now may not know yet where a channel is."""
+    def just_moved(self, uniqueid: str, within: float = LIST_DELAY) -> bool:
+        """Return True if a list of now may not know yet where a channel is, or that a bridge has ended."""
         moved = self.moved.get(uniqueid)
-        return moved is not None and abs(seconds_since(moved, self.when)) < LIST_DELAY
+        return moved is not None and abs(seconds_since(moved, self.when)) < within
 
     def take_changes(self) -> list[Change[Any]]:
         """Return the changes since the last time."""

@@ -13,7 +13,7 @@ from .bridges import destroy, join, part, see_bridge
 from .channels import vanish
 from .conferences import set_conference
 from .devices import put_contact, set_device, set_extension
-from .draft import LIST_DELAY, Draft, Headers, ago, decimal, number, seconds_since, text_or_none, truth
+from .draft import END_DELAY, LIST_DELAY, Draft, Headers, ago, decimal, number, seconds_since, text_or_none, truth
 from .entities import (
     Conference,
     ConferenceMember,
@@ -59,7 +59,7 @@ def ask_calls(ask: Ask) -> Lists:
 
 def merge_calls(d: Draft, lists: Lists) -> None:
     bridges, channels = lists["BridgeList"], lists["CoreShowChannels"]
-    d.unknown = {each for each in d.unknown if each in d.bridges and d.just_moved(each)}
+    d.unknown = {each for each in d.unknown if each in d.bridges and d.just_moved(each, END_DELAY)}
     if bridges is not None:
         seen = {h.get("BridgeUniqueid", "") for h in bridges}
         for bridge in d.bridges.values():

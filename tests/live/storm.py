@@ -346,7 +346,8 @@ def evidence(live: Live, differences: list[str]) -> list[str]:
                         "Newname",
                     )
                     found.append(f"{event.name} {' '.join(event.get(name, '') for name in names)}")
-            return [difference, *found[-24:]]
+            bridge = live.bridges.get(word)
+            return [difference, repr(bridge), *found[-24:]]
     return []
 
 
