@@ -33,6 +33,12 @@ class Truth:
         self.at = float(ami.send("Ping")["Timestamp"])
         self.channels = items(ami, "CoreShowChannels")
         self.bridges = items(ami, "BridgeList")
+        # A server may go on naming a bridge in a channel's snapshot that has ended and that no other list has.
+        self.bridge_ids = {item["BridgeUniqueid"] for item in self.bridges}
+        self.unlisted = {}
+        for item in self.channels:
+            if item["BridgeId"] and item["BridgeId"] not in self.bridge_ids:
+                self.unlisted[item["BridgeId"]] = ami.send("BridgeInfo", BridgeUniqueid=item["BridgeId"], check=False)
         self.members = {
             bridge["BridgeUniqueid"]: items(ami, "BridgeInfo", BridgeUniqueid=bridge["BridgeUniqueid"])
             for bridge in self.bridges
@@ -51,6 +57,7 @@ class Truth:
     def differences(self, view: View) -> list[str]:
         """Return every field in which a view differs from the lists."""
         return [
+            *(f"unlisted {name}: {answer!r} {answer.events}" for name, answer in self.unlisted.items() if answer.ok),
             *self._channels(view),
             *self._bridges(view),
             *self._queues(view),
@@ -80,7 +87,7 @@ class Truth:
                 "exten": item["Exten"],
                 "priority": item["Priority"],
                 "linkedid": item["Linkedid"],
-                "bridge": item["BridgeId"] or None,
+                "bridge": item["BridgeId"] if item["BridgeId"] in self.bridge_ids else None,
             }
             # The application is not compared: servers change it without an event while the extension stays the same.
             yield from same_fields(f"channel {item['Channel']}", channel, wanted)
@@ -250,7 +257,7 @@ class Truth:
                     "channel": item["Channel"],
                     "state": item["ChannelStateDesc"],
                     "linkedid": item["Linkedid"],
-                    "bridge": item["BridgeId"] or None,
+                    "bridge": item["BridgeId"] if item["BridgeId"] in self.bridge_ids else None,
                     "parked": item["Uniqueid"] in {each["ParkeeUniqueid"] for each in self.parked},
                 }
                 yield from same_fields(f"leg {item['Channel']}", leg, wanted)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from pyami_sync import AMIClient, Event
-from pyami_sync.exceptions import AMIError
+from pyami_sync.exceptions import ActionError, AMIError
 from pyami_sync.live import Call, Change, Live
 from tests.faults.proxy import Proxy
 
@@ -236,7 +236,10 @@ class Watch:
             if not self.quiet(deadline - time.monotonic()):
                 return None
             before = self.last
-            truth = Truth(self.ami)
+            try:
+                truth = Truth(self.ami)
+            except ActionError:
+                continue  # something has ended between two of the lists
             time.sleep(0.1)
             if self.last == before and live.health == "consistent":
                 return truth.differences(live.view())
