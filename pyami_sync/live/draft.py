@@ -144,6 +144,8 @@ class Draft:
         """Unique ids that events named although their beginning was not seen; the shell asks for fresh lists."""
         self.stale: set[str] = set()
         """Areas of which an event said that they changed without saying how."""
+        self.rechecks = 0
+        """How often to look at the queues again: the last list had counted less than events told."""
         self.moved: dict[str, datetime | None] = {}
         """When channels entered or left a bridge lately; lists follow these events with a delay."""
         self.doubtful: set[str] = set()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from threading import Condition, Lock, Thread, get_ident
@@ -41,6 +43,7 @@ __all__ = ["ClusterLive", "Live"]
 
 logger = logging.getLogger("pyami_sync")
 T = TypeVar("T")
+models: weakref.WeakSet[Base] = weakref.WeakSet()
 TICK = 0.25  # seconds between two looks of wait() while nothing changes: what is asked for may be a waiting time
 MARKERS = ("ConnectionLost", "Reconnected", "FullyBooted")
 BATCH = 200  # events taken up before others get a look at the model
@@ -76,6 +79,7 @@ class Base:
         self._stream = source.events(*sorted(names), *MARKERS, maxsize=MAXSIZE * 4)
         self._thread = Thread(target=self._run, name="pyami-live", daemon=True)
         self._auditor = Auditor(audit, self._live_trackers) if audit is not None else None
+        models.add(self)
 
     # Taking up events; runs on the thread of the model
 
@@ -162,9 +166,18 @@ class Base:
         if self._auditor is not None:
             threads.append(self._auditor.close())
         for thread in threads:
-            if thread is not None and thread.ident is not None and thread.ident != get_ident():
+            if thread is not None and thread.is_alive() and thread.ident != get_ident():
                 thread.join(5.0)
         self._notify()
+
+    def after_fork(self) -> None:
+        """Become a closed model in a forked child, which shows what was: its threads are the parent's."""
+        self._making, self._feeding = Lock(), Lock()
+        self._changed = Condition(Lock())
+        self._closed = True
+        self._stream.close()
+        for tracker in self._trackers.values():
+            tracker.after_fork()
 
     def __enter__(self) -> Self:
         return self
@@ -450,6 +463,9 @@ class ClusterLive(Base, Mapping[str, View]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
+    __eq__ = object.__eq__  # as a mapping it would be compared by its content, which changes
+    __hash__ = object.__hash__
+
     def views(self) -> dict[str, View]:
         """Return a view of each node, by its id."""
         return {node: self[node] for node in self}
@@ -474,3 +490,12 @@ class ClusterLive(Base, Mapping[str, View]):
 
     def __repr__(self) -> str:
         return f"<ClusterLive {self.health}>"
+
+
+def _after_fork() -> None:
+    for model in list(models):
+        model.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)  # behind the clients' own, which is registered earlier

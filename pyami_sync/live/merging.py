@@ -37,6 +37,7 @@ __all__ = ["Ask", "Lists", "merge_calls", "merge_conferences", "merge_devices", 
 __all__ += ["merge_extensions", "merge_mailboxes", "merge_parking", "merge_queues", "settle"]
 
 T = TypeVar("T")
+RECHECKS = 3
 Lists = dict[str, list[Headers] | None]
 """Items by action; None: the server can't say, so that what is known stays."""
 Ask = Callable[..., list[Headers] | None]
@@ -148,6 +149,9 @@ def merge_queues(d: Draft, lists: Lists) -> None:
         waiting = tuple(sorted(queue.waiting, key=lambda caller: caller.position))
         queue = evolve(queue, {"waiting": waiting})
         old = d.queues.get(name)
+        if old is not None and (old.completed > queue.completed or old.abandoned > queue.abandoned):
+            # A server tells of a call's end before it counts it, if it does.
+            d.rechecks = RECHECKS
         if old != queue:
             d.put(d.queues, name, old, queue)
         for caller in waiting:
@@ -157,6 +161,9 @@ def merge_queues(d: Draft, lists: Lists) -> None:
             if leg is not None and leg.queue != name:
                 set_leg(d, caller.uniqueid, queue=name, queued_since=caller.since)
     drop_others(d, d.queues, set(made))
+    if d.rechecks:
+        d.rechecks -= 1
+        d.stale.add("queues")
     there = {caller.uniqueid for queue in made.values() for caller in queue.waiting}
     for uniqueid in d.queue_of:
         if uniqueid not in there:

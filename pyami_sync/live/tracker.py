@@ -386,6 +386,12 @@ class Tracker:
             reducer.draft.freeze(), reducer.version, self._server_time(), self.health, age, node=reducer.draft.node
         )
 
+    def after_fork(self) -> None:
+        """Fetch no more lists: the thread that would is the parent's, and so is what it had locked."""
+        self.lock, self._listing = Lock(), Lock()
+        self._closed, self._loader = True, None
+        self.health = GAP
+
     def close(self) -> Thread | None:
         """Fetch no more lists; return the thread that does, if there is one."""
         with self.lock:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -253,3 +255,28 @@ def test_the_model_shows_itself(ami_client):
         assert isinstance(live, Live)
         assert json.dumps(sorted(live.queues)) == '["empty", "support"]'
         assert Call.__doc__
+
+
+FORK = """
+import os, sys
+from pyami_sync import connect
+from pyami_sync.live import Queue
+with connect(sys.argv[1]) as ami, ami.live("queues") as live:
+    pid = os.fork()
+    if not pid:
+        view = live.view()
+        assert view.health == "gap" and set(view.queues) == {"empty", "support"}, view
+        with ami.live("queues") as own:  # over a connection of its own
+            assert own.health == "consistent"
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    ami.send("QueuePause", Interface="Local/801@members/n", Paused="true")
+    live.wait(lambda view: view.queues["support"].member("Local/801@members/n").paused, timeout=10)
+print("both")
+"""
+
+
+def test_a_forked_child_has_a_closed_model_and_may_make_its_own(ami_simulator):
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, ami_simulator.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "both\n", done.stderr
