@@ -8,7 +8,7 @@ from typing import Any
 from .bridges import part
 from .calls import Transfer
 from .draft import Draft, Headers, number, seconds_between
-from .entities import evolve
+from .entities import Channel, evolve
 from .legs import end_leg, find_leg, note_transfer, set_leg
 from .seeing import Prefix, pair, rename, see
 
@@ -35,7 +35,26 @@ def vanish(d: Draft, uniqueid: str, cause: int | None, cause_txt: str = "", tech
 
 
 def on_new(d: Draft, h: Headers) -> None:
-    see(d, h, new=True)
+    uniqueid = see(d, h, new=True)
+    channel = d.channels.get(uniqueid) if uniqueid is not None else None
+    if channel is not None and channel.since is None:
+        began(d, channel)
+
+
+def began(d: Draft, channel: Channel) -> None:
+    """Note when a channel began that another event, which came first, has named already."""
+    d.unknown.discard(channel.uniqueid)
+    d.put(d.channels, channel.uniqueid, channel, evolve(channel, {"since": d.when}))
+    set_leg(d, channel.uniqueid, started=d.when, inferred=False)
+    call = d.calls.get(d.call_of.get(channel.uniqueid) or "")
+    if call is not None and not call.from_start and call.legs[0].uniqueid == channel.uniqueid:
+        d.put(d.calls, call.linkedid, call, evolve(call, {"from_start": True}))
+
+
+def mention(d: Draft, h: Headers, prefix: Prefix) -> str | None:
+    """Return the unique id of a channel that an event names, whose headers may be older than what is known."""
+    uniqueid = h.get(prefix.uniqueid)
+    return uniqueid if uniqueid is not None and uniqueid in d.channels else see(d, h, prefix)
 
 
 def on_channel(d: Draft, h: Headers) -> None:
@@ -138,7 +157,7 @@ def on_optimized(d: Draft, h: Headers) -> None:
 
 
 def on_blind_transfer(d: Draft, h: Headers) -> None:
-    by, transferee = see(d, h, TRANSFERER), see(d, h, TRANSFEREE)
+    by, transferee = mention(d, h, TRANSFERER), mention(d, h, TRANSFEREE)
     by = by or h.get(TRANSFERER.uniqueid)
     to = f"{h.get('Extension', '')}@{h.get('Context', '')}"
     result = h.get("Result", "")
@@ -146,8 +165,8 @@ def on_blind_transfer(d: Draft, h: Headers) -> None:
 
 
 def on_attended_transfer(d: Draft, h: Headers) -> None:
-    by, second = see(d, h, ORIG_TRANSFERER), see(d, h, SECOND_TRANSFERER)
-    transferee, target = see(d, h, TRANSFEREE), see(d, h, TRANSFER_TARGET)
+    by, second = mention(d, h, ORIG_TRANSFERER), mention(d, h, SECOND_TRANSFERER)
+    transferee, target = mention(d, h, TRANSFEREE), mention(d, h, TRANSFER_TARGET)
     by = by or h.get(ORIG_TRANSFERER.uniqueid)
     leg = find_leg(d, target) if target is not None else None
     blonde = leg is not None and not leg.answered

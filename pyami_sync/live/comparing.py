@@ -11,7 +11,8 @@ from .entities import evolve
 __all__ = ["differences"]
 
 UNTOLD = {
-    "Channel": ("application", "application_data"),
+    "Channel": ("application", "application_data", "priority"),
+    "Bridge": ("bridge_technology",),
     "Conference": ("locked", "muted"),
     "QueueCaller": ("priority",),
     "ConferenceMember": ("marked_user", "wait_marked", "end_marked", "waiting"),

@@ -71,6 +71,7 @@ class Channel:
     priority: str = ""
     application: str = ""
     application_data: str = ""
+    """Priority, application and its data are as the last event or list told them: not every change is told."""
     bridge: str | None = None
     """Unique id of the bridge it is in."""
     hold: bool = False
@@ -117,6 +118,7 @@ class Bridge:
     uniqueid: str
     bridge_type: str = ""
     bridge_technology: str = ""
+    """As the last event or list told it: a change from one that mixes to another is not told."""
     bridge_creator: str | None = None
     bridge_name: str | None = None
     channels: tuple[str, ...] = ()

@@ -174,7 +174,7 @@ class ChangeSubscription(Subscriber):
                 continue
             try:
                 self.callback(change)
-            except Exception:
+            except BaseException:  # sys.exit() too: it must not keep the next change from being told
                 logger.exception("a callback for changes raised")
 
     def finish(self) -> None:

@@ -92,8 +92,11 @@ class Base:
                 while True:
                     tracker = trackers.get(event._origin.node) or self._tracker(event._origin.node)
                     self._history.append(event)
-                    with tracker.lock:
-                        tracker.feed(event)
+                    try:
+                        with tracker.lock:
+                            tracker.feed(event)
+                    except Exception:
+                        logger.exception("the live model could not take up %r", event)
                     if left <= 0:
                         break
                     left -= 1
@@ -151,7 +154,7 @@ class Base:
 
     # Life
 
-    def _open(self, timeout: float | None) -> None:
+    def _open(self) -> None:
         self._source.engine.check_thread("loading the live model")
         self._thread.start()
         if self._auditor is not None:
@@ -256,6 +259,14 @@ class Base:
         return list(self._records)
 
     @property
+    def refused(self) -> frozenset[str]:
+        """List actions that a server refused: the user may not use them, or the module is not loaded.
+
+        What they would show is empty in the model, or known from events only.
+        """
+        return frozenset(action for tracker in self._live_trackers() for action in tracker.refused)
+
+    @property
     def drift(self) -> int:
         """Differences that audits have found and repaired; should be 0."""
         return sum(tracker.drift for tracker in self._live_trackers())
@@ -298,7 +309,12 @@ class Live(Base):
         timeout: float | None = 30.0,
     ) -> None:
         super().__init__(client, areas, audit, history, records)
-        self._open(timeout)
+        try:
+            client.ping()  # raises what is the matter with the session, if anything is
+        except BaseException:
+            self._stream.close()
+            raise
+        self._open()
         self._one = self._tracker(None if client.options.node is None else client.options.node)
         try:
             self._wait(lambda: self._one.health == "consistent", timeout)
@@ -423,7 +439,7 @@ class ClusterLive(Base, Mapping[str, View]):
     ) -> None:
         super().__init__(pool, areas, audit, history, records)
         self._stop_health = pool.on_health(lambda health: self._consider(health.node))
-        self._open(timeout)
+        self._open()
         try:
             for node_id in list(pool):
                 self._consider(node_id)

@@ -117,6 +117,8 @@ def appear(d: Draft, uniqueid: str, wire: tuple[str, ...], *, new: bool) -> None
         answered_at=answered_at,
         ringing_at=began if state == "Ringing" else None,
         inferred=not new,
+        parked=uniqueid in d.parked,  # events of other kinds may come first
+        queue=d.queue_of.get(uniqueid),
     )
     add_leg(d, leg, from_start=new)
     if other is not None:

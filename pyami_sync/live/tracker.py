@@ -43,6 +43,8 @@ class Answer:
         """When the first of them came in, in seconds since the epoch."""
         self.missing = False
         """True if the server did not know a command."""
+        self.refused: set[str] = set()
+        """Actions that the server refused."""
         self._send = send
 
     def fetch(self) -> None:
@@ -59,6 +61,7 @@ class Answer:
             response = self._send(action, **headers)
         except ActionError as exc:
             self.missing = self.missing or "unknown command" in (exc.response.message or "").lower()
+            self.refused.add(action)
             return None
         self.received = self.received or response._origin.received
         return [headers_of(item) for item in response.events]
@@ -91,6 +94,8 @@ class Tracker:
         self.drift = 0
         """Differences that audits have found; not 0 is a fault of this library or of the server."""
         self.audits = 0
+        self.refused: frozenset[str] = frozenset()
+        """List actions that the server refused at the last full load."""
         self.lock = Lock()
         """Guards everything here; nothing blocks and no user code runs while it is held."""
         self._send = send
@@ -284,6 +289,10 @@ class Tracker:
         answers = [Answer(area, self._send) for area in areas]
         for answer in answers:
             answer.fetch()
+        if everything:
+            self.refused = frozenset(action for answer in answers for action in answer.refused)
+            if self.refused:
+                logger.info("the server has no list for the live model's %s", ", ".join(sorted(self.refused)))
         self._pause = max(PATIENCE, (time.monotonic() - began) / SHARE)
         with self.lock:
             if self._generation != generation or self._closed:

@@ -85,11 +85,11 @@ class Truth:
                 "account_code": item["AccountCode"],
                 "context": item["Context"],
                 "exten": item["Exten"],
-                "priority": item["Priority"],
                 "linkedid": item["Linkedid"],
                 "bridge": item["BridgeId"] if item["BridgeId"] in self.bridge_ids else None,
             }
-            # The application is not compared: servers change it without an event while the extension stays the same.
+            # Application and priority are not compared: servers change them without an event, the one while the
+            # extension stays the same, the other of a channel that a redirect or masquerade has taken from its dialplan.
             yield from same_fields(f"channel {item['Channel']}", channel, wanted)
             if view.channels[item["Channel"]] is not channel:
                 yield f"channel {item['Channel']}: its name leads to another channel"
@@ -108,7 +108,7 @@ class Truth:
                 continue
             wanted = {
                 "bridge_type": item["BridgeType"],
-                "bridge_technology": item["BridgeTechnology"],
+                "holding": item["BridgeTechnology"] == "holding_bridge",  # between others it changes without an event
                 "bridge_creator": known(item["BridgeCreator"]),
                 "bridge_name": known(item["BridgeName"]),
             }

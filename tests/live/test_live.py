@@ -12,7 +12,7 @@ import pytest
 from pyami_sync import AMIClient, ClusterPool, EventsLost, WaitTimeout, connect
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed, UnknownNode
 from pyami_sync.live import Call, CallRecord, Channel, Live, Queue, event_mask
-from pyami_sync.testing import Simulator
+from pyami_sync.testing import Simulator, User
 
 MEMBER = "Local/801@members/n"
 
@@ -255,6 +255,32 @@ def test_the_model_shows_itself(ami_client):
         assert isinstance(live, Live)
         assert json.dumps(sorted(live.queues)) == '["empty", "support"]'
         assert Call.__doc__
+
+
+def test_a_session_that_is_not_open_is_told_at_once(ami_simulator):
+    client = AMIClient.from_url(ami_simulator.url)
+    with pytest.raises(ConnectionClosed):
+        client.live()
+    assert len(client.subscriptions) == 0
+
+
+def test_lists_that_are_refused_are_told():
+    users = {"reader": User("reader-secret", read="all", write="call")}
+    with Simulator(users=users) as simulator:
+        with AMIClient("127.0.0.1", simulator.port, username="reader", secret="reader-secret") as ami:
+            with ami.live("calls", "queues") as live:
+                assert live.refused == {"CoreShowChannels"}
+                assert set(live.queues) == {"empty", "support"}
+
+
+def test_an_event_that_breaks_the_reducer_costs_only_itself(ami_client, monkeypatch, caplog):
+    with ami_client.live("queues") as live:
+        handlers = live._one.reducer.handlers
+        monkeypatch.setitem(handlers, "QueueMemberPenalty", (lambda draft, headers: 1 / 0,))
+        ami_client.send("QueuePenalty", Interface=MEMBER, Penalty=4)
+        pause(ami_client)
+        live.wait(lambda view: view.queues["support"].member(MEMBER).paused, timeout=10)
+        assert "could not take up" in caplog.text
 
 
 FORK = """

@@ -307,3 +307,32 @@ def test_a_call_that_only_rang_says_so():
     (record,) = [change.after for change in changes if change.kind is CallRecord]
     assert record.answered_by == ()
     assert [leg.disposition for leg in record.legs] == ["NO ANSWER", "NO ANSWER"]
+
+
+def test_events_of_other_kinds_may_come_before_a_channels_beginning():
+    a = channel("PJSIP/a-1", "1.1")
+    lot = {"Parkinglot": "default", "ParkingSpace": 701, "ParkingTimeout": 45, "ParkingDuration": 0}
+    events = [
+        event("ParkedCall", **lot, **channel("PJSIP/a-1", "1.1", prefix="Parkee")),
+        event("BridgeEnter", Timestamp=9.0, **bridge("x", 1, "holding_bridge"), **a),
+        event("Newchannel", Timestamp=10.0, **a),
+    ]
+    reducer, _ = run(events)
+    call = reducer.view().calls["1.1"]
+    assert call.state == "parked"
+    assert call.from_start
+    assert not call.legs[0].inferred
+    assert call.legs[0].started == reducer.view().channels["1.1"].since == events[-1].timestamp
+    assert reducer.draft.unknown == {"x"}  # whose beginning has not been told
+
+
+def test_a_transfer_takes_nothing_back():
+    """Its event repeats the channels as they were when the transfer began."""
+    reducer, _ = run([event("Newchannel", **channel("PJSIP/a-1", "1.1"))])
+    reducer.apply(event("NewCallerid", **{**channel("PJSIP/a-1", "1.1"), "CallerIDNum": "200"}))
+    old = channel("PJSIP/a-1", "1.1", prefix="Transferee")
+    by = channel("PJSIP/b-1", "1.0", prefix="Transferer")
+    reducer.apply(event("BlindTransfer", Result="Success", Context="c", Extension="300", **by, **old))
+    assert reducer.view().channels["1.1"].caller_id_num == "200"
+    (transfer,) = reducer.view().calls["1.0"].transfers
+    assert (transfer.kind, transfer.by, transfer.transferee, transfer.to) == ("blind", "1.0", "1.1", "300@c")
