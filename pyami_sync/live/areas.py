@@ -32,6 +32,12 @@ class Area:
     classes: tuple[str, ...]
 
 
+def on_reload(d: Draft, h: Headers) -> None:
+    """Look up what a module's new configuration may have changed; few events tell that."""
+    d.stale.update(name for name in AREAS if name != "calls")
+
+
+RELOAD: dict[str, Callable[[Draft, Headers], None]] = {"Reload": on_reload}
 AREAS: dict[str, Area] = {
     each.name: each
     for each in (
@@ -42,12 +48,14 @@ AREAS: dict[str, Area] = {
             merging.merge_calls,
             ("call", "dialplan"),
         ),
-        Area("queues", queues.HANDLERS, merging.ask_queues, merging.merge_queues, ("agent", "call")),
-        Area("conferences", conferences.HANDLERS, merging.ask_conferences, merging.merge_conferences, ("call",)),
-        Area("parking", parking.HANDLERS, merging.ask_parking, merging.merge_parking, ("call",)),
+        Area("queues", queues.HANDLERS | RELOAD, merging.ask_queues, merging.merge_queues, ("agent", "call")),
+        Area(
+            "conferences", conferences.HANDLERS | RELOAD, merging.ask_conferences, merging.merge_conferences, ("call",)
+        ),
+        Area("parking", parking.HANDLERS | RELOAD, merging.ask_parking, merging.merge_parking, ("call",)),
         Area("devices", devices.DEVICES, merging.ask_devices, merging.merge_devices, ("call",)),
-        Area("extensions", devices.EXTENSIONS, merging.ask_extensions, merging.merge_extensions, ("call",)),
-        Area("endpoints", devices.ENDPOINTS, merging.ask_endpoints, merging.merge_endpoints, ("system",)),
+        Area("extensions", devices.EXTENSIONS | RELOAD, merging.ask_extensions, merging.merge_extensions, ("call",)),
+        Area("endpoints", devices.ENDPOINTS | RELOAD, merging.ask_endpoints, merging.merge_endpoints, ("system",)),
         Area("mailboxes", devices.MAILBOXES, merging.ask_mailboxes, merging.merge_mailboxes, ("call",)),
     )
 }

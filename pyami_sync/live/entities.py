@@ -183,18 +183,16 @@ class QueueMember:
     ringing_since: datetime | None = None
     """Since when a call of this queue rings at the member."""
 
-    def available(self, wrapup_time: int, at: datetime) -> bool:
-        """Return True if a caller could get this member at that time.
+    def wrapping_up(self, at: datetime, wrapup_time: int = 0) -> bool:
+        """Return True if the member still rests after a call at that time.
 
         Args:
-            wrapup_time: the queue's own, in seconds.
-            at: the server's time.
+            at: the server's time, as in :attr:`View.at`.
+            wrapup_time: the queue's own, in seconds, for members who have none; no list tells it.
 
         """
-        if self.paused or self.status != 1 or self.in_call:
-            return False
         wrapup = self.wrapup_time or wrapup_time
-        return self.last_call is None or at >= self.last_call + timedelta(seconds=wrapup)
+        return self.last_call is not None and at < self.last_call + timedelta(seconds=wrapup)
 
 
 @dataclass(frozen=True)
@@ -243,6 +241,11 @@ class Queue:
     def logged_in(self) -> int:
         """Members whose device can be reached, paused or not."""
         return sum(member.status not in (4, 5) for member in self.members)
+
+    @property
+    def available(self) -> int:
+        """Members who are neither paused nor in use, as QueueSummary counts them."""
+        return sum(member.status in (0, 1) and not member.paused for member in self.members)
 
     def member(self, interface: str) -> QueueMember | None:
         """Return the member with that interface, or None."""

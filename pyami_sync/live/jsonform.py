@@ -30,7 +30,7 @@ DERIVED: dict[type, tuple[str, ...]] = {
     Channel: ("local",),
     Conference: ("parties",),
     Leg: ("answered", "disposition"),
-    Queue: ("calls", "longest_wait", "logged_in"),
+    Queue: ("calls", "longest_wait", "logged_in", "available"),
 }
 KINDS = (
     *("channels", "bridges", "calls", "queues", "conferences", "parking_lots", "parked", "devices", "extensions"),

@@ -89,7 +89,7 @@ class Truth:
                 "bridge": item["BridgeId"] if item["BridgeId"] in self.bridge_ids else None,
             }
             # Application and priority are not compared: servers change them without an event, the one while the
-            # extension stays the same, the other of a channel that a redirect or masquerade has taken from its dialplan.
+            # extension stays the same, the other of a channel that a redirect has taken from its dialplan.
             yield from same_fields(f"channel {item['Channel']}", channel, wanted)
             if view.channels[item["Channel"]] is not channel:
                 yield f"channel {item['Channel']}: its name leads to another channel"
@@ -187,6 +187,7 @@ class Truth:
                 continue
             wanted = {
                 "logged_in": int(item["LoggedIn"]),
+                "available": int(item["Available"]),
                 "calls": int(item["Callers"]),
                 "hold_time": int(item["HoldTime"]),
                 "talk_time": int(item["TalkTime"]),

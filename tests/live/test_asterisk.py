@@ -158,3 +158,18 @@ def test_an_audit_finds_no_drift_and_repairs_what_is_made_wrong(asterisk_storm, 
             tracker.reducer.draft.queues.put("nobody", wrong)
         live._wait(lambda: live.drift > 0, 20)
         live.wait(lambda view: view.queues["nobody"].calls == 1, timeout=10)
+
+
+def test_a_reload_is_looked_up(asterisk_storm, looker):
+    queues = asterisk_storm.run_dir / "etc" / "queues.conf"
+    text = queues.read_text("utf-8")
+    with client(asterisk_storm.port) as ami, ami.live("queues") as live:
+        assert live.queues["one"].weight == 3
+        queues.write_text(text.replace("weight = 3", "weight = 7") + "\n[late]\nstrategy = ringall\n", "utf-8")
+        try:
+            looker.send("Reload", Module="app_queue")
+            live.wait(lambda view: view.queues["one"].weight == 7 and "late" in view.queues, timeout=20)
+        finally:
+            queues.write_text(text, "utf-8")
+            looker.send("Reload", Module="app_queue")
+        live.wait(lambda view: view.queues["one"].weight == 3, timeout=20)
