@@ -43,6 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "client": ("session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
     "calls": ("calls",),
+    "what the servers do": ("live",),
     "around it": ("__init__", "testing", "integrations", "cli"),
 }
 ORDER = [module for layer in LAYERS.values() for module in layer]
@@ -58,6 +59,8 @@ LAZY = {
     ("listening", "integrations"),
     ("client", "calls"),
     ("cluster", "calls"),
+    ("client", "live"),  # the model is large, and most sessions have none
+    ("cluster", "live"),
 }
 TOP = {"testing", "integrations", "cli"}
 

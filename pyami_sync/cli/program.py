@@ -37,6 +37,7 @@ COMMANDS = {
     "doctor": ("doctor", "Say why it does not work, and what to do."),
     "endpoints": ("tables", "Phones and trunks, as a table."),
     "events": ("listening", "Show what happens, as it happens."),
+    "ladder": ("ladder", "Draw what happened to a call."),
     "originate": ("calls", "Place a call and tell how it went."),
     "ping": ("asking", "Measure the round trip."),
     "profiles": ("profiles", "Named servers."),
