@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .action import Action
 from .calling import Caller
@@ -31,6 +31,9 @@ from .response import Response
 from .selection import Selector, Where
 from .session import Session, State
 from .subscriptions import Subscription, Subscriptions
+
+if TYPE_CHECKING:
+    from .agi import AsyncAGI, Router
 
 __all__ = ["AMIClient", "connect"]
 
@@ -165,6 +168,7 @@ class AMIClient(Caller):
             observe=observe,
         )
         self._opening = Lock()
+        self._services: list[AsyncAGI] = []  # what runs on this client and ends before it
         self._exit: SystemExit | None = None
         self._version: str | None = None
         clients.add(self)
@@ -209,6 +213,9 @@ class AMIClient(Caller):
                 a warning.
 
         """
+        services, self._services = self._services, []
+        for service in services:
+            service.close(0.0 if timeout is None else timeout)
         self._session.close()
         self.subscriptions.finish(None)
         if self._own_engine:
@@ -331,6 +338,37 @@ class AMIClient(Caller):
 
         return observable(self, *selectors, where=where, **buffer)
 
+    def agi(
+        self,
+        scripts: Router,
+        *,
+        threads: int = 100,
+        timeout: float | None = 10.0,
+        media_timeout: float | None = 300.0,
+        unknown: Literal["refuse", "ignore"] = "refuse",
+    ) -> AsyncAGI:
+        """Run scripts for the calls that the dialplan hands over with ``AGI(agi:async,ivr/en)``; does not block.
+
+        Args:
+            scripts: a :class:`~pyami_sync.agi.Router`.
+            threads: most scripts at a time.
+            timeout: seconds that an AGI command may take; :data:`None` for no limit.
+            media_timeout: seconds for one that plays, listens or records, besides the time that it was told to.
+            unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another
+                process serves it.
+
+        Returns:
+            An :class:`~pyami_sync.agi.AsyncAGI`; its ``close()``, or this client's, ends it.
+
+        """
+        from .agi import AsyncAGI
+
+        service = AsyncAGI(
+            self, scripts, threads=threads, timeout=timeout, media_timeout=media_timeout, unknown=unknown
+        )
+        self._services.append(service)
+        return service
+
     # Inside
 
     def _submit(self, job: Callable[[], None]) -> None:
@@ -369,6 +407,9 @@ class AMIClient(Caller):
             hook.after_fork()
         self._opening = Lock()
         self.subscriptions.after_fork()
+        services, self._services = self._services, []
+        for service in services:
+            service.after_fork()
         self._session.after_fork()
 
     def __repr__(self) -> str:

@@ -43,6 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "client": ("returning", "session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
+    "calls": ("agi",),
     "around it": ("__init__", "testing", "integrations", "cli"),
 }
 ORDER = [module for layer in LAYERS.values() for module in layer]
@@ -52,6 +53,7 @@ LAZY = {
     ("model", "events"),  # 170 event classes, loaded with the first event
     ("message", "schema"),  # only pydantic calls for it
     ("client", "integrations"),  # an extra
+    ("client", "agi"),  # few programs run call scripts
     ("cluster", "integrations"),
     ("listening", "integrations"),
 }
@@ -203,7 +205,7 @@ def test_importing_the_package_loads_no_third_party_module():
 def test_importing_the_package_loads_no_vocabulary_and_starts_nothing():
     code = (
         "import sys, threading, pyami_sync; "
-        "late = ('events', 'actions', 'testing', 'cli', 'integrations'); "
+        "late = ('events', 'actions', 'agi', 'testing', 'cli', 'integrations'); "
         "print([name for name in late if 'pyami_sync.' + name in sys.modules],"
         " threading.active_count())"
     )
