@@ -101,6 +101,8 @@ class FastTransport:
             while (reply := self._answers.reply()) is None:
                 self._receive(deadline, command)
         self._behind = False
+        if line == b"HANGUP" and reply.code == 200:
+            self._answers.hung_up = True  # the server says so too, a moment later
         return reply
 
     def _check(self) -> None:
