@@ -291,9 +291,13 @@ class FastAGIServer:
         if self._acceptor is None:
             self.start()
         try:
-            self._stopped.wait(lambda: self._stopping)
+            self.wait_stopped()
         finally:
             self.stop()
+
+    def wait_stopped(self, timeout: float | None = None) -> bool:
+        """Block until :meth:`stop` is called, at most ``timeout`` seconds; return True if it was."""
+        return self._stopped.wait(lambda: self._stopping, timeout)
 
     def stop(self, grace: float = 10.0) -> None:
         """Take no more calls, and wait for the scripts under way; idempotent.
