@@ -346,6 +346,7 @@ class AMIClient(Caller):
         timeout: float | None = 10.0,
         media_timeout: float | None = 300.0,
         unknown: Literal["refuse", "ignore"] = "refuse",
+        adopt: bool = True,
     ) -> AsyncAGI:
         """Run scripts for the calls that the dialplan hands over with ``AGI(agi:async,ivr/en)``; does not block.
 
@@ -356,6 +357,7 @@ class AMIClient(Caller):
             media_timeout: seconds for one that plays, listens or records, besides the time that it was told to.
             unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another
                 process serves it.
+            adopt: give scripts to calls that wait for one from before.
 
         Returns:
             An :class:`~pyami_sync.agi.AsyncAGI`; its ``close()``, or this client's, ends it.
@@ -364,7 +366,7 @@ class AMIClient(Caller):
         from .agi import AsyncAGI
 
         service = AsyncAGI(
-            self, scripts, threads=threads, timeout=timeout, media_timeout=media_timeout, unknown=unknown
+            self, scripts, threads=threads, timeout=timeout, media_timeout=media_timeout, unknown=unknown, adopt=adopt
         )
         self._services.append(service)
         return service

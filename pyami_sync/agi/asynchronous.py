@@ -67,6 +67,7 @@ class AsyncTransport:
         self._inbox: deque[Event | AMIError] = deque()
         self._arrivals = Waiters()
         self._over = False  # the server has said that the channel left AsyncAGI
+        self._deaf = False  # no event of this channel will come any more
         self._end: AMIError | None = None
         self._unread = False  # the server's pipe may hold the rest of an answer
         self._busy = threading.Lock()
@@ -87,6 +88,11 @@ class AsyncTransport:
         elif self._end is None:
             self._end = end
         self._arrivals.notify_all()
+
+    def cut_off(self, end: ConnectionClosed) -> None:
+        """End it for good: no event will come any more, not even that the channel has left AsyncAGI."""
+        self._deaf = True
+        self.finish(end)
 
     # On the script's thread
 
@@ -201,20 +207,27 @@ class AsyncTransport:
         return HungUp()
 
     def leave(self, timeout: float) -> None:
-        """Let the channel go on in the dialplan. Idempotent; also after the script was stopped, not at a lost link."""
+        """Let the channel go on in the dialplan, and wait until it does; also after the script was stopped. Idempotent.
+
+        The server does it up to 0.1 s after its answer. A session that looked for calls without a script in that time
+        would take this for one.
+        """
         if self._over or isinstance(self._end, (HungUp, ConnectionLost)):
             return
         self._end = CallLeft("the call was given back to the dialplan")
+        deadline = Deadline(timeout)
         try:
             self._ami.send("AGI", Channel=self.channel, Command="ASYNCAGI BREAK", timeout=timeout)
         except AMIError as exc:
             logger.debug("%s could not be given back to the dialplan: %s", self.channel, exc)
+        else:
+            self._arrivals.wait(lambda: self._over or self._deaf, deadline.remaining())
 
 
 class AsyncAGI:
     """Runs scripts for the calls that a server hands to ``AGI(agi:async,ivr/en,argument,…)``.
 
-    :meth:`AMIClient.agi` makes one. The first argument is the script's path, what follows are its arguments. The user
+    :meth:`~pyami_sync.AMIClient.agi` makes one. The first argument is the script's path, what follows are its arguments. The user
     needs the class ``agi`` to read and to write. All scripts use the one session, each on a thread of its own. When
     all threads are busy, and for a path that no route has, the call goes on in the dialplan with the variable
     ``AGISCRIPT`` set to ``REFUSED`` or ``NOTFOUND``; it is ``DONE`` or ``ERROR`` after a script.
@@ -233,6 +246,8 @@ class AsyncAGI:
         media_timeout: seconds for one that plays, listens or records, besides the time that it was told to listen.
         unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another process
             serves it.
+        adopt: give scripts to calls that wait for one from before the start. Not when another process that has the
+            same routes may still be at work on them.
 
     """
 
@@ -245,6 +260,7 @@ class AsyncAGI:
         timeout: float | None = 10.0,
         media_timeout: float | None = 300.0,
         unknown: Literal["refuse", "ignore"] = "refuse",
+        adopt: bool = True,
     ) -> None:
         if unknown not in ("refuse", "ignore"):
             raise ValueError(f"unknown is 'refuse' or 'ignore', not {unknown!r}")
@@ -258,6 +274,7 @@ class AsyncAGI:
         self._timeout = timeout
         self._media_timeout = media_timeout
         self._unknown = unknown
+        self._adopts = adopt
         self._running = ScriptThreads(threads)
         self._refusals = ScriptThreads(MOST_REFUSALS)
         # The dispatching thread's own: others only read len() or copy the values.
@@ -312,7 +329,8 @@ class AsyncAGI:
     # On the dispatching thread
 
     def _dispatch(self) -> None:
-        self._adopt()
+        if self._adopts:
+            self._adopt()
         while True:
             try:
                 event = self._stream.get()
@@ -355,7 +373,7 @@ class AsyncAGI:
     def _end_all(self, exc: ConnectionClosed) -> None:
         transports, self._transports = self._transports, {}
         for transport in transports.values():
-            transport.finish(exc)
+            transport.cut_off(exc)
 
     def _begin(self, event: Event, environment: Environment) -> None:
         channel, uniqueid = event.get("Channel", ""), event.get("Uniqueid", "")

@@ -129,7 +129,7 @@ class AGICall(Commands):
     ) -> None:
         self._transport = transport
         self.environment = environment.values
-        """What the server told: names without ``agi_``, such as ``callerid`` or ``dnid``."""
+        """What the server told, by names without ``agi_`` such as ``callerid`` or ``dnid``."""
         self.path = path
         """Which script the dialplan asked for, such as ``ivr/en``."""
         self.arguments = tuple(arguments)
@@ -189,7 +189,7 @@ class AGICall(Commands):
 
     @property
     def transport(self) -> str:
-        """How the script is connected: ``fast`` for FastAGI, ``async`` for AsyncAGI."""
+        """``fast`` for FastAGI, ``async`` for AsyncAGI."""
         return self._transport.kind
 
     @property
@@ -268,7 +268,7 @@ class AGICall(Commands):
         self._transport.leave(CLEANUP)
 
     def finish(self, status: str) -> None:
-        """Tell the dialplan how the script ended, in :data:`STATUS_VARIABLE`, and let the call go on there."""
+        """Tell the dialplan how the script ended, in the variable ``AGISCRIPT``, and let the call go on there."""
         try:
             if not self.hung_up:
                 self.set_variable(STATUS_VARIABLE, status, timeout=CLEANUP)

@@ -219,7 +219,7 @@ class Commands:
         self._run("SET CALLERID", short("a caller ID", caller_id, 255), timeout=timeout)
 
     def set_context(self, context: str, *, timeout: float | None = DEFAULT) -> None:
-        """Set the context that the dialplan goes on in after the script; see :meth:`AGICall.go_to`."""
+        """Set the context that the dialplan goes on in after the script; see :meth:`~pyami_sync.agi.AGICall.go_to`."""
         self._run("SET CONTEXT", short("a context", context), timeout=timeout)
 
     def set_extension(self, extension: str, *, timeout: float | None = DEFAULT) -> None:

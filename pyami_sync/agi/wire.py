@@ -150,7 +150,7 @@ class Reply:
 
     @property
     def value(self) -> str | None:
-        """The text in parentheses, up to the last one: a variable's value, which may hold anything."""
+        """The text in parentheses, up to the last one, such as a variable's value."""
         if not self.rest.startswith("("):
             return None
         end = self.rest.rfind(")")

@@ -49,6 +49,9 @@ class Server:
 
     def _queue(self, action, session):
         self.commands.put((action["Command"], action.get("CommandID", "")))
+        if action["Command"] == "ASYNCAGI BREAK":
+            channel = self.channel
+            self.simulator.loop.call_later(0.0, lambda: self.simulator.pbx.emit("AsyncAGIEnd", channel.snapshot()))
         return {"Response": "Success", "Message": "Added AGI command to queue"}
 
     def emit(self, name: str, **headers: str) -> None:
@@ -125,7 +128,6 @@ def test_a_script_runs_and_gives_its_call_back(ami, server, scripts):
         assert scripts.outcome() == (None, ChannelState.UP, uniqueid, ("two%20words",), "async")
         assert server.answer() == 'SET VARIABLE "AGISCRIPT" "DONE"'
         assert server.next() == ("ASYNCAGI BREAK", "")
-        server.end()
         assert agi.served == 1
 
 
@@ -377,6 +379,28 @@ def test_calls_from_before_get_their_scripts(ami, server, scripts):
         assert server.answer() == 'SET VARIABLE "AGISCRIPT" "DONE"'
 
 
+def test_calls_from_before_may_be_left_alone(ami, server, scripts):
+    scripts.set(lambda call: call.channel)
+    server.channel.application, server.channel.data = "AGI", "agi:async,script,one"
+    with ami.agi(scripts.router, adopt=False) as agi:
+        old, server.channel = server.channel, server.simulator.loop.run(server._make)
+        server.start()
+        assert scripts.outcome() != old.name
+        server.answer()
+        server.next()
+        assert agi.served == 1
+
+
+def test_giving_a_call_back_waits_until_it_is_back(ami, server, scripts):
+    left = []
+    scripts.set(lambda call: (call.leave(), left.append(call._transport._over)))
+    with ami.agi(scripts.router):
+        server.start()
+        assert server.next() == ("ASYNCAGI BREAK", "")
+        scripts.outcome()
+    assert left == [True]
+
+
 def test_calls_from_before_can_not_be_found_without_the_right(simulator, server, scripts, caplog):
     simulator.on("CoreShowChannels", {"Response": "Error", "Message": "Permission denied"})
     scripts.set(lambda call: None)
@@ -413,7 +437,6 @@ def test_an_unknown_path_is_refused_or_left_to_others(ami, server, scripts):
         server.start()
         assert server.answer() == 'SET VARIABLE "AGISCRIPT" "NOTFOUND"'
         assert server.next() == ("ASYNCAGI BREAK", "")
-        server.end()
         ami.ping()
         assert server.commands.empty()
 
@@ -446,7 +469,7 @@ def test_a_script_may_close_what_runs_it(ami, server, scripts):
     agi = ami.agi(scripts.router)
     server.start()
     assert scripts.outcome() is None
-    server.answer()
+    assert server.next() == ("ASYNCAGI BREAK", "")
     agi.close()
 
 
