@@ -277,8 +277,13 @@ class FastAGIServer:
         self._listener.setblocking(False)
         self._asked_port = self.port
         self._wakeup, self._waker = socket.socketpair()
-        self._acceptor = threading.Thread(target=self._accept_all, name="pyami-agi-accept", daemon=True)
-        self._acceptor.start()
+        acceptor = threading.Thread(target=self._accept_all, name="pyami-agi-accept", daemon=True)
+        acceptor.start()
+        # No lock: stop() may run in a signal handler on this thread. It joins only a thread that has been started;
+        # one that came before this line is made good here.
+        self._acceptor = acceptor
+        if self._stopping:
+            self.stop()
         logger.info("FastAGI server listens on %s:%d", self.host, self._asked_port)
         return self
 

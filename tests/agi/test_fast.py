@@ -413,6 +413,13 @@ def test_serve_forever_ends_with_stop_and_with_ctrl_c(monkeypatch):
         server.serve_forever()
 
 
+def test_a_server_that_was_stopped_before_it_began_ends_at_once():
+    server = FastAGIServer(Router(), port=0)
+    server.stop()
+    server.serve_forever()
+    assert server.wait_stopped(0.0)
+
+
 def test_a_port_in_use_is_told():
     with FastAGIServer(Router(), port=0) as server:
         with pytest.raises(OSError, match="in use"):
