@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from ..exceptions import RemoteProtocolError
+from .arguments import LONGEST, keys, milliseconds, number, short, sound
 from .errors import CallLeft, CommandFailed, HungUp, InvalidCommand
 from .wire import Reply
 
@@ -16,8 +17,6 @@ __all__ = ["ChannelState", "Commands", "Playback", "Recording", "Speech", "Speec
 
 DEFAULT: Any = type("Default", (), {"__repr__": lambda self: "default"})()
 """Stands for the call's own timeout."""
-LONGEST = 2_147_483_647
-_keys = re.compile(r"[0-9A-Da-d*#]*\Z", re.ASCII)
 _number = re.compile(r"[0-9][0-9*#]*\Z", re.ASCII)
 _match = re.compile(r'score(\d+)=(-?\d+) text\1="(.*?)" grammar\1=(\S*)')
 
@@ -73,42 +72,6 @@ class Speech(NamedTuple):
     digit: str
     endpos: int
     matches: tuple[SpeechMatch, ...]
-
-
-def keys(value: str) -> str:
-    """Return telephone keys, checked."""
-    if len(value) > 16 or not _keys.match(value):
-        raise InvalidCommand(f"keys are up to 16 of 0123456789*#ABCD, not {value[:40]!r}")
-    return value
-
-
-def short(what: str, value: str, limit: int = 79) -> str:
-    """Return a text that Asterisk copies into a buffer of its own, checked."""
-    if not value or len(value.encode("utf-8", "surrogatepass")) > limit:
-        raise InvalidCommand(f"{what} is a text of 1 to {limit} bytes, not {value[:40]!r}")
-    return value
-
-
-def number(what: str, value: int, least: int = -LONGEST) -> str:
-    """Return a whole number that Asterisk reads into an int, as text."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LONGEST:
-        raise InvalidCommand(f"{what} is a whole number from {least} to {LONGEST}, not {value!r}")
-    return str(value)
-
-
-def milliseconds(what: str, seconds: float | None) -> str:
-    """Return seconds as milliseconds; -1, for ever, for :data:`None`."""
-    if seconds is None:
-        return "-1"
-    if not math.isfinite(seconds) or not 0 <= seconds <= LONGEST / 1000:
-        raise InvalidCommand(f"{what} is a number of seconds from 0 to {LONGEST // 1000}, not {seconds!r}")
-    return str(round(seconds * 1000))
-
-
-def sound(value: str | Sequence[str]) -> str:
-    """Return a sound's name, or several as one text."""
-    text = value if isinstance(value, str) else "&".join(value)
-    return short("a sound", text, 512)
 
 
 class Commands:

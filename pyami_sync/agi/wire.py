@@ -61,7 +61,10 @@ def quote(argument: str) -> str:
     """
     found = _bad.search(argument)
     if found is not None:
-        raise InvalidCommand(f"an argument of an AGI command must be one line without NUL, not {argument[:60]!r}")
+        what = {"\r": "a carriage return", "\n": "a line feed", "\0": "NUL"}[found[0]]
+        raise InvalidCommand(
+            f"an argument of an AGI command must be one line; this one holds {what} at {found.start()}"
+        )
     return '"' + argument.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

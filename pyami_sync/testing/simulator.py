@@ -182,8 +182,8 @@ class Simulator(Server):
             simulator.agi_call("ivr/en").hears("welcome").presses("1").goes_to("sales,s,1")
 
         Args:
-            path: of a script that runs on a client of this simulator (:meth:`~pyami_sync.AMIClient.agi`), or the URL of a FastAGI
-                server on this machine: ``agi://127.0.0.1:4573/ivr/en``.
+            path: of a script that runs on a client of this simulator (:meth:`~pyami_sync.AMIClient.agi`), or the URL
+                of a FastAGI server on this machine: ``agi://127.0.0.1:4573/ivr/en``.
             arguments: of the script.
             caller_id: number of the caller.
             caller_name: name of the caller.

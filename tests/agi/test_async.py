@@ -170,6 +170,19 @@ def test_lost_events_are_told_at_once(ami, server, scripts):
         server.answer()
 
 
+def test_a_lost_end_does_not_keep_a_channel_from_coming_again(ami, server, scripts):
+    scripts.set(lambda call: call.noop(timeout=PATIENCE))
+    with ami.agi(scripts.router):
+        server.start()
+        server.next()
+        server.start()  # the event AsyncAGIEnd between them is lost
+        server.channel.variables["AGISTATUS"] = "HANGUP"
+        assert isinstance(scripts.outcome(), HungUp)
+        server.answer()
+        assert scripts.outcome() is None
+        server.answer()
+
+
 def test_a_long_answer_comes_in_pieces(ami, server, scripts):
     value = "x" * 2500 + ")\n200 result=1 (forged)\n200 result=0\n"
     scripts.set(lambda call: (call.get_variable("LONG"), call.channel_status()))
@@ -375,6 +388,7 @@ def test_calls_from_before_get_their_scripts(ami, server, scripts):
     channel = server.channel
     channel.application, channel.data, channel.number, channel.caller = "AGI", "agi:async,script,one", "123", "Ann"
     with ami.agi(scripts.router):
+        server.start()  # said before the list was made, but read after it
         assert scripts.outcome() == ("123", "Ann", "default", "s", ("one",))
         assert server.answer() == 'SET VARIABLE "AGISCRIPT" "DONE"'
 
