@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from . import forks
 from . import session as session_module
@@ -36,6 +36,7 @@ from .session import Session, State
 from .subscriptions import Subscription, Subscriptions
 
 if TYPE_CHECKING:
+    from .agi import AsyncAGI, Router
     from .calls import Call, Calls, Channel
     from .calls.server import Server
     from .live import Live
@@ -232,6 +233,7 @@ class AMIClient(Caller):
         )
         self._successors: dict[Engine, tuple[Engine, Connector]] = {}
         self._given_up: Engine | None = None  # ended because open() failed
+        self._services: list[AsyncAGI] = []  # what runs on this client and ends before it
         self._exit: SystemExit | None = None
         self._version: tuple[int, str | None] = (-1, None)
         self._calls: Calls | None = None  # made with the first call
@@ -307,6 +309,9 @@ class AMIClient(Caller):
 
         """
         forks.check()
+        services, self._services = self._services, []
+        for service in services:
+            service.close(0.0 if timeout is None else timeout)
         self._session.close()
         self.subscriptions.finish(None)
         if self._calls is not None:
@@ -531,6 +536,39 @@ class AMIClient(Caller):
 
         return Live(self, areas, audit=audit, history=history, records=records, timeout=timeout)
 
+    def agi(
+        self,
+        scripts: Router,
+        *,
+        threads: int = 100,
+        timeout: float | None = 10.0,
+        media_timeout: float | None = 300.0,
+        unknown: Literal["refuse", "ignore"] = "refuse",
+        adopt: bool = True,
+    ) -> AsyncAGI:
+        """Run scripts for the calls that the dialplan hands over with ``AGI(agi:async,ivr/en)``; does not block.
+
+        Args:
+            scripts: a :class:`~pyami_sync.agi.Router`.
+            threads: most scripts at a time.
+            timeout: seconds that an AGI command may take; :data:`None` for no limit.
+            media_timeout: seconds for one that plays, listens or records, besides the time that it was told to.
+            unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another
+                process serves it.
+            adopt: give scripts to calls that wait for one from before.
+
+        Returns:
+            An :class:`~pyami_sync.agi.AsyncAGI`; its ``close()``, or this client's, ends it.
+
+        """
+        from .agi import AsyncAGI
+
+        service = AsyncAGI(
+            self, scripts, threads=threads, timeout=timeout, media_timeout=media_timeout, unknown=unknown, adopt=adopt
+        )
+        self._services.append(service)
+        return service
+
     # Inside
 
     def _submit(self, job: Callable[[], None]) -> None:
@@ -571,6 +609,9 @@ class AMIClient(Caller):
             hook.after_fork()
         self._opening_calls = Lock()
         self.subscriptions.after_fork()
+        services, self._services = self._services, []
+        for service in services:
+            service.after_fork()
         self._session.after_fork()
         if self._own_engine:
             self._session.connector.after_fork()

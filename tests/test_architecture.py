@@ -42,8 +42,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "client": ("session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
-    "calls": ("calls",),
-    "what the servers do": ("live",),
+    "what the servers do": ("live", "calls", "agi"),
     "around it": ("__init__", "testing", "integrations", "cli"),
 }
 ORDER = [module for layer in LAYERS.values() for module in layer]
@@ -55,6 +54,7 @@ LAZY = {
     ("model", "events"),  # 170 event classes, loaded with the first event
     ("message", "schema"),  # only pydantic calls for it
     ("client", "integrations"),  # an extra
+    ("client", "agi"),  # few programs run call scripts
     ("cluster", "integrations"),
     ("listening", "integrations"),
     ("client", "calls"),
@@ -210,7 +210,7 @@ def test_importing_the_package_loads_no_third_party_module():
 def test_importing_the_package_loads_no_vocabulary_and_starts_nothing():
     code = (
         "import sys, threading, pyami_sync; "
-        "late = ('events', 'actions', 'testing', 'cli', 'integrations'); "
+        "late = ('events', 'actions', 'agi', 'testing', 'cli', 'integrations'); "
         "print([name for name in late if 'pyami_sync.' + name in sys.modules],"
         " threading.active_count())"
     )
