@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .agi import AGITestCall
     from .leaks import assert_no_leaks
     from .replay import ReplayServer
     from .rights import User
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .tape import Record, Recorder, read_tape
 
 __all__ = [
+    "AGITestCall",
     "Endpoint",
     "Play",
     "Record",
@@ -33,6 +35,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "agi": ("AGITestCall",),
         "leaks": ("assert_no_leaks",),
         "replay": ("ReplayServer",),
         "rights": ("User",),
