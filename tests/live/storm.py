@@ -329,28 +329,22 @@ def note_unseen(change: Change[Call], unseen: set[str]) -> None:
         unseen |= {leg.uniqueid for leg in call.legs}
 
 
+EVIDENCE = ("Timestamp", "Uniqueid", "Channel", "ChannelStateDesc", "CallerIDNum", "Queue", "BridgeUniqueid")
+EVIDENCE += ("DestChannel", "DestCallerIDNum", "TransfereeChannel", "Newname", "Application", "Extension")
+
+
 def evidence(live: Live, differences: list[str]) -> list[str]:
     """Return the last events that name what the first difference is about that names something unique."""
     for difference in differences:
-        for word in re.findall(r"[0-9a-f-]{36}|\w+-\d+\.\d+|\w+/[\w@/]+-[0-9a-f]{8}(?:;\d)?", difference):
-            key = word.encode()
-            found = []
+        for word in re.findall(r"[0-9a-f-]{36}|\w+-\d+\.\d+|\w+/[\w@/-]+-[0-9a-f]{8}(?:;\d)?", difference):
+            channel, bridge = live.channels.get(word), live.bridges.get(word)
+            keys = [word.encode(), *([channel.uniqueid.encode()] if channel is not None else [])]
+            found: list[str] = []
             for event in list(live._history):
                 marker = event.name in ("ConnectionLost", "Reconnected", "FullyBooted") and bool(found)
-                quiet = event.name in ("VarSet", "NewConnectedLine", "NewCallerid")
-                if marker or (key in event.to_bytes() and not quiet):
-                    names = (
-                        "Timestamp",
-                        "Uniqueid",
-                        "Channel",
-                        "Queue",
-                        "BridgeUniqueid",
-                        "ToBridgeUniqueid",
-                        "Newname",
-                    )
-                    found.append(f"{event.name} {' '.join(event.get(name, '') for name in names)}")
-            bridge = live.bridges.get(word)
-            return [difference, repr(bridge), *found[-24:]]
+                if marker or any(key in event.to_bytes() for key in keys):
+                    found.append(f"{event.name} {' '.join(event.get(name, '') for name in EVIDENCE)}")
+            return [repr(channel or bridge), *found[-40:]]
     return []
 
 
