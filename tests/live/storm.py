@@ -230,20 +230,32 @@ class Watch:
         return True
 
     def compare(self, live: Live, timeout: float = 30.0) -> list[str] | None:
-        """Return the differences at a quiet moment, or None when there was none in time."""
+        """Return the differences at a quiet moment, or None when there was none in time.
+
+        Servers change some things without an event, which the model looks up; so what differs must do so for a second.
+        """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if not self.quiet(deadline - time.monotonic()):
                 return None
             before = self.last
-            try:
-                truth = Truth(self.ami)
-            except ActionError:
-                continue  # something has ended between two of the lists
-            time.sleep(0.1)
-            if self.last == before and live.health == "consistent":
-                return truth.differences(live.view())
+            first = self._look(live)
+            if first:
+                time.sleep(1.0)
+                again = self._look(live)
+                first = None if again is None else [each for each in first if each in again]
+            if first is not None and self.last == before and live.health == "consistent":
+                return first
         return None
+
+    def _look(self, live: Live) -> list[str] | None:
+        """Return the differences of now; None if something has ended between two of the lists."""
+        try:
+            truth = Truth(self.ami)
+        except ActionError:
+            return None
+        time.sleep(0.1)
+        return truth.differences(live.view())
 
 
 def weather(
