@@ -29,7 +29,7 @@ Health = str
 MOST_HELD = 200_000  # events that may wait for a list; beyond, they count as lost
 SETTLE = 0.25  # seconds that a Hangup may be later than a list that does not show its channel any more
 PATIENCE = 0.2  # seconds between noticing that something is unknown and asking for it
-SHARE = 0.05  # of the time may be spent on asking for what is unknown
+SHARE = 0.2  # of the time may be spent on asking for what is unknown
 RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 

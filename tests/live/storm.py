@@ -232,7 +232,7 @@ class Watch:
     def compare(self, live: Live, timeout: float = 30.0) -> list[str] | None:
         """Return the differences at a quiet moment, or None when there was none in time.
 
-        Servers change some things without an event, which the model looks up; so what differs must do so for a second.
+        Servers change some things without an event, which the model looks up; what differs must go on to do so.
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -241,7 +241,7 @@ class Watch:
             before = self.last
             first = self._look(live)
             if first:
-                time.sleep(1.0)
+                time.sleep(1.0 + 2 * live._one._pause)  # on a busy machine it looks less often
                 again = self._look(live)
                 first = None if again is None else [each for each in first if each in again]
             if first is not None and self.last == before and live.health == "consistent":
