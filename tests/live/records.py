@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from pyami_sync.live import CallRecord, Leg
 
+TRANSFERS = {"BLINDTRANSFER": ("blind",), "ATTENDEDTRANSFER": ("attended", "blonde"), "PICKUP": ("pickup",)}
 SLACK = 1.1  # seconds: the files have whole ones
 
 
@@ -24,7 +25,9 @@ def against_cel(
         unseen: unique ids of channels that were not.
 
     """
+    records = list(records)
     legs = {leg.uniqueid: leg for record in records for leg in record.legs}
+    transfers = [transfer for record in records for transfer in record.transfers]
     seen: dict[str, dict[str, tuple[float, str, str]]] = {}
     with path.open(newline="") as lines:
         for kind, uniqueid, linkedid, _name, at, extra in csv.reader(lines):
@@ -45,6 +48,9 @@ def against_cel(
         cause = json.loads(events["HANGUP"][2])["hangupcause"] if "HANGUP" in events else None
         if leg.cause != cause:
             yield f"leg {leg.channel}: cause is {leg.cause}, in the file {cause}"
+        for kind, words in TRANSFERS.items():
+            if kind in events and not any(each.by == uniqueid and each.kind in words for each in transfers):
+                yield f"leg {leg.channel}: {kind} is in the file only"
         if leg.linkedid != events["CHAN_END"][1]:
             yield f"leg {leg.channel}: linkedid is {leg.linkedid}, in the file {events['CHAN_END'][1]}"
 
