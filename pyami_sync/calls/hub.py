@@ -226,12 +226,13 @@ class Calls:
 
     def _patience(self) -> float:
         """Return how long to wait for the next event."""
-        return TICK if self._lost_at or any(map(_unsettled, tuple(self._calls))) else min(1.0, LINGER)
+        late = any(_unsettled(call) or call.missing_since is not None for call in tuple(self._calls))
+        return TICK if late or self._lost_at else min(1.0, LINGER)
 
     def _take(self, event: Event, variables: EventStream[Event]) -> None:
         name = event.name
         if name == "ConnectionLost":
-            self._lost_at[event.node] = monotonic()
+            self._lost_at.setdefault(event.node, monotonic())
             for call in self._of(event.node):
                 call._state.gap = True
             return
@@ -312,25 +313,24 @@ class Calls:
         for call in tuple(self._calls):
             state = call._state
             lost_at = self._lost_at.get(call.node)
-            if call._server.sender.state is State.CLOSED or (lost_at is not None and now - lost_at > PATIENCE):
+            if self._is_lost(call, lost_at, now):
                 self._end(call, state.lose)
-            elif lost_at is not None:
-                continue
-            elif call.missing_since is not None:
-                if now - call.missing_since > LATE_CHANNEL and self._stream is not None and not self._stream.pending:
-                    self._end(call, state.lose)
-            elif not _unsettled(call):
+            elif lost_at is not None or not _unsettled(call):
                 call.unsettled_since = None
-                if (
-                    state.response is None
-                    and state.outcome is None
-                    and now > call.placed + state.ring_limit + LATE_RESPONSE
-                ):
-                    self._end(call, state.lose)
             elif call.unsettled_since is None:
                 call.unsettled_since = now
             elif now - call.unsettled_since > (LATE_HANGUP if state.legs else LATE_CHANNEL):
                 self._end(call, state.settle)
+
+    def _is_lost(self, call: Call, lost_at: float | None, now: float) -> bool:
+        """Return True if nothing more can be learnt of a call."""
+        state = call._state
+        if call._server.sender.state is State.CLOSED or (lost_at is not None and now - lost_at > PATIENCE):
+            return True
+        if call.missing_since is not None and now - call.missing_since > LATE_CHANNEL:
+            return self._stream is not None and not self._stream.pending
+        silent = state.response is None and state.outcome is None
+        return silent and now > call.placed + state.ring_limit + LATE_RESPONSE
 
     def _end(self, call: Call, how: Callable[[], None]) -> None:
         how()
@@ -363,9 +363,10 @@ class Calls:
             state = call._state
             event = there.get(state.current)
             if event is not None:
+                call.missing_since = None
                 state.still_there(event.get("Channel", ""), event.get("ChannelState", ""))
                 call.announce()
-            elif state.legs or state.response is not None:
+            elif call.missing_since is None and (state.legs or state.response is not None):
                 # Its Hangup may have come since the link is back, and wait in the buffer.
                 call.missing_since = monotonic()
             # One of which nothing at all was heard may just be beginning.
@@ -398,7 +399,7 @@ def _unsettled(call: Call) -> bool:
     """Return True if a call waits for something that may come late or never."""
     state = call._state
     failed = state.outcome is None and state.response == "Failure"
-    return failed or state.orphan_since is not None or call.missing_since is not None
+    return failed or state.orphan_since is not None
 
 
 def _hang_up_later(call: Call) -> None:

@@ -27,6 +27,7 @@ VARIABLES = ["FORWARDERNAME", "DIALSTATUS"]
 """Variables whose VarSet events are needed: who forwarded a call, and how a Dial without any leg ended."""
 
 _UP = "6"
+REDIRECTED = 23
 CLEARED = 16  # the other side ended the call in good order
 _DEFINITE = {Outcome.BUSY, Outcome.CONGESTION, Outcome.REJECTED, Outcome.UNREACHABLE}
 """What the other side has said although a hangup was asked for meanwhile."""
@@ -237,6 +238,8 @@ class CallState:
         leg.bridge = ""
         leg.cause = _number(event.get("Cause"))
         leg.tech_cause = event.get("TechCause") or None
+        if leg.cause == REDIRECTED:  # also where the DialEnd that says so was lost
+            leg.forwarded = True
         self._judge_leg(leg)
         if leg.uniqueid not in self.own and leg.dial_status not in ("", "ANSWER"):
             self._last_dial = leg.outcome  # now with its cause
@@ -374,6 +377,8 @@ class CallState:
             outcome = Outcome.CANCELLED
         elif told is not None:
             outcome = told
+        elif self.gap:
+            outcome = Outcome.UNKNOWN  # what would tell may have been lost
         elif not self._dialled:
             outcome = Outcome.UNREACHABLE  # there is no such device, or nobody behind it
         elif status or self.cause == CLEARED or tried >= self.ring_limit - 0.5:
