@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from os import getpid
 from threading import get_ident
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from . import forks
 from .action import Action, HeaderValue
 from .advice import advise
 from .connection import Connection
@@ -208,7 +210,7 @@ class Caller(Listener):
 
     def _route(self, action: Action[Any], limit: float | None) -> Connection:
         connection = self._session.current
-        if connection is not None and connection.end is None:
+        if connection is not None and connection.end is None and getpid() == forks._pid:
             return connection
         try:
             return self._session.connection(Deadline(limit))

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(pyami_sync.__file__).parent
 # A module imports only what stands before it. Between layers this is what the design is; within one it keeps
 # circles out.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "foundations": ("version", "exceptions", "deadline", "waiting"),
+    "foundations": ("version", "exceptions", "deadline", "waiting", "forks", "handle"),
     "wire, without I/O": ("redaction", "message", "response", "action", "framing", "protocol"),
     "vocabulary": ("fields", "model", "markers", "events", "actions", "advice", "catalogue", "jsonform", "schema"),
     "threads, no sockets": (
@@ -35,15 +35,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "relay",
             "connection",
             "keepalive",
-            "opening",
-            "dialing",
-            "link",
+            "gate",
+            "login",
+            "connector",
         ),
-        "connecting",
     ),
-    "client": ("returning", "session", "listening", "calling", "client"),
+    "client": ("session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
-    "calls": ("calls",),
+    "what the servers do": ("live", "calls", "agi"),
     "around it": ("__init__", "testing", "integrations", "cli"),
 }
 ORDER = [module for layer in LAYERS.values() for module in layer]
@@ -55,10 +54,13 @@ LAZY = {
     ("model", "events"),  # 170 event classes, loaded with the first event
     ("message", "schema"),  # only pydantic calls for it
     ("client", "integrations"),  # an extra
+    ("client", "agi"),  # few programs run call scripts
     ("cluster", "integrations"),
     ("listening", "integrations"),
     ("client", "calls"),
     ("cluster", "calls"),
+    ("client", "live"),  # the model is large, and most sessions have none
+    ("cluster", "live"),
 }
 TOP = {"testing", "integrations", "cli"}
 
@@ -208,7 +210,7 @@ def test_importing_the_package_loads_no_third_party_module():
 def test_importing_the_package_loads_no_vocabulary_and_starts_nothing():
     code = (
         "import sys, threading, pyami_sync; "
-        "late = ('events', 'actions', 'testing', 'cli', 'integrations'); "
+        "late = ('events', 'actions', 'agi', 'testing', 'cli', 'integrations'); "
         "print([name for name in late if 'pyami_sync.' + name in sys.modules],"
         " threading.active_count())"
     )

@@ -860,3 +860,14 @@ class TestFutureCalls:
         frames = [b"Event: Hangup\r\nActionID: " + begun.key]
         assert wire.table.take(frames, True, LOCAL) is frames
         assert Event.from_bytes(frames[0]).action_id == begun.key.decode()
+
+
+def test_a_call_is_removed_once_by_any_number_of_threads():
+    pending = PendingCalls("p-", Limits(), event_class)
+    first = BlockingCall(Action("Ping"), b"mine", None, 5)
+    pending.add(first)
+    assert first.claim()  # another thread is removing it, and has come as far as this
+    assert not pending.remove(first)
+    with pytest.raises(InvalidAction):
+        pending.add(BlockingCall(Action("Ping"), b"mine", None, 5))
+    assert pending.calls() == [first]

@@ -22,6 +22,7 @@ SCRIPTS: list[tuple[list[str], list[str]]] = [
     (["channels.py"], ["0 channels"]),
     (["queue_member.py", "support", "Local/101@default"], ["Example answers queue support", "and no more"]),
     (["listen.py", "2"], ["listening", "Local/106@default-", ";1: "]),
+    (["queue_feed.py", "1"], ['"name": "support"', '"paused": true']),
     (["console.py", "core", "show", "version"], ["Asterisk 22."]),
 ]
 
