@@ -476,7 +476,8 @@ class AMIClient(Caller):
         Raises:
             ActionError: the server refused, for example because there is no such extension.
             ValueError: ``to`` or ``ring`` can't be.
-            ConnectionClosed: the session is not open.
+            ConnectionClosed: the session is not open. :exc:`ConnectionLost` is one, as is said for :meth:`send`: if
+                the action had been sent the call may have been placed, and goes on without a handle.
 
         The user needs the write class ``originate``, the read classes ``call`` and ``dialplan``, and
         ``system`` or ``reporting`` to find calls again after a gap.

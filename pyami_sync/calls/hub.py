@@ -69,6 +69,7 @@ class Calls:
         self._calls: set[Call] = set()
         self._index: dict[Key, tuple[Call, ...]] = {}
         self._forwarded: dict[Key, tuple[Event, ...]] = {}  # VarSet of the channels that called devices forwarded to
+        self._late = False  # some call waits for what may come late or never
         self._lost_at: dict[str | None, float] = {}  # nodes whose link is down, and since when
         # All ids have one length: Asterisk 22 refuses an id that one in use begins with.
         self._prefix = f"pyami-{os.urandom(6).hex()}"
@@ -146,6 +147,7 @@ class Calls:
         if self._thread is not None:
             return
         self.bridges.clear()
+        self._lost_at.clear()
         markers = ("ConnectionLost", "Reconnected")
         stream = self.listener.events(*EVENTS, *markers)
         variables = self.listener.events("VarSet", where={"Variable": VARIABLES}, overflow="drop_oldest")
@@ -226,8 +228,7 @@ class Calls:
 
     def _patience(self) -> float:
         """Return how long to wait for the next event."""
-        late = any(_unsettled(call) or call.missing_since is not None for call in tuple(self._calls))
-        return TICK if late or self._lost_at else min(1.0, LINGER)
+        return TICK if self._late or self._lost_at else min(1.0, LINGER)
 
     def _take(self, event: Event, variables: EventStream[Event]) -> None:
         name = event.name
@@ -290,11 +291,14 @@ class Calls:
                 return  # the end of the session is noticed by the other stream, after its last event
             timeout = 0.0
             if event.get("Variable") == "DIALSTATUS":
-                for call in self._index.get((event.node, event["Uniqueid"]), ()):
-                    if event["Uniqueid"] == call._state.current:
+                uniqueid = event.get("Uniqueid", "")
+                for call in self._index.get((event.node, uniqueid), ()):
+                    if uniqueid == call._state.current:
                         call._state.dial_status(event.get("Value", ""))
                 continue
-            key = event.node, event.get("Value", "")
+            key = event.node, event.get("Value", "")  # the name of the channel whose device has forwarded
+            if "Uniqueid" not in event:
+                continue
             self._forwarded[key] = (*self._forwarded.get(key, ()), event)
             while len(self._forwarded) > MOST_FORWARDED:
                 del self._forwarded[next(iter(self._forwarded))]
@@ -310,9 +314,11 @@ class Calls:
     # What comes late or never
 
     def _check(self, now: float) -> None:
-        for call in tuple(self._calls):
+        self._late = False
+        for call in self._of():
             state = call._state
             lost_at = self._lost_at.get(call.node)
+            self._late = self._late or _unsettled(call) or call.missing_since is not None
             if self._is_lost(call, lost_at, now):
                 self._end(call, state.lose)
             elif lost_at is not None or not _unsettled(call):
@@ -338,11 +344,13 @@ class Calls:
             self._forget(call)
         call.announce()
 
-    def _of(self, node: Any) -> list[Call]:
-        return [call for call in tuple(self._calls) if node is ... or call.node == node]
+    def _of(self, node: Any = ...) -> list[Call]:
+        """Return the calls under way on a node; ``...`` stands for all nodes."""
+        with self._lock:
+            return [call for call in self._calls if node is ... or call.node == node]
 
     def _look_again(self, node: Any = ...) -> None:
-        """Find out after a gap which channels are still there; ``...`` stands for all nodes."""
+        """Find out after a gap which channels are still there."""
         self.bridges.clear()
         for server in {call._server for call in self._of(node)}:
             calls = self._of(server.node)

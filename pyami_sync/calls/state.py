@@ -200,7 +200,7 @@ class CallState:
         called = event.get("DestUniqueid", "")
         if called == self.identity:
             self._dialled = True
-        elif event.get("Uniqueid") not in self.legs and called not in self.legs:
+        elif not called or (event.get("Uniqueid") not in self.legs and called not in self.legs):
             return
         self.leg(called, event, "Dest", at).device = event.get("DialString", "")
 
@@ -211,7 +211,7 @@ class CallState:
 
     def _dial_end(self, event: Event, at: datetime) -> None:
         called = event.get("DestUniqueid", "")
-        if called not in self.legs and event.get("Uniqueid") not in self.legs:
+        if not called or (called not in self.legs and event.get("Uniqueid") not in self.legs):
             return
         leg = self.leg(called, event, "Dest", at)
         status = leg.dial_status = event.get("DialStatus", "")
@@ -254,6 +254,8 @@ class CallState:
 
     def _local_bridge(self, event: Event, at: datetime) -> None:
         one, two = event.get("LocalOneUniqueid", ""), event.get("LocalTwoUniqueid", "")
+        if not one or not two:
+            return
         self.leg(one, event, "LocalOne").other_half = two
         self.leg(two, event, "LocalTwo", at).other_half = one
 
@@ -269,7 +271,7 @@ class CallState:
             leg.parking_space = event.get("ParkingSpace", "") if event.name == "ParkedCall" else ""
 
     def _joined(self, event: Event, members: Callable[[str], list[str]]) -> None:
-        leg = self.legs.get(event["Uniqueid"])
+        leg = self.legs.get(event.get("Uniqueid", ""))
         if event.get("BridgeTechnology") == "holding_bridge":
             return  # parked, or waiting in a queue: no conversation
         if leg is not None:
