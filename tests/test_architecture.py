@@ -43,7 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "client": ("returning", "session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
-    "around it": ("__init__", "testing", "integrations", "cli"),
+    "around it": ("__init__", "bridge", "testing", "integrations", "cli"),
 }
 ORDER = [module for layer in LAYERS.values() for module in layer]
 
@@ -52,10 +52,11 @@ LAZY = {
     ("model", "events"),  # 170 event classes, loaded with the first event
     ("message", "schema"),  # only pydantic calls for it
     ("client", "integrations"),  # an extra
+    ("client", "bridge"),  # only for the URL of a broker
     ("cluster", "integrations"),
     ("listening", "integrations"),
 }
-TOP = {"testing", "integrations", "cli"}
+TOP = {"bridge", "testing", "integrations", "cli"}
 
 
 def part_of(path: pathlib.Path) -> str:
