@@ -214,10 +214,10 @@ class Bridge:
             # A few at a time: each one handed over is a short gap for its consumers.
             for leader in leading[: max(1, (len(leading) - share + 3) // 4)]:
                 leader.resign()
-        elif len(leading) < share:
-            wanted = [node for node in self._nodes if node not in held]
-            for lease in self._transport.acquire(wanted, self.name, self.ttl, share - len(leading)):
-                self._lead(lease)
+        wanted = [node for node in self._nodes if node not in held]
+        # With none to take, too: a transport may have it stand by, and is told to let others go first.
+        for lease in self._transport.acquire(wanted, self.name, self.ttl, max(0, share - len(leading))):
+            self._lead(lease)
 
     def _lead(self, lease: Lease) -> None:
         logger.info("bridge %s leads node %r, epoch %d", self.name, lease.node, lease.epoch)
