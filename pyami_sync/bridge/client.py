@@ -26,15 +26,16 @@ class BridgeClient(AMIClient):
     * Events are delivered at least once by the broker and handed on once, in the order of the node. Gaps are events at
       their place: ``LeaderChanged``, ``EventsLost``, and the ``ConnectionLost`` and ``Reconnected`` of the bridge's own
       session with the server.
-    * An action is run once, at most. An :exc:`~pyami_sync.ActionError` also says that the bridge refused it, or that its
+    * An action is run once, at most. An :exc:`~pyami_sync.ActionError` also says that the bridge refused it, or that
+    its
       time was over before it ran; :exc:`~pyami_sync.ActionTimeout` that it may have run.
     * ``Filter`` is refused: the session with the server is everybody's.
     * There is no keepalive: the link that it would check does not leave the process.
 
     Args:
-        url: of the broker, with the node: ``redis://broker/0?node=paris``; ``user=`` names whom the bridge's allow-list is
-            to take it for (``AMI_BRIDGE_USER`` of the environment, or ``default``, unless given); ``start=`` is ``now``,
-            ``first`` or a position ``<epoch>-<seq>``.
+        url: of the broker, with the node: ``redis://broker/0?node=paris``; ``user=`` names whom the bridge's
+            allow-list is to take it for (``AMI_BRIDGE_USER`` of the environment, or ``default``, unless given);
+            ``start=`` is ``now``, ``first`` or a position ``<epoch>-<seq>``.
         transport: the broker, in place of the one in the URL.
         options: those of :class:`~pyami_sync.AMIClient` that do not concern the connection.
 
@@ -51,6 +52,11 @@ class BridgeClient(AMIClient):
         user = options.pop("user", None) or own.get("user") or os.environ.get("AMI_BRIDGE_USER") or "default"
         start = parse_start(options.pop("start", None) or own.get("start", "now"))
         timeout = options.get("timeout", 10.0)
+        callback_threads = options.pop("callback_threads", 32)
+        options.pop("keepalive", None)
+        for name in ("host", "port", "username", "secret", "auth", "tls"):
+            if name in options:
+                raise ValueError(f"{name} is the bridge's matter: a bridged client has no connection with the server")
         self.gateway = Gateway(
             transport or open_transport(broker),
             node,
@@ -58,21 +64,20 @@ class BridgeClient(AMIClient):
             start=start,
             timeout=3600.0 if timeout is None else timeout,
         )
-        callback_threads = options.pop("callback_threads", 32)
-        options.pop("keepalive", None)
-        for name in ("host", "port", "username", "secret", "auth", "tls"):
-            if name in options:
-                raise ValueError(f"{name} is the bridge's matter: a bridged client has no connection with the server")
-        super().__init__(
-            "127.0.0.1",
-            self.gateway.port,
-            username=USERNAME,
-            secret=self.gateway.secret,
-            callback_threads=callback_threads,
-            keepalive=None,
-            node=node,
-            **options,
-        )
+        try:
+            super().__init__(
+                "127.0.0.1",
+                self.gateway.port,
+                username=USERNAME,
+                secret=self.gateway.secret,
+                callback_threads=callback_threads,
+                keepalive=None,
+                node=node,
+                **options,
+            )
+        except BaseException:
+            self.gateway.close()
+            raise
 
     @property
     def node(self) -> str:
@@ -94,17 +99,17 @@ class BridgeClient(AMIClient):
         super().close(timeout)
         self.gateway.close()
 
-    def send(self, action: Any, /, *, check: bool = True, **more: Any) -> Any:  # type: ignore[override]
+    def send(self, action: Any, /, *, check: bool = True, **more: Any) -> Any:
         """Send an action and wait for its answer; see :meth:`AMIClient.send`."""
         return super().send(self._dated(action, more), check=check, **more)
 
-    def submit(self, action: Any, /, *, check: bool = True, **more: Any) -> Any:  # type: ignore[override]
+    def submit(self, action: Any, /, *, check: bool = True, **more: Any) -> Any:
         """Send an action and return a future of its answer; see :meth:`AMIClient.submit`."""
         return super().submit(self._dated(action, more), check=check, **more)
 
     def _dated(self, action: Action[Response] | str, more: dict[str, Any]) -> Any:
-        """Give the action an id, under which the gateway finds how much time it has; take its headers out of ``more``."""
-        self.gateway.start()  # in a child of a fork, or before open()
+        """Give the action an id, under which the gateway finds how much time it has; take its headers out of
+        ``more``.""" self.gateway.start()  # in a child of a fork, or before open()
         headers = {name: more.pop(name) for name in list(more) if name != "timeout"}
         if isinstance(action, str):
             action = Action(action, headers, encoding=self.options.encoding)

@@ -146,7 +146,7 @@ def category_of(event: Event) -> str:
 
 def make_record(node: str, position: Position, event: Event, now: float | None = None) -> Record:
     """Return the record that carries an event."""
-    when = time.time() if now is None else now
+    when = round(time.time() if now is None else now, 6)
     return Record(node, position, event.name, category_of(event), when, encode_body(event))
 
 

@@ -23,7 +23,7 @@ from hashlib import md5
 from threading import Event as Flag
 from threading import Lock, Thread, current_thread
 
-from .. import Action, AMIError, Message
+from .. import AMIError, Message
 from .envelope import Record, decode_body
 from .errors import BrokerUnavailable
 from .requests import Answer, Request
@@ -38,8 +38,8 @@ USERNAME = "bridge"
 BANNER = b"Asterisk Call Manager/0 (pyami-sync bridge)\r\n"
 BATCH = 1_000
 IDLE = 0.25
-MARGIN = 0.1  # part of an action's time that is left for saying that it has expired
-MOST_MARGIN = 0.2
+MARGIN = 0.4  # part of an action's time that is left for saying that it has expired
+MOST_MARGIN = 0.25
 NOT_SUPPORTED = frozenset({"filter", "waitevent"})
 
 gateways: weakref.WeakSet[Gateway] = weakref.WeakSet()
@@ -57,7 +57,9 @@ class Gateway:
 
     """
 
-    def __init__(self, transport: Transport, node: str, *, user: str, start: Start = "now", timeout: float = 10.0) -> None:
+    def __init__(
+        self, transport: Transport, node: str, *, user: str, start: Start = "now", timeout: float = 10.0
+    ) -> None:
         self.node = node
         self.secret = secrets.token_hex(16)
         self.sequence = Sequence(node)
@@ -186,7 +188,7 @@ class Gateway:
                     self._asked.clear()
             self._asked.wait()
             try:
-                answers = self._transport.answers(self.requester, 0.1)
+                answers = self._transport.answers(self.requester, 0.05)
             except BrokerUnavailable as exc:
                 logger.debug("answers: %s", exc)
                 self._closed.wait(0.2)

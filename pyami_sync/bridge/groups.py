@@ -26,9 +26,9 @@ IDLE = 0.25
 class Worker:
     """One member of a group: each event of the nodes is handled by one member, at least once.
 
-    An event is acknowledged after the handler returned. If the handler raises, or the process dies, a member gets the event
-    again; after ``tries`` times it goes to the dead letters of the group. The members of a group together do not keep the
-    order of a node's events. Handlers see an event again after a crash: :attr:`Record.id` tells repetitions.
+    An event is acknowledged after the handler returned. If the handler raises, or the process dies, a member gets the
+    event again; after ``tries`` times it goes to the dead letters of the group. The members of a group together do not
+    keep the order of a node's events. Handlers see an event again after a crash: :attr:`Record.id` tells repetitions.
 
     Args:
         transport: the broker.

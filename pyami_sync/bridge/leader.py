@@ -1,8 +1,8 @@
 """Leading a node: its session's events to the broker, the broker's requests to its session.
 
-The session's event stream is the spool: its buffer is bounded, the engine never waits for it, and events that do not fit
-are counted at their place. One thread takes events out, numbers them, and publishes them in batches; while one batch is
-being confirmed, the next one gathers.
+The session's event stream is the spool: its buffer is bounded, the engine never waits for it, and events that do not
+fit are counted at their place. One thread takes events out, numbers them, and publishes them in batches; while one
+batch is being confirmed, the next one gathers.
 """
 
 from __future__ import annotations
@@ -16,13 +16,26 @@ from threading import Event as Flag
 from threading import Thread
 from typing import Any
 
-from .. import Action, ActionError, ActionTimeout, AMIClient, AMIError, ConnectionClosed, Event, EventsLost, InvalidAction
+from .. import (
+    Action,
+    ActionError,
+    ActionTimeout,
+    AMIClient,
+    AMIError,
+    ConnectionClosed,
+    Event,
+    EventsLost,
+    InvalidAction,
+    Message,
+    Response,
+    State,
+    WaitTimeout,
+)
 from .. import ConnectionLost as LinkLost
-from .. import Message, Response, State, WaitTimeout
 from .envelope import Position, Record, make_record
 from .errors import BrokerUnavailable, Fenced
 from .markers import events_lost, leader_changed, snapshot
-from .requests import AllowList, Answer, Request
+from .requests import AllowList, Answer, Outcome, Request
 from .transport import Lease, Transport
 
 __all__ = ["Leader", "LeaderStats", "run_request"]
@@ -253,7 +266,7 @@ def run_request(
     try:
         future = client.submit(action, timeout=RUN_LIMIT, check=False)
     except AMIError as exc:
-        outcome = "unknown" if getattr(exc, "sent", False) else "refused"
+        outcome: Outcome = "unknown" if getattr(exc, "sent", False) else "refused"
         reply(request, Answer(request.id, outcome, str(exc)))
         return
     future.add_done_callback(lambda done: reply(request, _answer_of(request, done)))

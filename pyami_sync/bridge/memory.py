@@ -87,8 +87,8 @@ class MemoryTransport:
         found: list[Record] = []
         for node, place in places.items():
             kept = self._records.get(node, deque())
-            newer = list(takewhile(lambda record, place=place: record.position > place, reversed(kept)))
-            newer = newer[::-1][: limit - len(found)]
+            newer = _newer(kept, place)
+            newer = newer[: limit - len(found)]
             if newer:
                 found += newer
                 places[node] = newer[-1].position
@@ -208,6 +208,11 @@ class MemoryTransport:
 
     def close(self) -> None:
         """Do nothing: the broker is the process's."""
+
+
+def _newer(kept: deque[Record], place: Position) -> list[Record]:
+    """Return the records behind a place, oldest first; costs as much as there are of them."""
+    return list(takewhile(lambda record: record.position > place, reversed(kept)))[::-1]
 
 
 class MemoryReader:

@@ -12,8 +12,8 @@ Names, all durable::
     pyami.bridges           has one consumer a bridge
 
 Whoever is the active consumer of a lease queue leads the node, and publishes over that same connection
-(:mod:`pyami_sync.bridge.rabbitmq_link`): when the server gives a stopped leader up it closes the connection, and with it
-every way to write in the old epoch. Besides, each message bears its epoch, and consumers refuse those that are over.
+(:mod:`pyami_sync.bridge.rabbitmq_link`): when the server gives a stopped leader up it closes the connection, and with
+it every way to write in the old epoch. Besides, each message bears its epoch, and consumers refuse those that are over.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -64,9 +65,9 @@ class RabbitTransport:
     """Events as streams, leases as single active consumers of one RabbitMQ server or cluster (3.10 and later).
 
     Args:
-        url: ``amqp://user:password@host:5672/vhost``; ``heartbeat=`` in its query is how many seconds the server waits for
-            a sign of life, up to twice: three quarters of the bridges' ``ttl`` keeps the take-over within two of them
-            (3 unless given); ``max_bytes=`` is how much of each node's events is kept (a gibibyte unless given).
+        url: ``amqp://user:password@host:5672/vhost``; ``heartbeat=`` in its query is how many seconds the server waits
+            for a sign of life, up to twice: three quarters of the bridges' ``ttl`` keeps the take-over within two of
+            them (3 unless given); ``max_bytes=`` is how much of each node's events is kept (a gibibyte unless given).
 
     """
 
@@ -134,7 +135,7 @@ class RabbitTransport:
         self._leading().release(lease)
 
     def leaders(self, nodes: Sequence[str]) -> dict[str, Lease]:
-        def look(channel: Any, node: str) -> Lease | None:
+        def look(node: str, channel: Any) -> Lease | None:
             consumers = channel.queue_declare(f"pyami.lease.{node}", passive=True).method.consumer_count
             method, properties, _ = channel.basic_get(f"pyami.leader.{node}")
             if method is None:
@@ -145,7 +146,7 @@ class RabbitTransport:
 
         found = {}
         for node in nodes:
-            lease = self._channel.run(lambda channel, node=node: look(channel, node), {404: None})
+            lease = self._channel.run(partial(look, node), {404: None})
             if lease is not None:
                 found[node] = lease
         return found
@@ -355,7 +356,7 @@ class RabbitReader:
         with _broker_errors():
             if not self._found:
                 self._connection.process_data_events(timeout)
-            records = []
+            records: list[Record] = []
             tag = 0
             while self._found and len(records) < limit:
                 record, tag, offset = self._found.popleft()

@@ -1,8 +1,8 @@
 """The connection with RabbitMQ over which a bridge leads: leases, and events with pipelined confirms.
 
 One thread runs pika's ``SelectConnection``; all state belongs to it, and other threads hand it jobs and wait for their
-results. When the connection is lost it is made again, and nodes that are led stand by for their own leases: if the token
-still bears their epoch, nobody has led meanwhile, and they go on where they were.
+results. When the connection is lost it is made again, and nodes that are led stand by for their own leases: if the
+token still bears their epoch, nobody has led meanwhile, and they go on where they were.
 """
 
 from __future__ import annotations
@@ -175,7 +175,8 @@ class RabbitLink:
 
     def held(self, leases: Sequence[Lease]) -> list[Lease]:
         """Return those of the leases that are held."""
-        return self._do(lambda: self._held(leases))
+        kept: list[Lease] = self._do(lambda: self._held(leases))
+        return kept
 
     def release(self, lease: Lease) -> None:
         """Give a lease up."""
@@ -183,7 +184,8 @@ class RabbitLink:
 
     def announce(self) -> int:
         """Return how many bridges were connected when the server was asked the last time, and ask again."""
-        return self._do(self._count_bridges)
+        count: int = self._do(self._count_bridges)
+        return count
 
     def close(self) -> None:
         """Close the connection; all leases go."""
@@ -373,7 +375,9 @@ class RabbitLink:
         headers = {"owner": owner, "epoch": node.epoch}
         batch = self._expect(
             f"lease {node.name}",
-            self._send("", f"pyami.leader.{node.name}", b"", pika.BasicProperties(headers=headers, delivery_mode=PERSISTENT)),
+            self._send(
+                "", f"pyami.leader.{node.name}", b"", pika.BasicProperties(headers=headers, delivery_mode=PERSISTENT)
+            ),
             2,
         )
         channel = self._channel

@@ -10,8 +10,9 @@ Keys, all with the node as hash tag::
     pyami:answers:<requester>      a list, expires
     pyami:bridges                  a sorted set: which bridges are there, until when
 
-Every write of events checks the epoch in the same script, so that a leader that was stopped and wakes up can't write; and
-Redis itself refuses an entry whose id is not greater than all before it, so that a repeated batch stores nothing twice.
+Every write of events checks the epoch in the same script, so that a leader that was stopped and wakes up can't write;
+and Redis itself refuses an entry whose id is not greater than all before it, so that a repeated batch stores nothing
+twice.
 """
 
 from __future__ import annotations
@@ -150,8 +151,9 @@ class RedisTransport:
     Nothing is sent again by the Redis client: what may be repeated, the bridge repeats.
 
     Args:
-        url: ``redis://``, ``rediss://``; ``maxlen=`` in its query is how many events of a node are kept (a million unless
-            given, about), ``claim=`` after how many seconds a group gives away what a member did not acknowledge.
+        url: ``redis://``, ``rediss://``; ``maxlen=`` in its query is how many events of a node are kept (a million
+            unless given, about), ``claim=`` after how many seconds a group gives away what a member did not
+            acknowledge.
 
     """
 
@@ -284,7 +286,7 @@ class RedisTransport:
 
     def withdraw(self, request: Request) -> bool:
         with _broker_errors():
-            arguments = [_key(request.node, "requests:"), request.to_bytes()]
+            arguments: list[Any] = [_key(request.node, "requests:"), request.to_bytes()]
             return bool(self._withdraw([_key(request.node, "epoch")], arguments))
 
     def requests(self, leases: Sequence[Lease], timeout: float) -> list[Request]:
@@ -329,11 +331,11 @@ class RedisReader:
 
     def __init__(self, client: redis.Redis, places: dict[str, str]) -> None:
         self._redis = client
-        self._places = {_key(node, "events"): place for node, place in places.items()}
+        self._places: dict[Any, Any] = {_key(node, "events"): place for node, place in places.items()}
 
     def read(self, limit: int, timeout: float) -> list[Record]:
         with _broker_errors():
-            found: Any = self._redis.xread(dict(self._places), count=limit, block=_ms(timeout))
+            found: Any = self._redis.xread({**self._places}, count=limit, block=_ms(timeout))
         records = []
         for key, entries in _streams(found):
             if entries:
@@ -379,9 +381,7 @@ class RedisGroupReader:
         for node in self._nodes:
             key = _key(node, "events")
             # Looked up first, as XAUTOCLAIM does not say how often an entry was delivered.
-            pending: Any = self._redis.xpending_range(
-                key, self._group, "-", "+", limit, idle=max(1, _ms(self._claim))
-            )
+            pending: Any = self._redis.xpending_range(key, self._group, "-", "+", limit, idle=max(1, _ms(self._claim)))
             for each in pending:
                 entry, tries = _text(each["message_id"]), int(each["times_delivered"])
                 claimed: Any = self._redis.xclaim(key, self._group, self._me, _ms(self._claim), [entry])
@@ -423,8 +423,11 @@ class RedisGroupReader:
 def _streams(found: Any) -> Iterable[tuple[Any, Any]]:
     """Return pairs of key and entries, in whichever form the version of the protocol has them."""
     if isinstance(found, dict):
-        return [(key, [entry for part in value for entry in part] if _nested(value) else value) for key, value in found.items()]
-    return [tuple(islice(pair, 2)) for pair in found or ()]  # type: ignore[misc]
+        return [
+            (key, [entry for part in value for entry in part] if _nested(value) else value)
+            for key, value in found.items()
+        ]
+    return [tuple(islice(pair, 2)) for pair in found or ()]
 
 
 def _nested(value: Any) -> bool:

@@ -77,8 +77,8 @@ class Request:
 class Answer:
     """What became of a request.
 
-    ``done``: it ran, and ``messages`` is all that the server answered. ``refused``: it did not run, ``reason`` says why.
-    ``expired``: its time was over before it ran, so it never will. ``unknown``: it may have run.
+    ``done``: it ran, and ``messages`` is all that the server answered. ``refused``: it did not run, ``reason`` says
+    why. ``expired``: its time was over before it ran, so it never will. ``unknown``: it may have run.
     """
 
     id: str

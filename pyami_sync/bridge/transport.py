@@ -84,8 +84,8 @@ class Transport(Protocol):
     def publish(self, lease: Lease, records: Sequence[Record], timeout: float) -> None:
         """Store records of one node, in order, and return when the broker has confirmed them all.
 
-        A batch whose outcome is not known may be published again: what had been stored is not stored twice, or carries the
-        same id.
+        A batch whose outcome is not known may be published again: what had been stored is not stored twice, or carries
+        the same id.
 
         Raises:
             Fenced: the lease is over; nothing was stored.
