@@ -108,8 +108,8 @@ class BridgeClient(AMIClient):
         return super().submit(self._dated(action, more), check=check, **more)
 
     def _dated(self, action: Action[Response] | str, more: dict[str, Any]) -> Any:
-        """Give the action an id, under which the gateway finds how much time it has; take its headers out of
-        ``more``.""" self.gateway.start()  # in a child of a fork, or before open()
+        """Return the action with an id, under which the gateway finds its time; takes its headers out of ``more``."""
+        self.gateway.start()  # in a child of a fork, or before open()
         headers = {name: more.pop(name) for name in list(more) if name != "timeout"}
         if isinstance(action, str):
             action = Action(action, headers, encoding=self.options.encoding)

@@ -29,8 +29,8 @@ from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import pika
-from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError
+import pika  # type: ignore[import-untyped]
+from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError  # type: ignore[import-untyped]
 
 from .envelope import Position, Record
 from .errors import BrokerUnavailable

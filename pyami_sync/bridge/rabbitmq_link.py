@@ -18,8 +18,8 @@ from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Any
 
-import pika
-from pika.exceptions import AMQPError
+import pika  # type: ignore[import-untyped]
+from pika.exceptions import AMQPError  # type: ignore[import-untyped]
 
 from .envelope import Record
 from .errors import BrokerUnavailable, Fenced
