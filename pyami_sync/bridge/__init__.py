@@ -7,6 +7,7 @@ broker, with the interface of :class:`~pyami_sync.AMIClient`.
 from __future__ import annotations
 
 from .client import BridgeClient
+from .config import BridgeConfig, read_config
 from .envelope import Position, Record, event_of, make_record
 from .errors import BrokerUnavailable, Fenced, NotSupported
 from .groups import Worker
@@ -21,6 +22,7 @@ __all__ = [
     "Answer",
     "Bridge",
     "BridgeClient",
+    "BridgeConfig",
     "BridgeHealth",
     "BrokerUnavailable",
     "Delivery",
@@ -40,4 +42,5 @@ __all__ = [
     "event_of",
     "make_record",
     "open_transport",
+    "read_config",
 ]

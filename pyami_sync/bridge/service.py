@@ -57,7 +57,8 @@ class Bridge:
     Use it as a context manager, or :meth:`start` and :meth:`close` it.
 
     Args:
-        nodes: the URL (``ami://…``) or the options of each node, by its id.
+        nodes: the URL (``ami://…``) of each node, by its id, or the arguments of
+            :meth:`~pyami_sync.ClusterPool.add_node` for it.
         transport: the broker.
         name: of this bridge, unique; made of the host's name, the process and a random part unless given.
         ttl: seconds that a lease is held without being renewed. A standby takes over within twice this time.
@@ -95,7 +96,7 @@ class Bridge:
         self._batch = batch
         self._snapshot = snapshot
         self._defaults = {"when_down": "fail", "keepalive": 15.0, **(defaults or {})}
-        self._pool = ClusterPool({})
+        self._pool = ClusterPool({}, **self._defaults)
         self._lock = Lock()  # guards _leaders; nothing is called under it
         self._leaders: dict[str, Leader] = {}
         self._bridges = 1
@@ -223,9 +224,9 @@ class Bridge:
         logger.info("bridge %s leads node %r, epoch %d", self.name, lease.node, lease.epoch)
         given = self._nodes[lease.node]
         if isinstance(given, str):
-            self._pool.add_node(lease.node, given, wait=False, **self._defaults)
+            self._pool.add_node(lease.node, given, wait=False)
         else:
-            self._pool.add_node(lease.node, wait=False, **{**self._defaults, **given})
+            self._pool.add_node(lease.node, wait=False, **given)
         leader = Leader(
             lease,
             self._transport,

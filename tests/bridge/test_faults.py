@@ -88,7 +88,9 @@ class Consumer(threading.Thread):
                     reader = transport.reader([self.node], {self.node: self.order.last or "first"})
                 records = reader.read(1000, 0.1)
             except BrokerUnavailable:
-                reader = None
+                if reader is not None:
+                    reader.close()
+                    reader = None
                 time.sleep(0.05)
                 continue
             for record in records:
@@ -96,6 +98,8 @@ class Consumer(threading.Thread):
                     event = event_of(each)
                     count = event.get("N") or event.get("Count") or "0"
                     self.found.append((event.name, int(count)))
+        if reader is not None:
+            reader.close()
         transport.close()
 
     def stop(self) -> None:
