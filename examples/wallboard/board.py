@@ -138,8 +138,10 @@ class Board:
                 while (left := until - time.monotonic()) > 0:
                     try:
                         dirty = self._apply(stream.get(left), client) or dirty
-                    except (WaitTimeout, EventsLost):
+                    except WaitTimeout:
                         break
+                    except EventsLost:  # told once: only a fresh look knows what the lost ones said
+                        self._read_state(client)
                 if dirty:
                     self._draw()
         raise ConnectionClosed

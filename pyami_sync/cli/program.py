@@ -28,6 +28,7 @@ PROGRAM = "pyami-sync"
 COMPLETION_VARIABLE = "_PYAMI_SYNC_COMPLETE"
 
 COMMANDS = {
+    "agi": ("agi", "Serve call scripts, over FastAGI or AsyncAGI."),
     "bridge": ("bridge", "Connect servers to a broker, and look at what it carries."),
     "channels": ("tables", "Calls that are up, as a table."),
     "cluster": ("cluster", "Ask, tell and watch many servers at once."),
@@ -38,6 +39,7 @@ COMMANDS = {
     "doctor": ("doctor", "Say why it does not work, and what to do."),
     "endpoints": ("tables", "Phones and trunks, as a table."),
     "events": ("listening", "Show what happens, as it happens."),
+    "ladder": ("ladder", "Draw what happened to a call."),
     "originate": ("calls", "Place a call and tell how it went."),
     "ping": ("asking", "Measure the round trip."),
     "profiles": ("profiles", "Named servers."),
