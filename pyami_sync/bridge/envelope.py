@@ -13,7 +13,6 @@ import binascii
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -48,8 +47,7 @@ class Position(NamedTuple):
         return cls(int(epoch), int(seq))
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One event of one node on its way over a broker."""
 
     node: str

@@ -292,10 +292,13 @@ class RabbitLink:
         connection.ioloop.stop()
 
     def _shut(self) -> None:
+        loop = self._connection.ioloop
+        # A server that blocks publishing reads nothing, not even that the connection is to be closed.
+        loop.call_later(TIMEOUT / 2, loop.stop)
         if self._connection.is_open:
             self._connection.close()
         elif not self._connection.is_closing:
-            self._connection.ioloop.stop()
+            loop.stop()
 
     def _set_blocked(self, blocked: bool) -> None:
         self._blocked = blocked
