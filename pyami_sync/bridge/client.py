@@ -78,6 +78,13 @@ class BridgeClient(AMIClient):
         except BaseException:
             self.gateway.close()
             raise
+        self.gateway.moved = self._follow
+
+    def _follow(self, port: int) -> None:
+        """Connect to the gateway of this forked child from now on."""
+        # The session and whatever connects for it share this object, which is frozen for everyone else. Nothing of
+        # the child's has looked at it yet: this runs inside fork().
+        object.__setattr__(self.options, "port", port)
 
     @property
     def node(self) -> str:

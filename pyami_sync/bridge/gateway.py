@@ -5,7 +5,7 @@ everything that works on a session works over a broker, down to the classes of a
 only who knows a secret that it made itself and that never leaves the process.
 
 Threads: one accepts; one takes answers; each connection has one that reads actions and one that writes events. In a
-forked child the gateway begins anew on the same listening socket, so that the child's client finds one whoever accepts.
+forked child the gateway begins anew, on a socket of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import socket
 import time
 import uuid
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import md5
 from threading import Event as Flag
 from threading import Lock, Thread, current_thread
@@ -63,15 +63,20 @@ class Gateway:
         self.node = node
         self.secret = secrets.token_hex(16)
         self.sequence = Sequence(node)
-        """What has been delivered; a new connection goes on behind it."""
+        """What the latest connection has been given; the next one goes on behind it."""
         self._transport = transport
         self._user = user
         self._start = start
         self._timeout = timeout
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self.moved: Callable[[int], None] = lambda port: None
+        """Called in a forked child with the port that its own gateway listens on."""
+        self._listen()
         self._reset()
         gateways.add(self)
+
+    def _listen(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
 
     def _reset(self) -> None:
         self.requester = uuid.uuid4().hex
@@ -130,9 +135,13 @@ class Gateway:
         self._start = "now"
         for connection in connections:
             connection.forget()
+        self._listener.close()  # this process's copy; the parent goes on listening
         if closed:
             self._closed.set()
-        elif started:
+            return
+        self._listen()
+        self.moved(self.port)
+        if started:
             self.start()
 
     # The thread that accepts
@@ -238,9 +247,14 @@ class Gateway:
 
     # Events
 
-    def open_reader(self) -> Reader:
+    def new_sequence(self) -> Sequence:
+        """Return the order of a new connection's events: it goes on behind those of the latest one."""
+        self.sequence = Sequence(self.node, self.sequence.last)
+        return self.sequence
+
+    def open_reader(self, sequence: Sequence) -> Reader:
         """Return a reader of the node's events, behind what has been delivered."""
-        start = self._start if self.sequence.last is None else self.sequence.last
+        start = self._start if sequence.last is None else sequence.last
         return self._transport.reader([self.node], {self.node: start})
 
     @property
@@ -364,12 +378,13 @@ class _Connection:
 
     def _feed(self) -> None:
         self._listening.wait()
+        sequence = self._gateway.new_sequence()
         reader: Reader | None = None
         try:
             while not self._over.is_set():
                 try:
                     if reader is None:
-                        reader = self._gateway.open_reader()
+                        reader = self._gateway.open_reader(sequence)
                     found = reader.read(BATCH, IDLE)
                 except BrokerUnavailable as exc:
                     logger.info("events of node %r wait: %s", self._gateway.node, exc)
@@ -379,7 +394,7 @@ class _Connection:
                     self._over.wait(0.2)
                     continue
                 if found:
-                    self._pass_on(found)
+                    self._pass_on(found, sequence)
         except AMIError as exc:
             logger.warning("events of node %r: %s", self._gateway.node, exc)
             self.close()
@@ -387,8 +402,8 @@ class _Connection:
             if reader is not None:
                 reader.close()
 
-    def _pass_on(self, records: list[Record]) -> None:
-        accept = self._gateway.sequence.accept
+    def _pass_on(self, records: list[Record], sequence: Sequence) -> None:
+        accept = sequence.accept
         mask = self._mask
         frames = []
         for record in records:

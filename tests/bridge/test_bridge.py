@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import threading
 import time
 
@@ -87,11 +86,11 @@ def test_a_standby_takes_over_and_the_gap_is_told(transports, sim, node):
     with bridge_for(node, sim, transports(), name="two") as second, client_for(node, transports()) as client:
         stream = client.events("LeaderChanged", "Foo")
         sim.emit("Foo", N=1)
-        until(lambda: stream.pending >= 1)
+        found = collect(stream, 1)
         first.close()
         until(lambda: leading(second, node))
         sim.emit("Foo", N=2)
-        found = collect(stream, 2)
+        found += collect(stream, 2)
         assert [event.name for event in found][-3:] == ["Foo", "LeaderChanged", "Foo"]
         assert found[-2]["Leader"] == "two"
 
@@ -259,26 +258,42 @@ def test_a_pool_has_bridged_nodes(sim, node):
             assert pool.send_to(node, "Ping").ok
 
 
-def test_a_forked_child_has_a_client_of_its_own(sim, node):
-    transport = open_transport(f"memory://{node}")
-    with bridge_for(node, sim, transport) as bridge, client_for(node, transport) as client:
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_forked_child_has_a_client_of_its_own(redis_server, sim, node, opened):
+    transport = open_transport(redis_server.url)
+    client = AMIClient.from_url(f"{redis_server.url}?node={node}", timeout=5)
+    with bridge_for(node, sim, transport) as bridge:
         until(lambda: leading(bridge, node))
-        assert client.ping() > 0
+        if opened:
+            client.open()
+            assert client.ping() > 0
         read, write = os.pipe()
         child = os.fork()
         if not child:
+            result = "no answer"
             try:
-                # The broker in memory is the parent's: the child reaches its own gateway, which refuses.
-                result = client.gateway.port, client.state.value
-                os.write(write, pickle.dumps(result))
+                client.open()
+                stream = client.events("Foo")
+                result = f"{client.ping() > 0} {client.gateway.port}"
+                os.write(write, b"ready")
+                result += " " + stream.get(10)["N"]
+            except BaseException as exc:
+                result = repr(exc)
             finally:
+                os.write(write, result.encode())
                 os._exit(0)
         os.close(write)
         with open(read, "rb") as pipe:
-            port, _ = pickle.loads(pipe.read())
+            assert pipe.read(5) == b"ready"
+            sim.emit("Foo", N=1)
+            answered, port, number = pipe.read().decode().split()
         os.waitpid(child, 0)
-        assert port == client.gateway.port
+        assert (answered, number) == ("True", "1")
+        assert int(port) != client.gateway.port
+        client.open()
         assert client.ping() > 0
+        client.close()
+    transport.close()
 
 
 def test_a_worker_handles_each_event_and_buries_what_fails(transports, sim, node):
