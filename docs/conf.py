@@ -19,6 +19,7 @@ release = version = __version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "signatures",
     "vocabulary_pages",
     "command_pages",
     "public_names",

@@ -40,11 +40,13 @@ if TYPE_CHECKING:
         UnknownNode,
         WaitTimeout,
     )
+    from .futures import ExpectedEvent
+    from .handle import Handle
     from .health import NodeHealth, Readiness
     from .message import Event, Message
-    from .metrics import Stats
+    from .metrics import Quantiles, Stats, SubscriptionStats
     from .node import Node
-    from .protocol import Limits
+    from .protocol import AMIVersion, Limits
     from .reconnect import ReconnectPolicy
     from .response import Response
     from .session import State
@@ -55,6 +57,7 @@ __all__ = [
     "TLS",
     "AMIClient",
     "AMIError",
+    "AMIVersion",
     "Action",
     "ActionError",
     "ActionTimeout",
@@ -67,6 +70,8 @@ __all__ = [
     "Event",
     "EventStream",
     "EventsLost",
+    "ExpectedEvent",
+    "Handle",
     "InvalidAction",
     "Limits",
     "LocalProtocolError",
@@ -76,6 +81,7 @@ __all__ = [
     "Node",
     "NodeHealth",
     "ProtocolError",
+    "Quantiles",
     "Readiness",
     "ReconnectPolicy",
     "RemoteProtocolError",
@@ -83,6 +89,7 @@ __all__ = [
     "State",
     "Stats",
     "Subscription",
+    "SubscriptionStats",
     "UnknownNode",
     "WaitTimeout",
     "__version__",
@@ -114,11 +121,13 @@ _MODULES = {
         "UnknownNode",
         "WaitTimeout",
     ),
+    "futures": ("ExpectedEvent",),
+    "handle": ("Handle",),
     "health": ("NodeHealth", "Readiness"),
     "message": ("Event", "Message"),
-    "metrics": ("Stats",),
+    "metrics": ("Quantiles", "Stats", "SubscriptionStats"),
     "node": ("Node",),
-    "protocol": ("Limits",),
+    "protocol": ("AMIVersion", "Limits"),
     "reconnect": ("ReconnectPolicy",),
     "response": ("Response",),
     "session": ("State",),
