@@ -12,25 +12,29 @@ import ast
 import inspect
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, Generic, Protocol
 
 from docutils import nodes
 from public_names import MODULES
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.util.nodes import make_refnode
 
-PUBLIC = {each for name in MODULES for each in getattr(import_module(name), "__all__", ())}
+PUBLIC = {each for name in MODULES for each in import_module(name).__all__ if getattr(import_module(name), each, 0) != 0}
 
 
 def public_bases(app: Any, name: str, obj: type, options: Any, bases: list[Any]) -> None:
     """Leave out base classes that have no public name."""
-    for base in list(bases):
-        plain = getattr(base, "__origin__", base)
-        own = getattr(plain, "__module__", "").startswith("pyami_sync")
-        if own and (plain.__name__ not in PUBLIC or plain.__name__ == obj.__name__):
-            bases.remove(base)
-    if not bases:
-        bases.append(object)
+    bases[:] = [each for base in bases for each in public(getattr(base, "__origin__", base), base, obj)] or [object]
+
+
+def public(plain: type, base: Any, obj: type) -> list[Any]:
+    """Return a base class, or the public bases of one that is not public."""
+    if not plain.__module__.startswith("pyami_sync"):
+        return [base]
+    if plain.__name__ in PUBLIC and plain.__name__ != obj.__name__:
+        return [plain]
+    inner = [each for above in plain.__bases__ for each in public(above, above, obj)]
+    return [each for each in inner if each not in (object, Generic, Protocol)]
 
 
 def by_public_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pyami_sync import events
 from pyami_sync.catalogue.vocabulary import Vocabulary, class_name, load_facts
 from pyami_sync.redaction import redact
 
@@ -74,6 +75,12 @@ def sentence(text: str) -> str:
     return (text[:1].upper() + text[1:]).rstrip(".") + "." if text else ""
 
 
+def write(path: Path, text: str) -> None:
+    """Write a page, but leave one alone that is the same, so that a second build is quick."""
+    if not path.exists() or path.read_text("utf-8") != text:
+        path.write_text(text, "utf-8")
+
+
 class Pages:
     def __init__(self, target: Path) -> None:
         self.known = Vocabulary(load_facts())
@@ -93,8 +100,8 @@ class Pages:
             for file, lines in made.items():
                 text = "\n".join(lines) + "\n"
                 path = folder / file
-                if not path.exists() or path.read_text("utf-8") != text:
-                    path.write_text(text, "utf-8")
+                write(path, text)
+        write(self.target / "event-groups.rst", "\n".join(self.groups()) + "\n")
 
     def index(self, kind: str, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
         lines = heading(kind.capitalize())
@@ -108,6 +115,25 @@ class Pages:
         ]
         # No toctree: the theme draws the whole tree on every page, and there are more than four hundred.
         return lines + table([kind[:-1].capitalize(), "Meaning"], rows, "30 70")
+
+    def groups(self) -> list[str]:
+        """Return the page of the classes that are no single event."""
+        known = self.known
+        classes = [getattr(events, name) for name in events.__all__]
+        found = [each for each in classes if isinstance(each, type) and not vars(each).get("event_name")]
+        lines = heading("Groups of events")
+        lines += ["A class that several events share selects all of them: ``ami.on(events.QueueEvent)``, or", ""]
+        lines += ["``case events.ChannelEvent():`` in a ``match``. Their attributes are those of each event.", ""]
+        for cls in sorted(found, key=lambda each: each.__name__):
+            if cls.__module__ != events.__name__:
+                continue
+            lines += [f".. py:class:: pyami_sync.events.{cls.__name__}", "", f"   {cls.__doc__.splitlines()[0]}", ""]
+            names = sorted(name for name in known.events if issubclass(getattr(events, class_name(name)), cls))
+            lines += ["   Events: " + ", ".join(self.reference(name) for name in names) + ".", ""]
+        lines += [*heading("Markers", "-"), "Put into the stream by the client, in their place in the order.", ""]
+        lines += [".. currentmodule:: pyami_sync.events", ""]
+        lines += [".. autoclass:: ConnectionLost", "", ".. autoclass:: Reconnected", ""]
+        return [*lines, *heading("From name to class", "-"), ".. autofunction:: event_class", ""]
 
     def action(self, name: str, record: Mapping[str, Any]) -> list[str]:
         known = self.known
