@@ -55,8 +55,9 @@ nitpick_ignore_regex = [
     (r"py:.*", rf"({STANDARD})(\..*)?"),
     (r"py:.*", r"(click|flask|django|pydantic|prometheus_client|opentelemetry|reactivex|redis|pika|pytest)(\..*)?"),
     (r"py:(class|exc|obj|data|func|meth)", r"[a-z]+|[A-Z][A-Za-z]*(Error|Exit|Interrupt|Exception)|NotImplemented"),
+    (r"py:exc", r"ImproperlyConfigured"),
     # Type variables and aliases of signatures.
-    (r"py:(class|obj)", r"([RTEC]|E_co|Self|Any|.*\.(R|T|E_co|P|S))"),
+    (r"py:(class|obj)", r"([RTEC]|E_co|Self|Any|.*\.(R|T|E_co|P|S|F|M))"),
 ]
 suppress_warnings = ["autodoc.mocked_object"]
 linkcheck_ignore = [r".*"]  # everything but this machine is out of reach while the site is built

@@ -2,6 +2,7 @@
 
 * A base class that is not public is left out of *Bases*, and its members are shown as the class's own.
 * A type is linked under its public name, whichever module it is defined in.
+* A class that is made of what is not public is shown without arguments.
 * Names that are imported for type checkers only are known.
 * The docstring of an attribute is text: a colon in it separates no type.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 from importlib import import_module
 from typing import Any, Generic, Protocol
@@ -25,6 +27,12 @@ PUBLIC = {each for name in MODULES for each in import_module(name).__all__ if ge
 def public_bases(app: Any, name: str, obj: type, options: Any, bases: list[Any]) -> None:
     """Leave out base classes that have no public name."""
     bases[:] = [each for base in bases for each in public(getattr(base, "__origin__", base), base, obj)] or [object]
+
+
+def public_arguments(app: Any, what: str, name: str, obj: Any, options: Any, signature: Any, returns: Any) -> Any:
+    """Leave out the arguments of a class that is made of others that are not public: users do not make it."""
+    named = re.findall(r"pyami_sync(?:\.\w+)+", signature or "") if what == "class" else []
+    return ("()", returns) if any(each.rpartition(".")[2] not in PUBLIC for each in named) else None
 
 
 def public(plain: type, base: Any, obj: type) -> list[Any]:
@@ -48,7 +56,7 @@ def by_public_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     found = [name for name in domain.objects if name == last or name.endswith(f".{last}")]
     if node["reftype"] in ("meth", "attr") and "." in target:
         owner = module.rpartition(".")[2]
-        found = [name for name in found if name.endswith(f"{owner}.{last}")]
+        found = [name for name in found if name.endswith(f".{owner}.{last}")]
     elif node["reftype"] in ("class", "exc", "obj", "func", "data"):
         found = [name for name in found if last in PUBLIC or name == last]
         found = [name for name in found if domain.objects[name].objtype not in ("method", "attribute", "property")]
@@ -92,6 +100,7 @@ def setup(app: Any) -> dict[str, Any]:
     GoogleDocstring._consume_inline_attribute = plain_text
     import_types()
     app.connect("autodoc-process-bases", public_bases)
+    app.connect("autodoc-process-signature", public_arguments)
     app.connect("missing-reference", public_text)
     app.connect("missing-reference", by_public_name)
     return {"parallel_read_safe": True}

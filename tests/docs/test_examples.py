@@ -17,6 +17,8 @@ from pyami_sync.testing import Simulator
 
 from .blocks import ROOT, Block, blocks
 
+pytest_plugins = ["pytester"]
+
 PAGES = sorted(
     path
     for path in (ROOT / "docs").rglob("*.rst")
