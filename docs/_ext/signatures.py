@@ -22,6 +22,7 @@ from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.util.nodes import make_refnode
 
 PUBLIC = {each for name in MODULES for each in import_module(name).__all__ if getattr(import_module(name), each, 0) != 0}
+STATE = "pyami_sync.testing.state."  # what the simulator's telephone system is made of: shown as text
 
 
 def public_bases(app: Any, name: str, obj: type, options: Any, bases: list[Any]) -> None:
@@ -32,7 +33,9 @@ def public_bases(app: Any, name: str, obj: type, options: Any, bases: list[Any])
 def public_arguments(app: Any, what: str, name: str, obj: Any, options: Any, signature: Any, returns: Any) -> Any:
     """Leave out the arguments of a class that is made of others that are not public: users do not make it."""
     named = re.findall(r"pyami_sync(?:\.\w+)+", signature or "") if what == "class" else []
-    return ("()", returns) if any(each.rpartition(".")[2] not in PUBLIC for each in named) else None
+    if any(each.rpartition(".")[2] not in PUBLIC for each in named):
+        return "()", returns
+    return (signature or "").replace("<factory>", "...") or None, returns
 
 
 def public(plain: type, base: Any, obj: type) -> list[Any]:
@@ -50,6 +53,8 @@ def by_public_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     target = node.get("reftarget", "")
     if node.get("refdomain") != "py" or not target:
         return None
+    if target.startswith(STATE):
+        return contnode
     domain = env.domains["py"]
     last = target.rpartition(".")[2]
     module = target.rpartition(".")[0]
