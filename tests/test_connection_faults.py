@@ -259,7 +259,7 @@ class TestLateAnswers:
 
     def test_without_an_action_id(self, rig: Rig) -> None:
         with pytest.raises(ActionTimeout):
-            rig.connection.call(Action("Events"), 0.05)
+            rig.connection.call(Action("Forgetful"), 0.05)
         rig.hears()
         outcome = rig.begin(Action("Other"))
         name = rig.hears()["ActionID"]
