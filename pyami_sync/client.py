@@ -38,6 +38,7 @@ from .subscriptions import Subscription, Subscriptions
 if TYPE_CHECKING:
     from .agi import AsyncAGI, Router
     from .calls import Call, Calls, Channel
+    from .calls.channel import HasUniqueid
     from .calls.server import Server
     from .live import Live
 
@@ -475,7 +476,8 @@ class AMIClient(Caller):
         Raises:
             ActionError: the server refused, for example because there is no such extension.
             ValueError: ``to`` or ``ring`` can't be.
-            ConnectionClosed: the session is not open.
+            ConnectionClosed: the session is not open. :exc:`ConnectionLost` is one, as is said for :meth:`send`: if
+                the action had been sent the call may have been placed, and goes on without a handle.
 
         The user needs the write class ``originate``, the read classes ``call`` and ``dialplan``, and
         ``system`` or ``reporting`` to find calls again after a gap.
@@ -491,11 +493,16 @@ class AMIClient(Caller):
             **headers,
         )
 
-    def channel(self, name_or_uniqueid: str) -> Channel:
-        """Return a handle for any channel, with the verbs of a call; asks nothing, and does not block."""
+    def channel(self, channel: str | HasUniqueid) -> Channel:
+        """Return a handle for any channel, with the verbs of a call; sends nothing, and does not block.
+
+        Args:
+            channel: its name or unique id, a channel of the live model, or an event about it.
+
+        """
         from .calls import Channel
 
-        return Channel(self._call_server(), name_or_uniqueid)
+        return Channel(self._call_server(), channel)
 
     def _call_server(self) -> Server:
         from .calls.hub import Calls

@@ -33,6 +33,7 @@ from .subscriptions import Subscription, Subscriptions
 
 if TYPE_CHECKING:
     from .calls import Call, Calls, Channel
+    from .calls.channel import HasUniqueid
     from .calls.server import Server
     from .live import ClusterLive
 
@@ -234,11 +235,11 @@ class ClusterPool(Listener):
         """
         return self._call_server(node).place(device, to, **options)
 
-    def channel(self, name_or_uniqueid: str, *, node: str) -> Channel:
+    def channel(self, channel: str | HasUniqueid, *, node: str) -> Channel:
         """Return a handle for any channel of one node."""
         from .calls import Channel
 
-        return Channel(self._call_server(node), name_or_uniqueid)
+        return Channel(self._call_server(node), channel)
 
     def _call_server(self, node: str) -> Server:
         from .calls.hub import Calls

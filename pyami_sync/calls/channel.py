@@ -19,6 +19,14 @@ CONTEXT = "pyami-sync"
 """The context of the dialplan that :meth:`Channel.play` adds its one extension to."""
 
 
+class HasUniqueid(Protocol):
+    """Names a channel: one of the live model, a leg, or an event about it."""
+
+    @property
+    def uniqueid(self) -> str | None:
+        """The unique id of the channel."""
+
+
 RECORDING = "PYAMI_RECORDING"  # the variable that MixMonitor leaves the id of a recording in
 
 
@@ -41,9 +49,11 @@ class Channel:
     An action that the server refuses raises :exc:`~pyami_sync.ActionError`, for example because the channel is gone.
     """
 
-    def __init__(self, placer: Placer, name: str) -> None:
+    def __init__(self, placer: Placer, name: str | HasUniqueid) -> None:
         self._placer = placer
-        self._name = name
+        self._name = name if isinstance(name, str) else name.uniqueid or ""
+        if not self._name:
+            raise ValueError(f"{name!r} names no channel")
 
     @property
     def channel(self) -> str:

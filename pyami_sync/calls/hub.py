@@ -69,6 +69,7 @@ class Calls:
         self._calls: set[Call] = set()
         self._index: dict[Key, tuple[Call, ...]] = {}
         self._forwarded: dict[Key, tuple[Event, ...]] = {}  # VarSet of the channels that called devices forwarded to
+        self._late = False  # some call waits for what may come late or never
         self._lost_at: dict[str | None, float] = {}  # nodes whose link is down, and since when
         # All ids have one length: Asterisk 22 refuses an id that one in use begins with.
         self._prefix = f"pyami-{os.urandom(6).hex()}"
@@ -146,6 +147,7 @@ class Calls:
         if self._thread is not None:
             return
         self.bridges.clear()
+        self._lost_at.clear()
         markers = ("ConnectionLost", "Reconnected")
         stream = self.listener.events(*EVENTS, *markers)
         variables = self.listener.events("VarSet", where={"Variable": VARIABLES}, overflow="drop_oldest")
@@ -226,12 +228,12 @@ class Calls:
 
     def _patience(self) -> float:
         """Return how long to wait for the next event."""
-        return TICK if self._lost_at or any(map(_unsettled, tuple(self._calls))) else min(1.0, LINGER)
+        return TICK if self._late or self._lost_at else min(1.0, LINGER)
 
     def _take(self, event: Event, variables: EventStream[Event]) -> None:
         name = event.name
         if name == "ConnectionLost":
-            self._lost_at[event.node] = monotonic()
+            self._lost_at.setdefault(event.node, monotonic())
             for call in self._of(event.node):
                 call._state.gap = True
             return
@@ -289,11 +291,14 @@ class Calls:
                 return  # the end of the session is noticed by the other stream, after its last event
             timeout = 0.0
             if event.get("Variable") == "DIALSTATUS":
-                for call in self._index.get((event.node, event["Uniqueid"]), ()):
-                    if event["Uniqueid"] == call._state.current:
+                uniqueid = event.get("Uniqueid", "")
+                for call in self._index.get((event.node, uniqueid), ()):
+                    if uniqueid == call._state.current:
                         call._state.dial_status(event.get("Value", ""))
                 continue
-            key = event.node, event.get("Value", "")
+            key = event.node, event.get("Value", "")  # the name of the channel whose device has forwarded
+            if "Uniqueid" not in event:
+                continue
             self._forwarded[key] = (*self._forwarded.get(key, ()), event)
             while len(self._forwarded) > MOST_FORWARDED:
                 del self._forwarded[next(iter(self._forwarded))]
@@ -309,28 +314,29 @@ class Calls:
     # What comes late or never
 
     def _check(self, now: float) -> None:
-        for call in tuple(self._calls):
+        self._late = False
+        for call in self._of():
             state = call._state
             lost_at = self._lost_at.get(call.node)
-            if call._server.sender.state is State.CLOSED or (lost_at is not None and now - lost_at > PATIENCE):
+            self._late = self._late or _unsettled(call) or call.missing_since is not None
+            if self._is_lost(call, lost_at, now):
                 self._end(call, state.lose)
-            elif lost_at is not None:
-                continue
-            elif call.missing_since is not None:
-                if now - call.missing_since > LATE_CHANNEL and self._stream is not None and not self._stream.pending:
-                    self._end(call, state.lose)
-            elif not _unsettled(call):
+            elif lost_at is not None or not _unsettled(call):
                 call.unsettled_since = None
-                if (
-                    state.response is None
-                    and state.outcome is None
-                    and now > call.placed + state.ring_limit + LATE_RESPONSE
-                ):
-                    self._end(call, state.lose)
             elif call.unsettled_since is None:
                 call.unsettled_since = now
             elif now - call.unsettled_since > (LATE_HANGUP if state.legs else LATE_CHANNEL):
                 self._end(call, state.settle)
+
+    def _is_lost(self, call: Call, lost_at: float | None, now: float) -> bool:
+        """Return True if nothing more can be learnt of a call."""
+        state = call._state
+        if call._server.sender.state is State.CLOSED or (lost_at is not None and now - lost_at > PATIENCE):
+            return True
+        if call.missing_since is not None and now - call.missing_since > LATE_CHANNEL:
+            return self._stream is not None and not self._stream.pending
+        silent = state.response is None and state.outcome is None
+        return silent and now > call.placed + state.ring_limit + LATE_RESPONSE
 
     def _end(self, call: Call, how: Callable[[], None]) -> None:
         how()
@@ -338,11 +344,13 @@ class Calls:
             self._forget(call)
         call.announce()
 
-    def _of(self, node: Any) -> list[Call]:
-        return [call for call in tuple(self._calls) if node is ... or call.node == node]
+    def _of(self, node: Any = ...) -> list[Call]:
+        """Return the calls under way on a node; ``...`` stands for all nodes."""
+        with self._lock:
+            return [call for call in self._calls if node is ... or call.node == node]
 
     def _look_again(self, node: Any = ...) -> None:
-        """Find out after a gap which channels are still there; ``...`` stands for all nodes."""
+        """Find out after a gap which channels are still there."""
         self.bridges.clear()
         for server in {call._server for call in self._of(node)}:
             calls = self._of(server.node)
@@ -363,9 +371,10 @@ class Calls:
             state = call._state
             event = there.get(state.current)
             if event is not None:
+                call.missing_since = None
                 state.still_there(event.get("Channel", ""), event.get("ChannelState", ""))
                 call.announce()
-            elif state.legs or state.response is not None:
+            elif call.missing_since is None and (state.legs or state.response is not None):
                 # Its Hangup may have come since the link is back, and wait in the buffer.
                 call.missing_since = monotonic()
             # One of which nothing at all was heard may just be beginning.
@@ -398,7 +407,7 @@ def _unsettled(call: Call) -> bool:
     """Return True if a call waits for something that may come late or never."""
     state = call._state
     failed = state.outcome is None and state.response == "Failure"
-    return failed or state.orphan_since is not None or call.missing_since is not None
+    return failed or state.orphan_since is not None
 
 
 def _hang_up_later(call: Call) -> None:

@@ -27,6 +27,7 @@ VARIABLES = ["FORWARDERNAME", "DIALSTATUS"]
 """Variables whose VarSet events are needed: who forwarded a call, and how a Dial without any leg ended."""
 
 _UP = "6"
+REDIRECTED = 23
 CLEARED = 16  # the other side ended the call in good order
 _DEFINITE = {Outcome.BUSY, Outcome.CONGESTION, Outcome.REJECTED, Outcome.UNREACHABLE}
 """What the other side has said although a hangup was asked for meanwhile."""
@@ -199,7 +200,7 @@ class CallState:
         called = event.get("DestUniqueid", "")
         if called == self.identity:
             self._dialled = True
-        elif event.get("Uniqueid") not in self.legs and called not in self.legs:
+        elif not called or (event.get("Uniqueid") not in self.legs and called not in self.legs):
             return
         self.leg(called, event, "Dest", at).device = event.get("DialString", "")
 
@@ -210,7 +211,7 @@ class CallState:
 
     def _dial_end(self, event: Event, at: datetime) -> None:
         called = event.get("DestUniqueid", "")
-        if called not in self.legs and event.get("Uniqueid") not in self.legs:
+        if not called or (called not in self.legs and event.get("Uniqueid") not in self.legs):
             return
         leg = self.leg(called, event, "Dest", at)
         status = leg.dial_status = event.get("DialStatus", "")
@@ -237,6 +238,8 @@ class CallState:
         leg.bridge = ""
         leg.cause = _number(event.get("Cause"))
         leg.tech_cause = event.get("TechCause") or None
+        if leg.cause == REDIRECTED:  # also where the DialEnd that says so was lost
+            leg.forwarded = True
         self._judge_leg(leg)
         if leg.uniqueid not in self.own and leg.dial_status not in ("", "ANSWER"):
             self._last_dial = leg.outcome  # now with its cause
@@ -251,6 +254,8 @@ class CallState:
 
     def _local_bridge(self, event: Event, at: datetime) -> None:
         one, two = event.get("LocalOneUniqueid", ""), event.get("LocalTwoUniqueid", "")
+        if not one or not two:
+            return
         self.leg(one, event, "LocalOne").other_half = two
         self.leg(two, event, "LocalTwo", at).other_half = one
 
@@ -266,7 +271,7 @@ class CallState:
             leg.parking_space = event.get("ParkingSpace", "") if event.name == "ParkedCall" else ""
 
     def _joined(self, event: Event, members: Callable[[str], list[str]]) -> None:
-        leg = self.legs.get(event["Uniqueid"])
+        leg = self.legs.get(event.get("Uniqueid", ""))
         if event.get("BridgeTechnology") == "holding_bridge":
             return  # parked, or waiting in a queue: no conversation
         if leg is not None:
@@ -374,6 +379,8 @@ class CallState:
             outcome = Outcome.CANCELLED
         elif told is not None:
             outcome = told
+        elif self.gap:
+            outcome = Outcome.UNKNOWN  # what would tell may have been lost
         elif not self._dialled:
             outcome = Outcome.UNREACHABLE  # there is no such device, or nobody behind it
         elif status or self.cause == CLEARED or tried >= self.ring_limit - 0.5:

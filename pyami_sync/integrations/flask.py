@@ -20,6 +20,11 @@
             ami.client.send("QueueAdd", Queue=queue, Interface=request.json["interface"])
             return {"joined": queue}
 
+        @app.post("/calls/<agent>/<customer>")
+        def connect(agent, customer):  # check both: they become part of a device and of the dialplan
+            call = ami.client.call(f"PJSIP/{agent}", to=f"{customer}@internal", ring=20, hangup_on_exit=False)
+            return {"outcome": call.wait_answered(), "cause": call.cause_text}
+
         @app.errorhandler(ActionError)
         def refused(error):
             return {"error": str(error)}, 409

@@ -330,12 +330,12 @@ def test_an_end_in_a_gap_is_unknown(ami_simulator: Simulator) -> None:
 
 def test_a_server_that_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "PATIENCE", 0.2)
-    with Simulator() as simulator:
-        simulator.pbx.add_endpoint("1101", outcome="no answer")
-        ami = reconnecting(simulator)
+    simulator = Simulator().start()
+    simulator.pbx.add_endpoint("1101", outcome="no answer")
+    with reconnecting(simulator) as ami:
         call = ami.call("PJSIP/1101", to="100@default")
         ringing(call)
-    with ami:
+        simulator.close()
         assert call.wait_answered(LONG) is Outcome.UNKNOWN
         assert call.ended
 

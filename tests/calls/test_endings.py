@@ -110,7 +110,7 @@ def check_records(server: AsteriskServer, calls: dict[str, Call]) -> None:
 
 def own_channels(call: Call) -> set[str]:
     """Return the unique ids of the called channel, of those that took its place, and of their other halves."""
-    own = set(call._state.own)
+    own = {*call._state.own, call._state.other_identity} - {""}
     return own | {leg.other_half for leg in call.legs if leg.uniqueid in own and leg.other_half}
 
 

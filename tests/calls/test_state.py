@@ -208,3 +208,12 @@ def test_words() -> None:
 
 def test_every_event_says_whom_it_is_about() -> None:
     assert set(EVENTS) == set(IDENTITIES)
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_events_without_their_headers_do_no_harm(name: str) -> None:
+    """Each is about the call by one header alone."""
+    for header in IDENTITIES[name]:
+        state = apply(placed(), own("Newchannel"))
+        state.apply(event(name, **{header: OWN}), lambda bridge: [])
+        assert "" not in state.legs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from pyami_sync.testing import Endpoint, Simulator
 from tests.asterisk.raw import RawSession
 
@@ -259,3 +261,22 @@ def test_call_under_way_at_the_end() -> None:
         originate(raw, "Local/110@default/n", ("Application", "Wait"), ("Data", "60"))
         raw.read_until(b"OriginateResponse")
     assert not simulator.pbx._tasks
+
+
+def test_what_can_be_added(sim: Simulator, dial: Dial) -> None:
+    sim.pbx.add_endpoint("1101", answers=0.01)
+    sim.pbx.add_queue("sales", "PJSIP/1101", exten="510")
+    sim.pbx.add_extension("511", "Answer()", ("Wait", "0.01"), "Hangup(17)", context="internal")
+    raw = listening(sim, dial)
+    originate(raw, "Local/510@default/n", ("Application", "Wait"), ("Data", "60"))
+    assert b"Queue: sales\r\nMemberName: PJSIP/1101\r\n" in raw.read_until(b"Event: AgentConnect\r\n")
+    raw.ask("Hangup", ("Channel", "/^Local/"))
+    originate(raw, "Local/511@internal/n", ("Application", "Wait"), ("Data", "60"), action_id="p")
+    assert b"Cause: 17\r\n" in raw.read_until(b"Cause-txt: User busy\r\n")
+
+
+def test_what_cannot_be_added(sim: Simulator) -> None:
+    with pytest.raises(ValueError, match="outcome can't be 'cancelled'"):
+        sim.pbx.add_endpoint("1101", outcome="cancelled")
+    with pytest.raises(ValueError, match="written as"):
+        sim.pbx.add_extension("300", "Wait(5")

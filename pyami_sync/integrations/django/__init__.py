@@ -13,7 +13,8 @@
 it.
 
 :func:`get_client` and :func:`get_pool` give them, one per process, opened on first use; workers that a server
-forks open their own. ``manage.py ami_listen`` sends events as Django signals (see
+forks open their own. ``get_client().call("PJSIP/1101", to="200@internal")`` places a call and says how it went (see
+:mod:`pyami_sync.calls`). ``manage.py ami_listen`` sends events as Django signals (see
 :mod:`~pyami_sync.integrations.django.signals`), ``manage.py ami`` sends one action.
 :mod:`~pyami_sync.integrations.django.health` has a view for load balancers.
 """
