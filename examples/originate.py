@@ -1,4 +1,4 @@
-"""Place a call and wait for its outcome: ``python originate.py [CHANNEL [EXTENSION]]``."""
+"""Place a call and say how it went: ``python originate.py [CHANNEL [EXTENSION]]``."""
 
 import sys
 
@@ -9,7 +9,7 @@ from pyami_sync import connect
 channel = sys.argv[1] if len(sys.argv) > 1 else "Local/100@default"
 exten = sys.argv[2] if len(sys.argv) > 2 else "106"
 
-with ami_url() as url, connect(url) as ami:
-    outcome = ami.originate(channel, wait=True, Context="default", Exten=exten, Priority=1, Timeout=15_000)
-    print(f"{channel}: {outcome['Response']}")
-    sys.exit(0 if outcome["Response"] == "Success" else 1)
+with ami_url() as url, connect(url) as ami, ami.call(channel, to=f"{exten}@default", ring=15) as call:
+    outcome = call.wait_ended()
+    print(f"{channel}: {outcome}, cause {call.cause} ({call.cause_text}), {call.talk_time or 0:.1f} s")
+    sys.exit(0 if outcome == "answered" else 1)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from os import getpid
 from threading import get_ident
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from . import forks
 from .action import Action, HeaderValue
-from .calls import LEAST, PING, FutureCall
+from .advice import advise
 from .connection import Connection
 from .deadline import Deadline
 from .engine import Engine
-from .exceptions import ActionError, ActionTimeout, ConnectionClosed
+from .exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
 from .futures import DetachedFuture
 from .hooks import ActionHook
 from .listening import DEFAULT, Listener
 from .options import Options
+from .request import LEAST, PING, FutureCall
 from .response import Response
 from .session import Session
 
@@ -31,6 +35,9 @@ Route = Callable[[Action[Any], float | None], Connection]
 """Finds the connection to send an action on, within so many seconds."""
 LESSONS = frozenset({"events", "filter"})  # actions whose success a session must know of when it comes back
 MOST_BARE = 200
+RING = 30.0  # seconds that a phone may ring when Originate does not say
+RING_MARGIN = 5.0  # seconds from the end of the ringing to the event that tells of it
+MOST_RING = 2_000_000.0  # seconds; the server reads milliseconds into 31 bits
 _bare: dict[str, Action[Any]] = {}  # actions without headers, which need not be made again: they can't change
 
 
@@ -185,7 +192,10 @@ class Caller(Listener):
     def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
         if isinstance(action, str):
             if headers or type(action) is not str:  # another class of text may look otherwise than it compares
-                return Action(action, headers, encoding=self.options.encoding)
+                made = Action(action, headers, encoding=self.options.encoding)
+                if headers:
+                    advise(action, headers, stacklevel=4)
+                return made
             bare = _bare.get(action)
             if bare is None or bare.encoding != self.options.encoding:
                 bare = Action(action, encoding=self.options.encoding)
@@ -200,7 +210,7 @@ class Caller(Listener):
 
     def _route(self, action: Action[Any], limit: float | None) -> Connection:
         connection = self._session.current
-        if connection is not None and connection.end is None:
+        if connection is not None and connection.end is None and getpid() == forks._pid:
             return connection
         try:
             return self._session.connection(Deadline(limit))
@@ -252,49 +262,110 @@ class Caller(Listener):
 
     @overload
     def originate(
-        self, channel: str, *, wait: Literal[False] = ..., timeout: float | None = ..., **headers: HeaderValue
+        self,
+        channel: str,
+        *,
+        wait: Literal[False] = ...,
+        ring: float | None = ...,
+        timeout: float | None = ...,
+        **headers: HeaderValue,
     ) -> Response: ...
     @overload
     def originate(
-        self, channel: str, *, wait: Literal[True], timeout: float | None = ..., **headers: HeaderValue
+        self,
+        channel: str,
+        *,
+        wait: Literal[True],
+        ring: float | None = ...,
+        timeout: float | None = ...,
+        **headers: HeaderValue,
     ) -> OriginateResponse: ...
     @overload
     def originate(
-        self, channel: str, *, wait: bool, timeout: float | None = ..., **headers: HeaderValue
+        self,
+        channel: str,
+        *,
+        wait: bool,
+        ring: float | None = ...,
+        timeout: float | None = ...,
+        **headers: HeaderValue,
     ) -> Response | OriginateResponse: ...
     def originate(
-        self, channel: str, *, wait: bool = False, timeout: float | None = DEFAULT, **headers: HeaderValue
+        self,
+        channel: str,
+        *,
+        wait: bool = False,
+        ring: float | None = None,
+        timeout: float | None = DEFAULT,
+        **headers: HeaderValue,
     ) -> Any:
         """Place a call, asynchronously, so that nothing waits behind it.
 
         Args:
             channel: whom to call, such as ``"PJSIP/1101"``.
             wait: whether to wait for the outcome.
-            timeout: seconds for the answer, and again for the outcome; note that the header ``Timeout``,
-                in milliseconds, is how long it may ring.
+            ring: seconds that it may ring; the server's own 30 unless given. It is sent as the header ``Timeout``,
+                which is in milliseconds: a ``Timeout`` below 1000 brings a warning.
+            timeout: seconds for the answer. The outcome is waited for so long, 5 s at least, after the phone may
+                have rung to the end; when this is given without ``ring``, so long from the answer on.
+                :data:`None` for no limit.
             headers: of Originate: ``Context``, ``Exten`` and ``Priority``, or ``Application`` and ``Data``;
                 ``CallerID``, ``Timeout``, ``Variable`` (a mapping), … A ``ChannelId`` of your own had better
                 have the length of all others: Asterisk 22 fails a call whose id is the beginning of one in use.
 
         Returns:
             The :class:`~pyami_sync.Response` that says that it is queued, or with ``wait`` the event
-            ``OriginateResponse``: its ``Response`` is ``Success`` or ``Failure``, its ``Reason`` says why.
+            ``OriginateResponse``: its ``Response`` is ``Success`` or ``Failure``, its ``outcome`` says why in words.
 
         Raises:
             WaitTimeout: no outcome in time (the user needs the read class ``call``, and an event mask that
                 includes it).
+            InvalidAction: it can't be sent; ``ring`` is no length of time, or both it and ``Timeout`` are given.
 
         """
         pairs = {name: value for name, value in headers.items() if name.lower() != "async"}
+        ringing = _ringing(ring, pairs)
         action = Action("Originate", {"Channel": channel, "Async": "true", **pairs}, encoding=self.options.encoding)
+        advise(action.name, pairs)
         if not wait:
             return self.send(action, timeout=timeout)
         limit = self.options.timeout if timeout is DEFAULT else timeout
+        if limit is None:
+            until = None
+        elif ring is None and timeout is not DEFAULT:
+            until = limit  # the caller chose it for the outcome
+        else:
+            until = ringing + max(limit, RING_MARGIN)
         action = action.with_action_id(action.action_id or self._route(action, limit).pending.new_id())
         where = {"ActionID": action.action_id}
         with self.expect_event(("OriginateResponse",), where, fail_on_loss=True) as future:
             self.send(action, timeout=timeout)
-            return future.result(limit)
+            return future.result(until)
+
+
+def _ringing(ring: float | None, headers: dict[str, HeaderValue]) -> float:
+    """Return how many seconds the phone may ring, and put them into the headers."""
+    name = next((each for each in headers if each.lower() == "timeout" and headers[each] is not None), None)
+    if ring is not None:
+        if name is not None:
+            raise InvalidAction(f"Originate: both ring={ring!r} and {name}={headers[name]!r} are given", header=name)
+        if not isinstance(ring, int | float) or not 0 < ring < MOST_RING:
+            raise InvalidAction(f"Originate: ring is a number of seconds, not {ring!r}", header="Timeout")
+        headers["Timeout"] = max(1, round(ring * 1000))
+        return float(ring)
+    if name is None:
+        return RING
+    try:
+        milliseconds = float(str(headers[name]))
+    except ValueError:
+        return RING  # the server refuses it, and says so
+    if 0 < milliseconds < 1000:
+        warnings.warn(
+            f"{name}={headers[name]} of Originate is in milliseconds: the phone may ring for"
+            f" {milliseconds / 1000:g} s; ring={milliseconds:g} would be seconds",
+            stacklevel=3,
+        )
+    return milliseconds / 1000 if 0 < milliseconds < MOST_RING * 1000 else RING
 
 
 def _outcome(future: Future[Any]) -> tuple[Response | None, BaseException | None]:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import _thread
+import atexit
 import logging
-import os
 import signal
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from .action import Action
+from . import forks
+from . import session as session_module
+from .action import Action, HeaderValue
 from .calling import Caller
+from .connector import Connector
 from .deadline import Deadline
-from .dialing import Dialer
 from .engine import Engine
-from .exceptions import EventsLost
+from .exceptions import ConnectionClosed, EventsLost
+from .gate import Publisher
+from .handle import Handle
 from .hooks import ActionHook, Hook
-from .link import Publisher
-from .message import Event
+from .message import Event, Origin
 from .metrics import Stats, SubscriptionStats
 from .model import event_class, load_events
 from .options import Options, make_options, options_from_url
@@ -33,13 +36,67 @@ from .session import Session, State
 from .subscriptions import Subscription, Subscriptions
 
 if TYPE_CHECKING:
+    from .agi import AsyncAGI, Router
+    from .calls import Call, Calls, Channel
+    from .calls.server import Server
     from .live import Live
 
 __all__ = ["AMIClient", "connect"]
 
 logger = logging.getLogger("pyami_sync")
 
+StateCallback = TypeVar("StateCallback", bound=Callable[[State], object])
+ErrorCallback = TypeVar("ErrorCallback", bound=Callable[[BaseException, Subscription, Event | None], object])
+WireCallback = TypeVar("WireCallback", bound=Callable[[str, bytes], object])
+ActionObserver = TypeVar(
+    "ActionObserver",
+    bound=Callable[[Action[Any]], Callable[[Response | None, BaseException | None], object] | None],
+)
+
 clients: weakref.WeakSet[AMIClient] = weakref.WeakSet()
+anchors: set[AMIClient] = set()
+"""Clients with callbacks: their work goes on until close(), even if nobody else refers to them."""
+
+
+class Runner:
+    """Hands jobs to the callback threads of an engine that may be replaced; refers to no client."""
+
+    __slots__ = ("engine",)
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run a job on a callback thread."""
+        self.engine.submit(job)
+
+
+class WeakPublisher:
+    """Passes events to a client's subscriptions as long as anybody refers to these: the client, a stream, a callback.
+
+    So the engine, which refers to this, keeps no client alive that was dropped.
+    """
+
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = weakref.ref(subscriptions)
+
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
+        """Pass events on."""
+        subscriptions = self._subscriptions()
+        if subscriptions is not None:
+            subscriptions.publish(frames, origin)
+
+    def publish_marker(self, event: Event) -> None:
+        """Pass a marker on."""
+        subscriptions = self._subscriptions()
+        if subscriptions is not None:
+            subscriptions.publish_marker(event)
+
+    def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
+        """Pass the end on."""
+        subscriptions = self._subscriptions()
+        if subscriptions is not None:
+            subscriptions.finish(exc, only_loss_sensitive=only_loss_sensitive)
 
 
 class AMIClient(Caller):
@@ -81,6 +138,8 @@ class AMIClient(Caller):
         ValueError: a value that can't be.
 
     """
+
+    _node_id: str | None = None  # of one of many: the node that its events carry
 
     def __init__(
         self,
@@ -131,7 +190,7 @@ class AMIClient(Caller):
         *,
         engine: Engine | None = None,
         publisher: Callable[[Subscriptions], Publisher] | None = None,
-        dialer: Dialer | None = None,
+        connector: Connector | None = None,
         observe: Callable[[], None] | None = None,
     ) -> None:
         """Make everything; the last four are for a client that is one of many.
@@ -142,7 +201,7 @@ class AMIClient(Caller):
             callback_threads: of an engine of its own.
             engine: one that others use too; closing the client leaves it running.
             publisher: makes of the client's subscriptions what gets its events.
-            dialer: connects in the background.
+            connector: starts the attempts to connect; one of its own unless given.
             observe: see :class:`~pyami_sync.session.Session`.
 
         """
@@ -150,27 +209,39 @@ class AMIClient(Caller):
         self._own_engine = engine is None
         self._callback_threads = callback_threads
         self.engine = engine or Engine(options.name, callback_threads)
-        self._state_hook = Hook("states", self._submit)
-        self._error_hook = Hook("errors", self._submit)
-        self._wire_hook = Hook("the wire", self._submit)
+        self._runner = Runner(self.engine)
+        self._state_hook = Hook("states", self._runner.submit)
+        self._error_hook = Hook("errors", self._runner.submit)
+        self._wire_hook = wire_hook = Hook("the wire", self._runner.submit)
         self._action_hook = ActionHook()
+
+        def tap(direction: str, frames: list[bytes]) -> None:
+            for frame in frames:
+                wire_hook(direction, frame)
+
         load_events()
-        self.subscriptions = Subscriptions(self._submit, event_class, self._report, self._before_wait)
+        self.subscriptions = Subscriptions(self._runner.submit, event_class, self._report, self._before_wait)
         self._session = Session(
             options,
             self.engine,
-            self.subscriptions if publisher is None else publisher(self.subscriptions),
-            run=lambda job: self.engine.connectors.submit(job),
+            WeakPublisher(self.subscriptions) if publisher is None else publisher(self.subscriptions),
+            connector or Connector(self.engine),
             transport=transport,
             on_state=self._state_hook,
-            tap=self._tap,
-            dialer=dialer,
+            tap=tap,
             observe=observe,
         )
-        self._opening = Lock()
+        self._successors: dict[Engine, tuple[Engine, Connector]] = {}
+        self._given_up: Engine | None = None  # ended because open() failed
+        self._services: list[AsyncAGI] = []  # what runs on this client and ends before it
         self._exit: SystemExit | None = None
-        self._version: str | None = None
+        self._version: tuple[int, str | None] = (-1, None)
+        self._calls: Calls | None = None  # made with the first call
+        self._opening_calls = Lock()
         clients.add(self)
+        if self._own_engine:
+            # A client that is dropped without close(): nothing of what runs refers to it, so it is collected.
+            weakref.finalize(self, _dropped, self._session, self._runner).atexit = False
 
     # Life
 
@@ -185,22 +256,47 @@ class AMIClient(Caller):
             LoginRejected: the server refused the user, the secret or this address.
 
         """
-        with self._opening:  # a second thread waits for the first one's try, and then sees what came of it
-            return self._open(timeout)
+        forks.check()
+        deadline = Deadline(self.options.connect_timeout if timeout is None else timeout)
+        while True:
+            if self._own_engine and self.engine.closed:
+                self._renew()
+            engine = self.engine
+            try:
+                self._session.open(deadline)
+            except BaseException as exc:
+                if not self._own_engine:
+                    raise
+                if self._given_up is engine and type(exc) is ConnectionClosed and not deadline.expired:
+                    continue  # another thread's attempt failed, and it has just ended the engine behind it
+                if self._session.state is State.CLOSED and not self._session.openers:
+                    self._given_up = engine
+                    self._end_engine(5.0)
+                raise
+            return self
 
-    def _open(self, timeout: float | None) -> Self:
-        if self._own_engine and self.engine.closed:
-            self.engine = self._session.engine = Engine(self.options.name, self._callback_threads)
+    def _renew(self) -> None:
+        """Replace an engine that was closed; several threads at a time agree on one."""
+        old = self.engine
+        engine = Engine(self.options.name, self._callback_threads)
+        # One step, not a lock, which a signal handler could meet; a thread that was interrupted below is overtaken.
+        engine, connector = self._successors.setdefault(old, (engine, Connector(engine)))
+        if self.engine is old:
             for hook in (self._state_hook, self._error_hook, self._wire_hook):
                 hook.after_fork()  # what the last engine's threads had not begun is not theirs to do any more
             self.subscriptions.reopen()
-        try:
-            self._session.open(Deadline(self.options.connect_timeout if timeout is None else timeout))
-        except BaseException:
-            if self._own_engine:
-                self.engine.close()
-            raise
-        return self
+            self._session.connector = connector
+            self._session.engine = self._runner.engine = engine
+            self.engine = engine  # last: this ends it
+            for each in list(self._successors):
+                if each is not old:
+                    self._successors.pop(each, None)
+
+    def _end_engine(self, timeout: float | None) -> None:
+        deadline = Deadline(timeout)
+        self.engine.close(timeout)
+        self._session.engine_ended()
+        self._session.connector.close(deadline)
 
     def close(self, timeout: float | None = 5.0) -> None:
         """End the session: every pending call fails, streams end, all threads are joined.
@@ -212,10 +308,18 @@ class AMIClient(Caller):
                 a warning.
 
         """
+        forks.check()
+        services, self._services = self._services, []
+        for service in services:
+            service.close(0.0 if timeout is None else timeout)
         self._session.close()
         self.subscriptions.finish(None)
+        if self._calls is not None:
+            self._calls.close(timeout)
         if self._own_engine:
-            self.engine.close(timeout)
+            self._end_engine(timeout)
+            self._session.close()  # what another thread began to open in this moment
+        anchors.discard(self)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -255,14 +359,15 @@ class AMIClient(Caller):
 
     @property
     def server_version(self) -> str | None:
-        """Asterisk's version, such as ``"22.10.1"``; asks the server (blocks) the first time.
+        """Asterisk's version, such as ``"22.10.1"``; asks the server (blocks) the first time after each login.
 
         :data:`None` if the user may not ask (write class ``system`` or ``reporting``).
         """
-        if self._version is None:
+        login = self._session.metrics.connects
+        if self._version[0] != login or self._version[1] is None:  # it may have been upgraded in between
             response = self.send("CoreSettings", check=False)
-            self._version = response.get("AsteriskVersion")
-        return self._version
+            self._version = (login, response.get("AsteriskVersion"))
+        return self._version[1]
 
     def stats(self) -> Stats:
         """A picture of what has been counted; cheap."""
@@ -291,30 +396,31 @@ class AMIClient(Caller):
 
     # Hooks: each calls its callbacks one at a time, in order, on a callback thread
 
-    def on_state(self, callback: Callable[[State], object]) -> Callable[[], None]:
-        """Call it with each new :class:`State`; call what is returned to stop."""
-        return self._state_hook.add(callback)
+    # and returns a Handle, which ends the registration. It can decorate a function.
 
-    def on_error(self, callback: Callable[[BaseException, Subscription, Event | None], object]) -> Callable[[], None]:
+    def on_state(self, callback: StateCallback) -> Handle[StateCallback]:
+        """Call ``callback(state)`` with each new :class:`State`; return a :class:`~pyami_sync.handle.Handle`."""
+        anchors.add(self)
+        return Handle(callback, self._state_hook.add(callback))
+
+    def on_error(self, callback: ErrorCallback) -> Handle[ErrorCallback]:
         """Call ``callback(exception, subscription, event)`` when an event's callback raised, or lost events
-        (:exc:`EventsLost`, with no event); call what is returned to stop."""
-        return self._error_hook.add(callback)
+        (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.handle.Handle`."""
+        return Handle(callback, self._error_hook.add(callback))
 
-    def on_action(
-        self, observer: Callable[[Action[Any]], Callable[[Response | None, BaseException | None], object] | None]
-    ) -> Callable[[], None]:
+    def on_action(self, observer: ActionObserver) -> Handle[ActionObserver]:
         """Call ``observer(action)`` as each action begins, and what that returns as it ends.
 
         It begins on the thread that sends, before anything is sent, so that it must be quick; what it returns
         is called as ``end(response, exception)``, one of them :data:`None`: after :meth:`send` on the same
-        thread, after :meth:`submit` on a callback thread. Call what is returned to stop.
+        thread, after :meth:`submit` on a callback thread. Returns a :class:`~pyami_sync.handle.Handle`.
         """
-        return self._action_hook.add(observer)
+        return Handle(observer, self._action_hook.add(observer))
 
-    def on_wire(self, callback: Callable[[str, bytes], object]) -> Callable[[], None]:
+    def on_wire(self, callback: WireCallback) -> Handle[WireCallback]:
         """Tap the wire: ``callback("sent" or "received", raw)`` with whole messages, credentials replaced.
 
-        Call what is returned to stop.
+        Return a :class:`~pyami_sync.handle.Handle`.
         """
         remove = self._wire_hook.add(lambda direction, raw: callback(direction, redact(raw)))
         self._session.set_tapping(True)
@@ -323,7 +429,7 @@ class AMIClient(Caller):
             remove()
             self._session.set_tapping(bool(self._wire_hook))
 
-        return stop
+        return Handle(callback, stop)
 
     def observable(self, *selectors: Selector, where: Where = None, **buffer: Any) -> Any:
         """Events as a reactivex ``Observable`` (needs the extra ``rx``); see :mod:`pyami_sync.integrations.rx`.
@@ -333,6 +439,72 @@ class AMIClient(Caller):
         from .integrations.rx import observable
 
         return observable(self, *selectors, where=where, **buffer)
+
+    # Calls
+
+    def call(
+        self,
+        device: str,
+        *,
+        to: str,
+        ring: float = 30.0,
+        caller_id: str | None = None,
+        variables: Mapping[str, str] | None = None,
+        account: str | None = None,
+        hangup_on_exit: bool = True,
+        **headers: HeaderValue,
+    ) -> Call:
+        """Place a call and return a handle for it as soon as the server has taken it; see :mod:`pyami_sync.calls`.
+
+        ::
+
+            with ami.call("PJSIP/1101", to="200@internal", ring=30) as call:
+                print(call.wait_answered(), call.cause_text)
+
+        Args:
+            device: whom to call, such as ``"PJSIP/1101"``.
+            to: what to connect it with when it answers: an extension (``"200@internal"``), an application
+                (``"Playback(hello-world)"``), or an AGI script (``"agi:async"``, ``"agi://host/script"``).
+            ring: seconds that it may ring.
+            caller_id: whom it sees calling, such as ``"Shop <5550>"``.
+            variables: channel variables; those whose names begin with ``__`` are inherited by what it dials.
+            account: the account code.
+            hangup_on_exit: whether leaving its ``with`` block hangs up.
+            headers: more headers of Originate, such as ``Codecs``.
+
+        Raises:
+            ActionError: the server refused, for example because there is no such extension.
+            ValueError: ``to`` or ``ring`` can't be.
+            ConnectionClosed: the session is not open.
+
+        The user needs the write class ``originate``, the read classes ``call`` and ``dialplan``, and
+        ``system`` or ``reporting`` to find calls again after a gap.
+        """
+        return self._call_server().place(
+            device,
+            to,
+            ring=ring,
+            caller_id=caller_id,
+            variables=None if variables is None else dict(variables),
+            account=account,
+            hangup_on_exit=hangup_on_exit,
+            **headers,
+        )
+
+    def channel(self, name_or_uniqueid: str) -> Channel:
+        """Return a handle for any channel, with the verbs of a call; asks nothing, and does not block."""
+        from .calls import Channel
+
+        return Channel(self._call_server(), name_or_uniqueid)
+
+    def _call_server(self) -> Server:
+        from .calls.hub import Calls
+
+        if self._calls is None:
+            with self._opening_calls:
+                if self._calls is None:
+                    self._calls = Calls(self)
+        return self._calls.server(self, self._node_id)
 
     def live(
         self,
@@ -364,6 +536,39 @@ class AMIClient(Caller):
 
         return Live(self, areas, audit=audit, history=history, records=records, timeout=timeout)
 
+    def agi(
+        self,
+        scripts: Router,
+        *,
+        threads: int = 100,
+        timeout: float | None = 10.0,
+        media_timeout: float | None = 300.0,
+        unknown: Literal["refuse", "ignore"] = "refuse",
+        adopt: bool = True,
+    ) -> AsyncAGI:
+        """Run scripts for the calls that the dialplan hands over with ``AGI(agi:async,ivr/en)``; does not block.
+
+        Args:
+            scripts: a :class:`~pyami_sync.agi.Router`.
+            threads: most scripts at a time.
+            timeout: seconds that an AGI command may take; :data:`None` for no limit.
+            media_timeout: seconds for one that plays, listens or records, besides the time that it was told to.
+            unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another
+                process serves it.
+            adopt: give scripts to calls that wait for one from before.
+
+        Returns:
+            An :class:`~pyami_sync.agi.AsyncAGI`; its ``close()``, or this client's, ends it.
+
+        """
+        from .agi import AsyncAGI
+
+        service = AsyncAGI(
+            self, scripts, threads=threads, timeout=timeout, media_timeout=media_timeout, unknown=unknown, adopt=adopt
+        )
+        self._services.append(service)
+        return service
+
     # Inside
 
     def _submit(self, job: Callable[[], None]) -> None:
@@ -371,10 +576,6 @@ class AMIClient(Caller):
 
     def _check(self, doing: str) -> None:
         self.engine.check_thread(doing)
-
-    def _tap(self, direction: str, frames: list[bytes]) -> None:
-        for frame in frames:
-            self._wire_hook(direction, frame)
 
     def _report(self, exc: BaseException, subscription: Subscription, event: Event | None) -> None:
         if isinstance(exc, SystemExit):
@@ -390,8 +591,14 @@ class AMIClient(Caller):
         return self.options.timeout
 
     def _before_wait(self, doing: str) -> None:
+        forks.check()
         self._check(doing)
         self._session.prepare_to_listen()
+
+    def _before_listening(self, *, callback: bool) -> None:
+        forks.check()
+        if callback:
+            anchors.add(self)
 
     def _over(self) -> bool:
         return self._session.over
@@ -400,9 +607,16 @@ class AMIClient(Caller):
         """Become the client of a forked child: same subscriptions, no connection until first use."""
         for hook in (self._state_hook, self._error_hook, self._wire_hook, self._action_hook):
             hook.after_fork()
-        self._opening = Lock()
+        self._opening_calls = Lock()
         self.subscriptions.after_fork()
+        services, self._services = self._services, []
+        for service in services:
+            service.after_fork()
         self._session.after_fork()
+        if self._own_engine:
+            self._session.connector.after_fork()
+        if self._calls is not None:
+            self._calls.after_fork()
 
     def __repr__(self) -> str:
         return f"<AMIClient {self.options.username}@{self.options.address} {self.state.value}>"
@@ -443,5 +657,21 @@ def _after_fork() -> None:
         client.after_fork()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)  # behind the engines' own, which is registered earlier
+def _dropped(session: Session, runner: Runner) -> None:
+    """Clean up after a client that was collected; on any thread, in the midst of anything, so it waits for nothing."""
+    try:
+        session.close(ConnectionClosed("the client was dropped without close()"), wait=0.0)
+    finally:
+        runner.engine.close_soon()
+
+
+def _at_exit() -> None:
+    """End all sessions: at exit no thread reads answers any more, so that a call must not be sent."""
+    session_module.exiting = True
+    living = [client for client in list(clients) if client.state is not State.CLOSED]
+    for client in living:
+        client._session.close(ConnectionClosed(session_module.EXITING), wait=0.1)
+
+
+forks.register(_after_fork)  # after the engines' own, which is registered earlier
+atexit.register(_at_exit)  # before the engines' own, for the same reason

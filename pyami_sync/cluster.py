@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import Lock
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from . import forks
 from .action import Action, HeaderValue
-from .client import interrupt_main
+from .advice import advise
+from .client import ErrorCallback, interrupt_main
 from .cluster_calls import Attempt, send_to_all, send_to_any
 from .cluster_config import Nodes, Target, node_config, read_nodes
 from .deadline import Deadline
 from .engine import Engine
-from .exceptions import AMIError, ClusterError, ConnectionClosed, EventsLost, NoNodeAvailable
+from .exceptions import AMIError, ClusterError, EventsLost, NoNodeAvailable
+from .handle import Handle
 from .health import NodeHealth, Readiness
 from .hooks import Hook
 from .listening import DEFAULT, Listener
@@ -29,12 +32,15 @@ from .routing import NodeFilter, Router, Strategy, matcher
 from .subscriptions import Subscription, Subscriptions
 
 if TYPE_CHECKING:
+    from .calls import Call, Calls, Channel
+    from .calls.server import Server
     from .live import ClusterLive
 
 __all__ = ["ClusterPool"]
 
 logger = logging.getLogger("pyami_sync")
 R = TypeVar("R", bound=Response)
+HealthCallback = TypeVar("HealthCallback", bound=Callable[[NodeHealth], object])
 
 _unique_id = re.compile(r"(?P<system>.+)-\d+\.\d+").fullmatch
 
@@ -96,6 +102,8 @@ class ClusterPool(Listener):
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
         self._router = Router()
         self._exit: SystemExit | None = None
+        self._calls: Calls | None = None  # made with the first call
+        self._opening_calls = Lock()
         for config in configs:
             self._members.add(config)
         pools.add(self)
@@ -139,6 +147,8 @@ class ClusterPool(Listener):
 
         """
         self._members.close(timeout, drain)
+        if self._calls is not None:
+            self._calls.close(timeout)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -212,6 +222,32 @@ class ClusterPool(Listener):
 
     def __len__(self) -> int:
         return len(self._members.nodes)
+
+    # Calls
+
+    def call(self, device: str, *, to: str, node: str, **options: Any) -> Call:
+        """Place a call on one node; the rest is as for :meth:`AMIClient.call() <pyami_sync.AMIClient.call>`.
+
+        Raises:
+            UnknownNode: there is no such node.
+
+        """
+        return self._call_server(node).place(device, to, **options)
+
+    def channel(self, name_or_uniqueid: str, *, node: str) -> Channel:
+        """Return a handle for any channel of one node."""
+        from .calls import Channel
+
+        return Channel(self._call_server(node), name_or_uniqueid)
+
+    def _call_server(self, node: str) -> Server:
+        from .calls.hub import Calls
+
+        client = self[node]
+        with self._opening_calls:
+            if self._calls is None:
+                self._calls = Calls(self)
+        return self._calls.server(client, node)
 
     # Actions
 
@@ -378,7 +414,9 @@ class ClusterPool(Listener):
 
     def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
         if isinstance(action, str):
-            return Action(action, headers, encoding=self._defaults.get("encoding", "utf-8"))
+            made: Action[Any] = Action(action, headers, encoding=self._defaults.get("encoding", "utf-8"))
+            advise(action, headers, stacklevel=4)
+            return made
         if not isinstance(action, Action):
             raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")
         if headers:
@@ -391,12 +429,12 @@ class ClusterPool(Listener):
         """A picture of each node, by id; immutable, and cheap: it asks nobody."""
         return MappingProxyType({node.id: node.health() for node in self._members.nodes.values()})
 
-    def on_health(self, callback: Callable[[NodeHealth], object]) -> Callable[[], None]:
+    def on_health(self, callback: HealthCallback) -> Handle[HealthCallback]:
         """Call it with a node's new :class:`NodeHealth` when its state changes, or it stops or begins to answer.
 
-        Calls run one at a time, in order, on a callback thread. Call what is returned to stop.
+        Calls run one at a time, in order, on a callback thread. Return a :class:`~pyami_sync.handle.Handle`.
         """
-        return self._health_hook.add(callback)
+        return Handle(callback, self._health_hook.add(callback))
 
     def probe(self, required: int | float = 1, *, where: NodeFilter = None) -> Readiness:
         """Tell whether enough nodes are there, for the health check of a web service; asks nobody.
@@ -418,10 +456,10 @@ class ClusterPool(Listener):
         least = required * len(nodes) if isinstance(required, float) else required
         return Readiness(ok=up >= least, up=up, total=len(nodes), down=MappingProxyType(down))
 
-    def on_error(self, callback: Callable[[BaseException, Subscription, Event | None], object]) -> Callable[[], None]:
+    def on_error(self, callback: ErrorCallback) -> Handle[ErrorCallback]:
         """Call ``callback(exception, subscription, event)`` when an event's callback raised, or lost events
-        (:exc:`EventsLost`, with no event); call what is returned to stop."""
-        return self._error_hook.add(callback)
+        (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.handle.Handle`."""
+        return Handle(callback, self._error_hook.add(callback))
 
     def node_of(self, channel: str | Message, *, timeout: float | None = DEFAULT) -> str | None:
         """Find the node that a channel lives on, so that an action on it goes there.
@@ -489,12 +527,13 @@ class ClusterPool(Listener):
     def _default_timeout(self) -> float | None:
         return self._timeout
 
-    def _over(self) -> bool:
-        try:
+    def _before_listening(self, *, callback: bool) -> None:
+        forks.check()
+        if not callback and not self._members.closed:
             self._members.start()
-        except ConnectionClosed:
-            return True
-        return False
+
+    def _over(self) -> bool:
+        return self._members.closed
 
     def after_fork(self) -> None:
         """Become the cluster of a forked child: same nodes and subscriptions, no session until first use."""
@@ -502,6 +541,9 @@ class ClusterPool(Listener):
             hook.after_fork()
         self.subscriptions.after_fork()
         self._members.after_fork()
+        self._opening_calls = Lock()
+        if self._calls is not None:
+            self._calls.after_fork()
 
     def __repr__(self) -> str:
         nodes = list(self._members.nodes.values())
@@ -513,5 +555,4 @@ def _after_fork() -> None:
         pool.after_fork()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)  # behind those of the engines and clients
+forks.register(_after_fork)  # after those of the engines and clients

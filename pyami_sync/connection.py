@@ -13,11 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from threading import Condition, Event, Lock, RLock, get_ident
+from threading import Event, RLock, get_ident
 from typing import Any, Protocol
 
 from .action import Action, check_action_id
-from .calls import LEAST, BlockingCall, Call, Fence
 from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .engine import Engine
@@ -29,9 +28,11 @@ from .protocol import Greeting, Limits
 from .protocol import Protocol as WireProtocol
 from .redaction import redact
 from .relay import Relay
+from .request import LEAST, BlockingCall, Call, Fence
 from .response import Response
 from .transport import Channel
 from .turn import Turn
+from .waiting import Waiters
 
 __all__ = ["Connection", "Owner"]
 
@@ -41,6 +42,8 @@ MOST_READS = 8  # of one socket before another one gets its turn
 DRAINED = 64 * 1024  # a shorter read has emptied the socket
 MOST_QUEUED = 2_000  # frames that may wait for the socket before callers do
 JOIN = 256 * 1024  # bytes of queued frames that are sent in one go
+LOOK = 1.0  # seconds after which a waiting caller looks at the connection's state
+LAST_READ = 0.1  # seconds that a caller may go on reading after a write has failed
 LONGEST_WAIT = 2_592_000.0  # seconds; locks refuse to wait for much longer
 
 
@@ -75,6 +78,9 @@ class Connection:
 
     """
 
+    end: AMIError | None = None
+    """Why it is over; :data:`None` while it is not. Only the connection itself sets it."""
+
     def __init__(
         self,
         engine: Engine,
@@ -103,19 +109,17 @@ class Connection:
         self._protocol = WireProtocol(limits)
         self._find_rule = find_rule
         self._greeted = Event()
-        self._lock = Lock()  # for the end
-        self.end: AMIError | None = None
-        """Why it is over; :data:`None` while it is not. Only the connection itself sets it."""
+        self._finished = False  # only for the engine's thread
         # Entering a call and queueing its frame are one step, also for a signal's handler that comes in between.
         self._order = RLock()
         self._out: deque[tuple[bytes, Call | None]] = deque()
         self._writers: dict[None, object] = {}  # who is sending, if anybody
         self._unsent: bytes = b""
         self._blocked = False  # the socket takes no more: the engine goes on when it does
+        self._write_failed = False  # part of an action may be sent: nothing may follow it
         self._turn = Turn()
         self._relay = Relay(engine, None if channel.blocking else self._flush)
-        self._room = Condition(Lock())
-        self._crowded = 0  # callers that wait for room in the queue
+        self._room = Waiters()  # callers that wait for room in the queue
 
     # Life
 
@@ -158,26 +162,39 @@ class Connection:
 
     def close(self, exc: AMIError | None = None) -> None:
         """End it: every pending call fails at once, on this thread. Idempotent, from any thread."""
+        if self.end is not None:
+            return
         exc = exc or ConnectionLost("closed by this side")
-        with self._lock:
-            if self.end is not None:
-                return
-            self.end = exc
-        reason = exc.reason if isinstance(exc, ConnectionLost | ConnectError) else str(exc)
-        cause = exc.__cause__ or (None if isinstance(exc, ConnectionLost) else exc)
+        # Posted first: should an exception of a signal handler strike anywhere below, the engine does it all.
+        self.engine.call_soon(partial(self._finish, exc))
+        if vars(self).setdefault("end", exc) is exc:  # one atomic step: the first reason stays
+            self._fail_calls(exc)
+
+    def _fail_calls(self, exc: AMIError) -> None:
+        """End every pending call, and stop whatever waits; safe to repeat, on any thread."""
+        reason, cause = _reason(exc)
         self.pending.fail_all(reason, cause)
         self._relay.stop()
-        self._greet()
         if self.channel.blocking:
             self.channel.close()
-        else:
-            # Out of the poller first: a closed descriptor's number may soon be another socket's.
-            self.engine.unregister(self, self.channel.close)
-        with self._room:
-            self._room.notify_all()
-        lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
-        lost.__cause__ = cause
-        self.engine.call_soon(lambda: self._owner.ended(self, lost))
+        self._room.notify_all()
+
+    def _finish(self, exc: AMIError) -> None:
+        """Complete what close() began; on the engine's thread, where no signal handler can interrupt it."""
+        if vars(self).setdefault("end", exc) is not exc or self._finished:
+            return
+        self._finished = True
+        reason, cause = _reason(exc)
+        try:
+            self._fail_calls(exc)
+            self._greet()
+        finally:
+            if not self.channel.blocking:
+                # Out of the poller first: a closed descriptor's number may soon be another socket's.
+                self.engine.unregister(self, self.channel.close)
+            lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
+            lost.__cause__ = cause
+            self.engine.call_soon(lambda: self._owner.ended(self, lost))
 
     def _greet(self) -> None:
         callback, self.on_greeted = self.on_greeted, _nothing
@@ -396,11 +413,12 @@ class Connection:
             answer = self._read_answer(call) if reads else None
             if answer is not None:
                 return answer
-            left = -1.0
-            if call.deadline is not None:
+            if call.deadline is None:
+                while not (done := call.wait(True, LOOK)) and self.end is None:
+                    pass
+            else:
                 left = call.deadline - time.monotonic()
-                left = LONGEST_WAIT if left > LONGEST_WAIT else left if left > LEAST else LEAST
-            done = call.wait(True, left)
+                done = call.wait(True, LONGEST_WAIT if left > LONGEST_WAIT else left if left > LEAST else LEAST)
             if done:  # if not, its turn to be woken may be yet to come
                 self._relay.pass_on(call)  # first of all, so that the next one gets up meanwhile
         except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
@@ -414,8 +432,15 @@ class Connection:
             raise
         if not done:
             if self.pending.remove(call):
+                if self.end is not None:
+                    call.given_up = True
+                    raise self.lost(sent=call.sent)
                 raise call.timed_out()
-            call.wait()  # its answer is there, and its turn to be woken comes
+            # Its outcome is decided, and its turn to be woken comes; unless a signal handler's exception struck the
+            # thread that was ending the connection between deciding and telling.
+            while not call.wait(True, LOOK):
+                if self.end is not None and call.outcome is None:
+                    raise self.lost(sent=call.sent)
             self._relay.pass_on(call)
         result = call.outcome
         if isinstance(result, Response):
@@ -482,14 +507,9 @@ class Connection:
     def _wait_for_room(self, call: Call) -> None:
         self.engine.check_thread("sending to a slow peer")
         deadline = Deadline(None if call.deadline is None else call.deadline - time.monotonic())
-        with self._room:
-            self._crowded += 1
-            try:
-                while self.crowded and self.end is None:
-                    if not self._room.wait(deadline.remaining()) and deadline.expired:
-                        raise ActionTimeout(call.action.name, call.timeout, sent=False)
-            finally:
-                self._crowded -= 1
+        # A caller without a time limit is let in by the end of the connection, which notifies as well.
+        if not self._room.wait(lambda: not self.crowded or self.end is not None, deadline.remaining()):
+            raise ActionTimeout(call.action.name, call.timeout, sent=False)
 
     # Writing: on whichever thread comes
 
@@ -503,22 +523,43 @@ class Connection:
         # Who comes second leaves its frame to the first, who looks once more after letting go. The first is known by
         # what it put there, not by a lock: a Ctrl-C behind taking that would leave it locked for good.
         writers, me = self._writers, None
-        while (self._out or self._unsent or self.channel.owes) and not self._blocked:
+        while (self._out or self._unsent or self.channel.owes) and not (self._blocked or self._write_failed):
             me = me or object()
             try:
                 if writers.setdefault(None, me) is not me:
                     return
-                self._drain()
-            except OSError as exc:
-                # What the server sent before it went can still be read, so the engine ends it, in its turn.
-                logger.debug("sending failed: %s", exc)
-                self._out.clear()
-                self._unsent = b""
-                if self.channel.blocking:
-                    self._broke(exc)
+                try:
+                    self._drain()
+                except BaseException as exc:
+                    # A signal handler's too: it may have come between sending and noting how much was sent.
+                    self._end_writing(exc)
+                    if not isinstance(exc, OSError):
+                        raise
             finally:
                 if None in writers and writers[None] is me:
                     del writers[None]
+
+    def _end_writing(self, exc: BaseException) -> None:
+        """Send nothing more, and have the engine end the connection after reading what the server sent before."""
+        self._write_failed = True
+        logger.debug("sending failed: %s", exc)
+        if self.channel.blocking:
+            self._broke(exc)
+        else:
+            self.engine.call_soon(partial(self._end_after_reading, exc, time.monotonic() + LAST_READ))
+
+    def _end_after_reading(self, exc: BaseException, until: float) -> None:
+        turn = self._turn
+        if self.end is None and not turn.take(self):
+            if time.monotonic() < until:  # a caller is reading: it stops within milliseconds
+                self.engine.call_at(time.monotonic() + 0.001, partial(self._end_after_reading, exc, until))
+                return
+        elif self.end is None:
+            try:
+                self._read()
+            finally:
+                turn.leave(self)
+        self._broke(exc)  # does nothing if reading has met the end
 
     def _drain(self) -> None:
         """Send what is queued; for one thread at a time."""
@@ -544,15 +585,20 @@ class Connection:
                     continue
             frames.append(frame)
             size += len(frame)
-        if self._crowded and len(out) <= MOST_QUEUED:
-            with self._room:
-                self._room.notify_all()
+        if self._room and len(out) <= MOST_QUEUED:
+            self._room.notify_all()
         if self.tapping and frames:
             self._owner.tapped("sent", list(frames))
         if logger.isEnabledFor(logging.DEBUG):
             for frame in frames:
                 logger.debug("> %s", _shown(frame))
         return frames[0] if len(frames) == 1 else b"".join(frames)
+
+
+def _reason(exc: AMIError) -> tuple[str, BaseException | None]:
+    """Return what to tell the callers of a connection that ends so, and the cause."""
+    reason = exc.reason if isinstance(exc, ConnectionLost | ConnectError) else str(exc)
+    return reason, exc.__cause__ or (None if isinstance(exc, ConnectionLost) else exc)
 
 
 def no_greeting(seconds: float | None) -> ConnectError:

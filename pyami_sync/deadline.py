@@ -9,6 +9,7 @@ __all__ = ["Deadline"]
 
 PAUSE = 1.0  # seconds, the first
 LONGEST_PAUSE = 86_400.0
+LONGEST_WAIT = 2_592_000.0  # seconds; locks and selectors refuse to wait for much longer
 
 
 class Deadline:
@@ -36,8 +37,8 @@ class Deadline:
         self._pause = PAUSE
 
     def remaining(self) -> float | None:
-        """Seconds left, never below zero; :data:`None` when there is no limit."""
-        return None if self.at is None else max(0.0, self.at - time.monotonic())
+        """Return the seconds left, from 0 to 30 days; :data:`None` when there is no limit."""
+        return None if self.at is None else min(max(0.0, self.at - time.monotonic()), LONGEST_WAIT)
 
     def pause(self) -> float:
         """Seconds to wait at once, in a loop that looks again: one, and each time twice as long.

@@ -12,36 +12,57 @@ have left the processor's cache. For the same reason a caller who is alone with 
 itself (:mod:`~pyami_sync.turn`), many callers are woken one after the other (:mod:`~pyami_sync.relay`), and
 callback threads are called when all sockets have been served.
 
-The **callback threads** (:class:`~pyami_sync.workers.Workers`) run user code. Connecting again has a pool of its
-own, whose threads live only meanwhile: callbacks that wait for the link must not keep it from coming back. The
-number of threads depends on neither connections nor subscriptions.
+The **callback threads** (:class:`~pyami_sync.workers.Workers`) run user code. The number of threads depends on
+neither connections nor subscriptions.
+
+The engine thread never waits for a lock that a thread running user code can hold: a signal handler may raise, or
+run for as long as it likes, at any moment, and a finalizer may run at any allocation. What threads share is
+therefore changed by single dict and deque operations, which are atomic (in free-threaded builds too), and waiting
+is done on locks that belong to the waiting thread alone (:class:`~pyami_sync.waiting.Waiters`).
+
+Locks that are left here and above:
+
+======================================  ==================================  =========================================
+Lock                                    Guards                              Taken by
+======================================  ==================================  =========================================
+``Epoll._lock`` (reentrant)             which descriptor is whose           every thread that changes what a link waits
+                                                                            for, the engine thread included; held for
+                                                                            one system call that does not block
+one in :class:`Waiters` per wait        nothing; it is waited for           the waiting thread; released by any
+one per idle thread of ``Workers``      nothing; it is waited for           the idle thread; released by any
+``Future._condition`` (standard)        ``wait()`` and ``as_completed()``   callers; the engine thread only when free
+======================================  ==================================  =========================================
 """
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import heapq
 import logging
-import os
 import socket
 import time
 import weakref
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from threading import Lock, Thread, current_thread, get_ident
+from threading import Thread, current_thread, get_ident, main_thread
 
+from . import forks
 from .deadline import Deadline
 from .exceptions import ConcurrencyError, ConnectionClosed
 from .polling import READ, WRITE, Pollable, Poller, make_poller
+from .waiting import Waiters
 from .workers import Workers
 
 __all__ = ["Engine", "Timer"]
 
 logger = logging.getLogger("pyami_sync")
 
-CONNECTORS = 32  # most sessions that connect again at the same time on threads that wait
+LAUNCH_WAIT = 10.0  # seconds
+LAST_STEPS = 0.1  # seconds that a thread may take to be gone when it has done its work
 LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -84,6 +105,9 @@ class Wakeup:
         self._out.close()
 
 
+TimerEntry = tuple[float, int, "Timer"]
+
+
 class Timer:
     """Something to do at a moment, on the engine thread; it must not block."""
 
@@ -97,7 +121,7 @@ class Timer:
         """Don't do it. Safe from any thread; too late is no error."""
         if self.callback is not None:
             self.callback = None
-            self._engine._timer_cancelled()
+            self._engine._dead_timers += 1  # a lost count only puts off the next clearing out
 
 
 class Engine:
@@ -113,9 +137,7 @@ class Engine:
 
     def __init__(self, name: str = "pyami", callback_threads: int = 32) -> None:
         self.name = name
-        self.workers = Workers(f"{name}-callback", callback_threads)
-        self.connectors = Workers(f"{name}-connect", CONNECTORS)
-        self._lock = Lock()  # for starting, stopping and the timers
+        self.workers = Workers(f"{name}-callback", callback_threads, later=self._later)
         self._poller: Poller | None = None
         self._wakeup: Wakeup | None = None
         self._jobs: deque[Callable[[], object]] = deque()
@@ -123,8 +145,13 @@ class Engine:
         self.ident: int | None = None
         """Which thread is the engine's; :data:`None` while it does not run."""
         self._pumps: weakref.WeakSet[Thread] = weakref.WeakSet()
+        self._launches: dict[None, Launch] = {}  # one, while the engine thread is being started
         self._closed = False
-        self._timers: list[tuple[float, int, Timer]] = []
+        self._ended = False  # the engine thread runs no job any more
+        self._waiters = Waiters()  # for that
+        self._releases = False  # the engine thread itself closes the descriptors at its end
+        self._timers: list[TimerEntry] = []  # a heap, the engine thread's own
+        self._new_timers: deque[TimerEntry] = deque()  # on their way to it, from any thread
         self._timer_order = count()
         self._dead_timers = 0
         self._wakes_at = float("inf")  # until when the thread sleeps if nothing comes
@@ -137,20 +164,25 @@ class Engine:
 
         Raises:
             ConnectionClosed: the engine was closed, as happens when one thread opens and another closes.
+            ConcurrencyError: the standard library was monkey patched too late.
 
         """
-        with self._lock:
-            if self._closed:
-                raise ConnectionClosed
-            if self._thread is not None:
-                return
-            self._poller = make_poller(self.on_thread)
-            self._wakeup = Wakeup()
-            self._poller.add(self._wakeup)
-            # A daemon: a session that nobody closed must not keep the interpreter from ending.
-            self._thread = Thread(target=self._run, name=f"{self.name}-engine", daemon=True)
-            self._thread.start()
-            self.ident = self._thread.ident
+        if self._closed:
+            raise ConnectionClosed
+        if self._thread is not None:
+            return
+        if _thread.start_new_thread is not start_new_thread:
+            # Locks taken from before and threads made after the patch do not fit together: all would stand still.
+            raise ConcurrencyError(
+                "the standard library was monkey patched (gevent, eventlet) after pyami_sync was imported: patch before"
+                " that; with gunicorn, leave out --preload or patch at the top of its configuration file"
+            )
+        # One step, not a lock: a signal handler may come here in the midst of it.
+        launch = self._launches.setdefault(None, Launch(self))
+        launch.begin()
+        if not launch.wait(LAUNCH_WAIT):
+            raise RuntimeError(f"the engine thread did not start within {LAUNCH_WAIT:g} s")
+        launch.check()
 
     def pump(self, target: Callable[[], None]) -> None:
         """Start a thread that reads a transport which can only block; :meth:`close` waits for it too."""
@@ -167,29 +199,48 @@ class Engine:
 
         """
         self.signal_stop()
-        thread = self._thread
         deadline = Deadline(timeout)
-        if thread is not None and thread is not current_thread():
-            thread.join(deadline.remaining())
+        launch = self._launches.get(None)
+        if launch is not None:  # whoever started it was interrupted
+            launch.begin()
+            launch.wait(deadline.remaining())
+        thread = self._thread
+        # Not join() alone: a signal handler in the midst of it that closes, too, would wait for its own thread.
+        if (
+            thread is not None
+            and thread is not current_thread()
+            and self._waiters.wait(lambda: self._ended, deadline.remaining())
+        ):
+            thread.join(LAST_STEPS)
         for pump in list(self._pumps):
             if pump is not current_thread():
                 pump.join(deadline.remaining())
         # Callbacks last: one that waits for an answer has been released by the end of its connection.
         for busy in self.workers.close(deadline):
             logger.warning("callback thread %s is still busy; its callback does not return", busy.name)
-        for busy in self.connectors.close(deadline):
-            logger.warning("thread %s is still connecting; it ends when that succeeds or times out", busy.name)
-        if thread is None or not thread.is_alive():
+        if thread is None or self._ended:
             self._run_jobs()  # of those who asked after its last look, and before it was gone
             self._release()
 
     def signal_stop(self) -> None:
         """Tell all threads to end and wait for none."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        self._wake()
+        self._closed = True
+        self._wake()  # always: whoever closed it first may have been interrupted before this
+
+    def close_soon(self) -> None:
+        """End all threads and wait for none; the engine thread closes the descriptors when it ends."""
+        self._releases = True
+        self.signal_stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether there is an engine thread that runs what it is asked to."""
+        return self._thread is not None and not self._ended
+
+    @property
+    def on_own_thread(self) -> bool:
+        """Whether the calling thread is the engine thread."""
+        return get_ident() == self.ident
 
     @property
     def closed(self) -> bool:
@@ -197,12 +248,11 @@ class Engine:
         return self._closed
 
     def _release(self) -> None:
-        with self._lock:
-            held = (self._poller, self._wakeup)
-            self._wakeup = None
-        for each in held:
+        poller, wakeup = self._poller, self._wakeup
+        self._wakeup = None
+        for each in (poller, wakeup):
             if each is not None:
-                each.close()
+                each.close()  # harmless to repeat
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the threads.
@@ -292,7 +342,7 @@ class Engine:
         self._jobs.append(job)
         if get_ident() != self.ident:
             self._wake()
-            if self._closed and (self._thread is None or not self._thread.is_alive()):
+            if self._closed and (self._thread is None or self._ended):
                 self._run_jobs()  # the engine has ended: nobody else will
 
     def submit(self, job: Callable[[], None]) -> None:
@@ -302,31 +352,24 @@ class Engine:
         callback thread that wakes in the middle of a flood fights with the engine for the interpreter's lock at
         every read. At the engine's end it goes there at once: they close next.
         """
-        if get_ident() == self.ident and not self._closed:
-            self._jobs.append(partial(self.workers.submit, job))
-        else:
+        # Other threads leave it to the engine thread, too, as long as that runs: starting a thread is not to be
+        # interrupted by a signal handler's exception, and those run on the main thread.
+        if self._closed or not self.running:
             self.workers.submit(job)
+        else:
+            self.call_soon(partial(self.workers.submit, job))
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
         timer = Timer(self, callback)
-        with self._lock:
-            heapq.heappush(self._timers, (when, next(self._timer_order), timer))
-            sooner = when < self._wakes_at
-            if sooner:
-                self._wakes_at = when
-        if sooner and get_ident() != self.ident:
+        # In this order: before it sleeps, the engine thread says until when and then looks for new timers once more.
+        self._new_timers.append((when, next(self._timer_order), timer))
+        if when < self._wakes_at and get_ident() != self.ident:
             self._wake()
         return timer
 
-    def _timer_cancelled(self) -> None:
-        # Timers of answered calls would otherwise stay until their time: many a second, for seconds.
-        self._dead_timers += 1
-        if self._dead_timers > 64 and self._dead_timers * 2 > len(self._timers):
-            with self._lock:
-                self._timers = [entry for entry in self._timers if entry[2].callback is not None]
-                heapq.heapify(self._timers)
-                self._dead_timers = 0
+    def _later(self, seconds: float, job: Callable[[], None]) -> None:
+        self.call_at(time.monotonic() + seconds, job)
 
     def _wake(self) -> None:
         wakeup = self._wakeup
@@ -346,7 +389,14 @@ class Engine:
             if self._jobs:
                 self._run_jobs()
         self._run_jobs()
+        # From here on who asks does it, or it is among those that are run next.
+        self._ended = True
+        self._run_jobs()
         self.ident = None  # a thread that is started later may get the same
+        self._waiters.notify_all()
+        if self._releases:
+            self.workers.close(Deadline(0.0))
+            self._release()
 
     def _serve(self, link: Pollable, mask: int) -> None:
         try:
@@ -373,24 +423,96 @@ class Engine:
                 logger.exception("a job of the engine raised")
 
     def _run_timers(self) -> float:
-        """Run what is due; give the seconds until the next, infinity if there is none."""
+        """Run what is due; return the seconds until the next, infinity if there is none."""
+        timers, new = self._timers, self._new_timers
         while True:
-            with self._lock:
-                while self._timers and self._timers[0][2].callback is None:
-                    heapq.heappop(self._timers)
-                if not self._timers:
-                    self._wakes_at = float("inf")
-                    return self._wakes_at
-                self._wakes_at = self._timers[0][0]
-                left = self._wakes_at - time.monotonic()
-                if left > 0:
-                    return left
-                callback = heapq.heappop(self._timers)[2].callback
+            while new:
+                heapq.heappush(timers, new.popleft())
+            if self._dead_timers > 64 and self._dead_timers * 2 > len(timers):
+                # Those of answered calls would otherwise stay until their time: many a second, for seconds.
+                timers[:] = [entry for entry in timers if entry[2].callback is not None]
+                heapq.heapify(timers)
+                self._dead_timers = 0
+            while timers and timers[0][2].callback is None:
+                heapq.heappop(timers)
+            self._wakes_at = timers[0][0] if timers else float("inf")
+            left = self._wakes_at - time.monotonic()
+            if left > 0:
+                if new:  # from a thread that may have read an earlier moment, and so wakes nobody
+                    continue
+                return left
+            callback = heapq.heappop(timers)[2].callback
             if callback is not None:
                 try:
                     callback()
                 except Exception:
                     logger.exception("a timer raised")
+
+
+class Launch:
+    """The start of an engine thread.
+
+    :meth:`threading.Thread.start` does not survive an exception that a signal handler raises in it: the new thread
+    can die of it half-made, and is listed as alive for ever. Handlers run on the main thread only, so another one
+    starts the engine thread, and the caller waits for that.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiters = Waiters()
+        self._begun: dict[None, object] = {}
+        self._done = False
+        self._error: Exception | None = None
+
+    def begin(self) -> None:
+        """Start, unless that has been done; raises what says that there is no thread to be had."""
+        if self._begun:
+            return
+        if get_ident() != main_thread().ident:
+            self._run()
+            return
+        try:
+            start_new_thread(self._run, ())
+        except Exception:
+            self._engine._launches.pop(None, None)
+            raise
+
+    def _run(self) -> None:
+        engine, me = self._engine, object()
+        if self._begun.setdefault(None, me) is not me:
+            return
+        made: list[Poller | Wakeup] = []
+        try:
+            if engine._thread is not None:  # an earlier launch ended between two looks
+                return
+            poller = make_poller(engine.on_thread)
+            made.append(poller)
+            wakeup = Wakeup()
+            made.append(wakeup)
+            poller.add(wakeup)
+            engine._poller, engine._wakeup = poller, wakeup
+            # A daemon: a session that nobody closed must not keep the interpreter from ending.
+            thread = Thread(target=engine._run, name=f"{engine.name}-engine", daemon=True)
+            thread.start()
+            engine._thread = thread
+        except Exception as exc:  # no descriptor, no thread; the next call tries again
+            engine._poller = engine._wakeup = None
+            for each in made:
+                each.close()
+            self._error = exc
+        finally:
+            self._done = True
+            engine._launches.pop(None, None)
+            self._waiters.notify_all()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the thread runs, or can't be started; return whether it has come to one of them."""
+        return self._waiters.wait(lambda: self._done, timeout)
+
+    def check(self) -> None:
+        """Raise what has kept the thread from running."""
+        if self._error is not None:
+            raise self._error
 
 
 def _after_fork() -> None:
@@ -408,6 +530,5 @@ def _at_exit() -> None:
         engine.close(deadline.remaining() or 0.01)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+forks.register(_after_fork)
 atexit.register(_at_exit)

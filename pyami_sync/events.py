@@ -25,7 +25,7 @@ from .fields import (
     Variables,
 )
 from .markers import ConnectionLost, Reconnected
-from .model import ListComplete, SentByUser, TypedEvent, event_class
+from .model import ListComplete, OriginateOutcome, SentByUser, TypedEvent, event_class
 
 __all__ = [
     "AOC_D",
@@ -4262,7 +4262,7 @@ class Newstate(ChannelEvent):
     event_name = "Newstate"
 
 
-class OriginateResponse(TypedEvent):
+class OriginateResponse(OriginateOutcome):
     """How an asynchronous Originate ended.
 
     Event ``OriginateResponse``, class call; Asterisk 13 to 23.
@@ -4594,9 +4594,9 @@ class PresenceStateChange(TypedEvent):
     """Presence provider."""
     status = Text("Status")
     """State."""
-    subtype = Text("Subtype")
+    subtype = Unescaped("Subtype")
     """State in more detail."""
-    message = Text("Message")
+    message = Unescaped("Message")
     """Text."""
 
 

@@ -21,7 +21,8 @@
         └─ NoNodeAvailable       no node could take the action
 
 Attributes carry the facts, ``str()`` tells them to a person, causes are chained. All of them can be
-pickled (Celery and multiprocessing send exceptions between processes). None ever holds a secret.
+pickled (Celery and multiprocessing send exceptions between processes), and each can be rebuilt from its
+``args``, which are plain values of JSON: Celery's JSON result backend keeps nothing else. None ever holds a secret.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class ConnectError(AMIError):
 
     """
 
-    def __init__(self, reason: str, *, host: str = "", port: int = 0) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, host: str = "", port: int = 0) -> None:
+        super().__init__(reason, host, port)
         self.reason = reason
         self.host = host
         self.port = port
@@ -111,9 +112,10 @@ class LoginRejected(ConnectError):
     """
 
     def __init__(
-        self, reason: str, *, host: str = "", port: int = 0, username: str = "", response: Response | None = None
+        self, reason: str, host: str = "", port: int = 0, username: str = "", *, response: Response | None = None
     ) -> None:
-        super().__init__(reason, host=host, port=port)
+        super().__init__(reason, host, port)
+        self.args = (reason, host, port, username)
         self.username = username
         self.response = response
 
@@ -146,8 +148,9 @@ class ConnectionLost(ConnectionClosed):
 
     """
 
-    def __init__(self, reason: str, *, sent: bool = True, partial: Sequence[Event] = ()) -> None:
+    def __init__(self, reason: str, sent: bool = True, *, partial: Sequence[Event] = ()) -> None:
         super().__init__(reason)
+        self.args = (reason, sent)
         self.sent = sent
         self.partial = partial
 
@@ -176,9 +179,12 @@ class InvalidAction(LocalProtocolError, ValueError):
 
     """
 
-    def __init__(self, reason: str, *, header: str | None = None) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, header: str | None = None) -> None:
+        super().__init__(reason, header)
         self.header = header
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class RemoteProtocolError(ProtocolError):
@@ -190,13 +196,18 @@ class ActionError(AMIError):
 
     Attributes:
         action: name of the action.
-        response: the whole answer; its ``message`` says what the server disliked.
+        response: the whole answer; its ``message`` says what the server disliked. An exception that was rebuilt
+            from its arguments holds this message alone.
         partial: items of a list action that had arrived before the error.
 
     """
 
-    def __init__(self, action: str, response: Response, *, partial: Sequence[Event] = ()) -> None:
-        super().__init__(action)
+    def __init__(self, action: str, response: Response | str, *, partial: Sequence[Event] = ()) -> None:
+        if isinstance(response, str):  # rebuilt from its arguments, by Celery for one
+            from .response import Response
+
+            response = Response([("Response", "Error"), *([("Message", response)] if response else [])])
+        super().__init__(action, response.message or "")
         self.action = action
         self.response = response
         self.partial = partial
@@ -222,8 +233,9 @@ class ActionTimeout(AMIError, TimeoutError):
 
     """
 
-    def __init__(self, action: str, timeout: float | None, *, partial: Sequence[Event] = (), sent: bool = True) -> None:
-        super().__init__(action)
+    def __init__(self, action: str, timeout: float | None, sent: bool = True, *, partial: Sequence[Event] = ()) -> None:
+        super().__init__(action)  # with more arguments, OSError would read an errno and a file name
+        self.args = (action, timeout, sent)
         self.action = action
         self.timeout = timeout
         self.partial = partial
@@ -250,6 +262,7 @@ class WaitTimeout(AMIError, TimeoutError):
 
     def __init__(self, selectors: str, timeout: float | None) -> None:
         super().__init__(selectors)
+        self.args = (selectors, timeout)
         self.selectors = selectors
         self.timeout = timeout
 

@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar, cast, overload
 from urllib.parse import unquote
 
-from .message import Message, needle
+from .message import Message, needle, unescape
 
 __all__ = [
     "Assignments",
@@ -58,16 +58,7 @@ TRUTH = {
     **dict.fromkeys(("yes", "true", "y", "t", "1", "on", "enabled"), True),
     **dict.fromkeys(("no", "false", "n", "f", "0", "off", "disabled"), False),
 }
-ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
-_escape = re.compile(r"\\(.)", re.DOTALL)
 _assignment = re.compile(r'(?:\\.|"(?:\\.|[^"\\])*(?:"|\Z)|[^,\\"]|\\\Z)+', re.DOTALL)
-
-
-def unescape(text: str) -> str:
-    r"""Undo the escaping of ``\n``, ``\'`` and the like that servers apply to names and variables."""
-    if "\\" not in text:
-        return text
-    return _escape.sub(lambda found: ESCAPES.get(found[1], found[1]), text)
 
 
 class Field(Generic[T]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 __all__ = ["ActionHook", "Hook"]
@@ -29,14 +28,15 @@ class Hook:
         self._submit = submit
         self.lost = 0
         """Calls that were dropped because thousands waited for a callback that does not keep up."""
-        self._callbacks: tuple[Callable[..., object], ...] = ()
+        # A dict keeps the order, and its insertions and removals are atomic: no lock that a signal handler or a
+        # finalizer on the same thread could find taken.
+        self._callbacks: dict[object, Callable[..., object]] = {}
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Forget what waits, and a lock that another thread may have held."""
-        self._lock = Lock()
+        """Forget what waits."""
         self._waiting: deque[tuple[Any, ...]] = deque()
-        self._running = False
+        self._idle: deque[None] = deque((None,))  # holds one entry unless the callbacks are being called
         self._losing = False
 
     def __bool__(self) -> bool:
@@ -44,12 +44,11 @@ class Hook:
 
     def add(self, callback: Callable[..., object]) -> Callable[[], None]:
         """Add a callback; call what is returned to take it away."""
-        with self._lock:
-            self._callbacks = (*self._callbacks, callback)
+        key = object()
+        self._callbacks[key] = callback
 
         def remove() -> None:
-            with self._lock:
-                self._callbacks = tuple(each for each in self._callbacks if each is not callback)
+            self._callbacks.pop(key, None)
 
         return remove
 
@@ -57,32 +56,43 @@ class Hook:
         """Have all callbacks called with these arguments; never blocks, runs none of them here."""
         if not self._callbacks:
             return
-        with self._lock:
-            full = len(self._waiting) >= MOST_WAITING
-            if full:
-                self.lost += 1
-                news, self._losing = not self._losing, True
-            else:
-                self._losing = False
-                self._waiting.append(args)
-                news, self._running = not self._running, True
-        if full and news:
-            logger.warning("a callback for %s does not keep up: calls are dropped (%d so far)", self._name, self.lost)
-        elif news:
+        if len(self._waiting) >= MOST_WAITING:
+            self.lost += 1
+            news, self._losing = not self._losing, True
+            if news:
+                logger.warning(
+                    "a callback for %s does not keep up: calls are dropped (%d so far)", self._name, self.lost
+                )
+            return
+        self._losing = False
+        self._waiting.append(args)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._waiting:
+            return
+        try:
+            self._idle.pop()
+        except IndexError:  # whoever has the entry looks again when it puts it back
+            return
+        try:
             self._submit(self._run)
+        except BaseException:
+            self._idle.append(None)
+            raise
 
     def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._running = False
-                    return
+        try:
+            while self._waiting:
                 args = self._waiting.popleft()
-            for callback in self._callbacks:
-                try:
-                    callback(*args)
-                except BaseException:  # sys.exit() too: it must not keep the others from being called
-                    logger.exception("a callback for %s raised", self._name)
+                for callback in list(self._callbacks.values()):
+                    try:
+                        callback(*args)
+                    except BaseException:  # sys.exit() too: it must not keep the others from being called
+                        logger.exception("a callback for %s raised", self._name)
+        finally:
+            self._idle.append(None)
+            self._wake()
 
 
 class ActionHook:
@@ -93,20 +103,26 @@ class ActionHook:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._observers: dict[object, Callable[[Any], Callable[[Any, Any], object] | None]] = {}
         self.observers: tuple[Callable[[Any], Callable[[Any, Any], object] | None], ...] = ()
-        """Those there are now; :meth:`add` replaces them as a whole."""
+        """Those there are now."""
 
     def add(self, observer: Callable[[Any], Callable[[Any, Any], object] | None]) -> Callable[[], None]:
         """Add an observer; call what is returned to take it away."""
-        with self._lock:
-            self.observers = (*self.observers, observer)
+        key = object()
+        self._observers[key] = observer
+        self._refresh()
 
         def remove() -> None:
-            with self._lock:
-                self.observers = tuple(each for each in self.observers if each is not observer)
+            self._observers.pop(key, None)
+            self._refresh()
 
         return remove
+
+    def _refresh(self) -> None:
+        # Until it is what the dict holds: another thread may change that meanwhile.
+        while (now := tuple(self._observers.values())) != self.observers:
+            self.observers = now
 
     def begin(self, action: Any) -> Callable[[Any, BaseException | None], None]:
         """Tell that an action begins; call what is returned with its response or exception when it ends."""
@@ -128,5 +144,4 @@ class ActionHook:
         return end
 
     def after_fork(self) -> None:
-        """Forget a lock that another thread may have held."""
-        self._lock = Lock()
+        """Nothing to forget: there is no lock."""

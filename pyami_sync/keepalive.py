@@ -10,10 +10,10 @@ import time
 from typing import Any
 
 from .action import Action
-from .calls import Call
 from .connection import Connection
 from .engine import Timer
 from .exceptions import AMIError, ConcurrencyError, ConnectionLost
+from .request import Call
 from .response import Response
 
 __all__ = ["Keepalive"]

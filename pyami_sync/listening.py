@@ -61,6 +61,9 @@ class Listener:
         """Seconds that waiting takes unless its call says otherwise."""
         raise NotImplementedError
 
+    def _before_listening(self, *, callback: bool) -> None:
+        """Prepare for one more subscription, which is a callback or is not; must not block."""
+
     def _over(self) -> bool:
         """Whether no event will come any more."""
         raise NotImplementedError
@@ -154,6 +157,7 @@ class Listener:
         choice = Selectors(selectors)
 
         def register(function: Callable[[Any], object]) -> Subscription:
+            self._before_listening(callback=True)
             subscription = Subscription(function, choice, where, maxsize, overflow, self.subscriptions)
             self.subscriptions.add(subscription)
             return subscription
@@ -193,6 +197,7 @@ class Listener:
                 place; ``"drop_oldest"`` drops the oldest and counts.
 
         """
+        self._before_listening(callback=False)
         stream: EventStream[Any] = EventStream(
             Selectors(selectors), where, maxsize, overflow, self.subscriptions, timeout
         )
@@ -228,58 +233,80 @@ class Listener:
             return stream.get(limit)
 
     @overload
-    def expect(self, a: type[E], /, *, where: Where = ...) -> Expecting[E]: ...
+    def expect(self, a: type[E], /, *, where: Where = ..., timeout: float | None = ...) -> Expecting[E]: ...
     @overload
-    def expect(self, a: type[E], b: type[F], /, *, where: Where = ...) -> Expecting[E | F]: ...
+    def expect(
+        self, a: type[E], b: type[F], /, *, where: Where = ..., timeout: float | None = ...
+    ) -> Expecting[E | F]: ...
     @overload
-    def expect(self, a: type[E], b: type[F], c: type[G], /, *, where: Where = ...) -> Expecting[E | F | G]: ...
+    def expect(
+        self, a: type[E], b: type[F], c: type[G], /, *, where: Where = ..., timeout: float | None = ...
+    ) -> Expecting[E | F | G]: ...
     @overload
     def expect(
         self, a: type[E], b: type[F], c: type[G], d: type[H], /, *, where: Where = ...
     ) -> Expecting[E | F | G | H]: ...
     @overload
-    def expect(self, *selectors: Selector, where: Where = ...) -> Expecting[Any]: ...
+    def expect(self, *selectors: Selector, where: Where = ..., timeout: float | None = ...) -> Expecting[Any]: ...
     @contextmanager
-    def expect(self, *selectors: Any, where: Where = None) -> Iterator[ExpectedEvent[Any]]:
+    def expect(
+        self, *selectors: Any, where: Where = None, timeout: float | None = DEFAULT
+    ) -> Iterator[ExpectedEvent[Any]]:
         """Expect one event, armed before the action that causes it is sent::
 
             with ami.expect("QueueMemberAdded", where={"Queue": "support"}) as added:
                 ami.send("QueueAdd", Queue="support", Interface="PJSIP/1101")
-                event = added.result(timeout=2)
+            print(added.result()["MemberName"])
 
-        Ask for the result inside the block: with its end the waiting ends, too. A predicate as ``where`` runs on a
-        callback thread.
+        Leaving the block waits for the event, so that ``result()`` works inside and after it. An exception in the
+        block cancels the expectation instead. It does not wait if the future was cancelled, or ``result()`` has
+        raised in the block.
+
+        Args:
+            selectors: event names, globs or event classes; none means every event.
+            where: a predicate (runs on a callback thread, or on the one that waits), or a mapping of headers to
+                values or globs.
+            timeout: seconds that leaving the block waits (the client's timeout unless given; :data:`None`: no limit).
+
+        Raises:
+            WaitTimeout: the event had not come in time when the block was left.
+            ConnectionClosed: the session ended first.
+
         """
+        limit = self._default_timeout() if timeout is DEFAULT else timeout
         with self.expect_event(selectors, where, fail_on_loss=False) as future:
             yield future
+            if not future.cancelled() and not future.reported:
+                future.result(limit)
 
     @contextmanager
     def expect_event(
         self, selectors: tuple[Selector, ...], where: Where, *, fail_on_loss: bool
     ) -> Iterator[ExpectedEvent[Any]]:
-        """Expect one event; with ``fail_on_loss`` its future fails when the link is lost, though it may return."""
+        """Expect one event within the block; with ``fail_on_loss`` its future fails when the link is lost, though
+        it may return."""
+        self._before_listening(callback=False)
         choice = Selectors(selectors)
         expectation = Expectation(choice, None if callable(where) else where, self.subscriptions, fail_on_loss)
         taker: Expectation | Judge = expectation
         if callable(where):
             taker = Judge(expectation, choice, where, self.subscriptions)
         self.subscriptions.add(taker)
-        if self._over():
-            expectation.finish(None)
         try:
+            if self._over():
+                expectation.finish(None)
             yield expectation.future
         finally:
             taker.cancel()
             expectation.cancel()
-            # Nobody resolves it any more: whoever still asks must not wait for ever.
-            text = (
-                f"the block of expect() has ended, and with it the waiting for {choice.text}: take result() inside it"
-            )
-            expectation.future.fail(RuntimeError(text))
+            expectation.future.cancel()  # nobody resolves it any more: whoever still asks must not wait for ever
 
 
 class Judge(Subscription):
-    """Finds the event that a predicate accepts for an expectation: user code, so it runs on a callback thread."""
+    """Finds the event that a predicate accepts for an expectation.
+
+    The predicate is user code: it runs on a callback thread, or on one that waits for the future.
+    """
 
     def __init__(
         self, expectation: Expectation, selectors: Selectors, predicate: Callable[[Any], object], owner: Subscriptions
@@ -287,17 +314,12 @@ class Judge(Subscription):
         super().__init__(lambda event: expectation.offer([event]), selectors, predicate, MAXSIZE, "drop_oldest", owner)
         self.fail_on_loss = expectation.fail_on_loss
         self._expectation = expectation
-        self._end: tuple[ConnectionClosed | None] | None = None
+        expectation.future.help_with(lambda: self.ready, self.deliver)
 
-    def finish(self, exc: ConnectionClosed | None) -> None:
-        # Not at once: what is expected may be among the events that still wait for their judgement.
-        self._end = (exc,)
-        self._owner.submit(self._conclude)
+    def wake(self) -> None:
+        super().wake()
+        self._expectation.future.look_again()
 
-    def _run(self) -> None:
-        super()._run()
-        self._conclude()
-
-    def _conclude(self) -> None:
-        if self._end is not None and not self._scheduled:
-            self._expectation.finish(self._end[0])
+    def completed(self, exc: ConnectionClosed | None) -> None:
+        # Behind the last event: what is expected may be among those that still waited for their judgement.
+        self._expectation.finish(exc)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from threading import Condition, Event, Lock
+from threading import Event, Lock
 
+from . import forks
 from .cluster_config import NodeConfig
+from .connector import Connector
 from .deadline import Deadline
-from .dialing import Dialer
 from .engine import Engine
-from .exceptions import ConcurrencyError, ConnectionClosed, UnknownNode
+from .exceptions import ClusterError, ConcurrencyError, ConnectionClosed, UnknownNode
 from .hooks import Hook
 from .node import Node, NodeClient
 from .state import State
 from .subscriptions import Subscriptions
+from .waiting import Waiters
 
 __all__ = ["Membership"]
 
@@ -39,21 +41,20 @@ class Membership:
         self._merged = merged
         self._health_hook = health_hook
         self._health_interval = health_interval
-        self._dialer = Dialer(engine)
+        self._connector = Connector(engine)
         self._told: dict[str, State] = {}  # the states that the health hook was told last
         self._make_locks()
 
     def _make_locks(self) -> None:
         self._lock = Lock()  # for the set of nodes, and whether it is open
-        # Notified of every change of a node. Taken under sessions' locks: never call a session under it.
-        self._changed = Condition(Lock())
+        self._changed = Waiters()  # notified after every change of a node; the engine thread must not wait for a lock
 
     def after_fork(self) -> None:
         """Begin anew in a forked child; the nodes' clients have done so already."""
         self._make_locks()
         self.opened = False
         self._told = {}
-        self._dialer.after_fork()
+        self._connector.after_fork()
 
     # All of them
 
@@ -80,6 +81,7 @@ class Membership:
             ConnectionClosed: the cluster was closed.
 
         """
+        forks.check()
         if self.opened:
             return
         with self._lock:
@@ -87,9 +89,12 @@ class Membership:
                 return
             if self.closed:
                 raise ConnectionClosed("the cluster was closed")
+            try:
+                self.engine.start()
+            except (OSError, RuntimeError) as exc:  # no descriptors, no threads; the next use tries again
+                raise ClusterError(f"the cluster can't be opened, this process lacks resources ({exc})") from exc
             self.opened = True
             nodes = list(self.nodes.values())
-        self.engine.start()
         for node in nodes:
             node.start()
 
@@ -103,20 +108,17 @@ class Membership:
         deadline = Deadline(timeout)
         for node in nodes:  # none of them waits, so this is as fast as side by side
             node.client.close()
-        self._dialer.close(deadline)
+        self._connector.close(deadline)
         self._merged.finish(None)
-        with self._changed:
-            self.changes += 1
-            self._changed.notify_all()
+        self.changes += 1
+        self._changed.notify_all()
         self.engine.close(deadline.remaining())
+        self._changed.notify_all()
 
     def wait(self, done: Callable[[], bool], deadline: Deadline) -> bool:
         """Wait until something about the nodes is so, or the end; tell whether it is."""
-        with self._changed:
-            while not done():
-                if self.closed or (not self._changed.wait(deadline.pause()) and deadline.expired):
-                    return done()
-        return True
+        self._changed.wait(lambda: self.closed or done(), deadline.remaining())
+        return done()
 
     # One of them
 
@@ -128,7 +130,7 @@ class Membership:
             ConnectionClosed: the cluster was closed.
 
         """
-        client = NodeClient(config, self.engine, self._dialer, self._merged, lambda: self._observed(node))
+        client = NodeClient(config, self.engine, self._connector, self._merged, lambda: self._observed(node))
         node = Node(config, client, self._health_interval, self._tell)
         with self._lock:
             if self.closed:
@@ -158,8 +160,7 @@ class Membership:
         self._drain([node], Deadline(timeout))
         ended = Event()
         node.end("the node was removed from the cluster", ended.set)
-        with self._changed:
-            self._told.pop(node_id, None)
+        self._told.pop(node_id, None)
         if self._may_wait():
             ended.wait(timeout)
 
@@ -184,13 +185,12 @@ class Membership:
     # What they tell
 
     def _observed(self, node: Node) -> None:
-        """A node's state has changed or a try to reach it has failed; under its session's lock."""
+        """A node's state has changed or a try to reach it has failed; on the engine thread."""
         state = node.state
-        with self._changed:
-            told = self._told.get(node.id) is state
-            self._told[node.id] = state
-            self.changes += 1
-            self._changed.notify_all()
+        told = self._told.get(node.id) is state
+        self._told[node.id] = state
+        self.changes += 1
+        self._changed.notify_all()
         if not told:
             if state is State.CONNECTED:
                 self.engine.call_soon(node.begin_to_look)

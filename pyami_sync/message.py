@@ -11,6 +11,7 @@ without case, because they vary in case between events and versions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
@@ -21,6 +22,7 @@ __all__ = ["Event", "Message", "Origin"]
 
 FIRST_LOOK = 2048  # bytes of a long message that are searched before an index of it all is made
 REPR_LIMIT = 600
+REPR_LOOK = 65536  # bytes of a message that are redacted for its repr
 NO_NAME = b"\r\n:"
 
 
@@ -313,7 +315,8 @@ class Message:
         return handler.generate_schema(Annotated[Any, PydanticType(source)])
 
     def _shown(self) -> str:
-        shown = Message._wire(redact(self._raw[: 4 * REPR_LIMIT]), self._origin)
+        # Redacted before it is cut: what names a credential may stand behind it.
+        shown = Message._wire(redact(self._raw[:REPR_LOOK])[: 4 * REPR_LIMIT], self._origin)
         text = " ".join(f"{name}={value!r}" if name else repr(value) for name, value in shown.items())
         return text if len(text) <= REPR_LIMIT else text[:REPR_LIMIT] + " …"
 
@@ -402,14 +405,35 @@ class Event(Message):
 
     @property
     def variables(self) -> dict[str, str]:
-        """Channel variables that came along (``Variable`` and ``ChanVariable`` headers)."""
+        """Channel variables that came along (``Variable`` and ``ChanVariable`` headers), with their escapes undone."""
         found: dict[str, str] = {}
-        for name, text in self.items():
-            folded = _fold(name)
-            if folded == "variable" or folded.startswith("chanvariable"):
-                variable, _, value = text.partition("=")
-                found.setdefault(variable, value)
+        single = ""
+        for line in self._raw.decode(self._origin[0], "surrogateescape").split("\r\n"):
+            matched = _variable_line(line)
+            if matched is None:
+                continue
+            variable, equals, value = line[matched.end() :].partition("=")
+            if equals or matched[1]:
+                found.setdefault(variable, unescape(value))
+            else:
+                single = single or variable
+        if single:  # as in VarSet, which names the variable and has its value in a header of its own
+            value_header = self.get("Value")
+            found.setdefault(single, "" if value_header is None else unescape(value_header))
         return found
+
+
+# The channel's name in parentheses may have a colon: `ChanVariable(IAX2/10.0.0.1:4569-123): name=value`.
+_variable_line = re.compile(r"(chan)?variable(?:\(.*?\)(?=: |:[^:]*=))?: ?", re.IGNORECASE).match
+ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+_escape = re.compile(r"\\(.)", re.DOTALL)
+
+
+def unescape(text: str) -> str:
+    r"""Undo the escaping of ``\n``, ``\'`` and the like that servers apply to names and variables."""
+    if "\\" not in text:
+        return text
+    return _escape.sub(lambda found: ESCAPES.get(found[1], found[1]), text)
 
 
 E = TypeVar("E", bound=Event)

@@ -22,7 +22,7 @@ else:
     R = TypeVar("R", bound=Response, covariant=True)
 
 __all__ = ["ConfigChange", "Headers", "ListAction", "ListComplete", "ListResponse", "TypedAction", "TypedEvent"]
-__all__ += ["event_class", "fields_of", "load_events"]
+__all__ += ["event_class", "fields_of", "load_actions", "load_events"]
 
 # Events
 
@@ -61,6 +61,26 @@ class SentByUser(TypedEvent):
 
     _find = Message._find_folded
     get = Message.get
+
+
+class OriginateOutcome(TypedEvent):
+    """The event that says how a call that was placed ended."""
+
+    __slots__ = ()
+
+    @property
+    def outcome(self) -> str:
+        """How it went, in words: ``answered``, ``no answer``, ``busy``, ``congestion``, ``hung up`` or ``failed``.
+
+        A reason that is not known is named by its number.
+        """
+        if self.get("Response", "").lower() == "success":
+            return "answered"
+        reason = self.get("Reason", "0")
+        return OUTCOMES.get(reason, f"failed (reason {reason})")
+
+
+OUTCOMES = {"0": "failed", "1": "hung up", "3": "no answer", "5": "busy", "8": "congestion"}
 
 
 class ListComplete(TypedEvent):
@@ -106,6 +126,14 @@ def load_events() -> None:
         typed = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, TypedEvent)]
         own = [each for each in typed if each.__module__ == events.__name__]
         _known.update({each.event_name.encode().lower(): each for each in own})
+
+
+def load_actions() -> list[type[TypedAction[Any]]]:
+    """Return the classes of actions; loads them as :func:`load_events` does events, safe from a fork meanwhile."""
+    with _loading:
+        from . import actions
+    typed = [each for each in vars(actions).values() if isinstance(each, type) and issubclass(each, TypedAction)]
+    return [each for each in typed if each.action_name]
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 from .action import Action
-from .calls import PING, BlockingCall, Call, FutureCall
 from .client import AMIClient
 from .cluster_config import NodeConfig
 from .connection import Connection
-from .dialing import Dialer
+from .connector import Connector
 from .engine import Engine, Timer
 from .exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost
 from .futures import DetachedFuture
 from .health import NodeHealth
 from .markers import ConnectionLost as LostMarker
 from .message import Event, Origin
+from .request import PING, BlockingCall, Call, FutureCall
 from .response import Response
 from .session import Session
 from .state import State
@@ -74,17 +74,18 @@ class NodeClient(AMIClient):
         self,
         config: NodeConfig,
         engine: Engine,
-        dialer: Dialer,
+        connector: Connector,
         merged: Subscriptions,
         observe: Callable[[], None],
     ) -> None:
         made: list[FanOut] = []
+        self._node_id = config.id
 
         def route(own: Subscriptions) -> FanOut:
             made.append(FanOut(own, merged))
             return made[0]
 
-        self._setup(config.options, None, 0, engine=engine, publisher=route, dialer=dialer, observe=observe)
+        self._setup(config.options, None, 0, engine=engine, publisher=route, connector=connector, observe=observe)
         self.fan_out = made[0]
 
     @property
@@ -205,6 +206,8 @@ class Node:
     def settled(self) -> bool:
         """Whether its first try to connect is over, in one way or the other."""
         session = self.client.session
+        if session.starting:
+            return False
         return session.state in (State.CONNECTED, State.CLOSED) or session.last_error is not None
 
     def health(self) -> NodeHealth:

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple
 
-from .calls import BlockingCall, Call, Fence
 from .catalogue.rules import AnswerRule
 from .exceptions import ActionError, AMIError, ConnectionLost, InvalidAction, RemoteProtocolError
 from .message import Event, Origin, make_event
 from .protocol import AMIVersion, Limits
 from .redaction import redact
+from .request import BlockingCall, Call, Fence
 from .response import Response
 
 __all__ = ["PendingCalls"]
@@ -110,10 +110,12 @@ class PendingCalls:
 
     def remove(self, call: Call) -> bool:
         """Take a call out; tell whether it was still under way, so that the caller decides its outcome."""
-        # An ActionID that a user chose may be in use again by now: never take out another's call.
-        if self.table.get(call.key) is not call or self.table.pop(call.key, None) is None:
+        if self.table.get(call.key) is not call or not call.claim():
             return False
+        # An ActionID that a user chose may be used again, but not before the call is out of the table, and only
+        # the one that has claimed it takes it out: so this never takes out another call.
         self._collecting.pop(call.key, None)
+        self.table.pop(call.key, None)
         return True
 
     def expire(self, call: Call) -> None:
@@ -123,12 +125,9 @@ class PendingCalls:
 
     def fail_all(self, reason: str, cause: BaseException | None) -> None:
         """End every call because the connection has ended."""
-        while self.table:
-            try:
-                _, call = self.table.popitem()
-            except KeyError:
-                break
-            self._collecting.pop(call.key, None)
+        for call in self.calls():
+            if not self.remove(call):
+                continue
             call.given_up = True  # before the look at `sent`: a writer may be at it this moment
             exc = ConnectionLost(reason, partial=list(call.items), sent=call.sent)
             exc.__cause__ = cause

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import select
 import selectors
-import sys
 from collections.abc import Callable
 from threading import RLock
 from typing import Protocol
@@ -172,4 +171,5 @@ class Selector:
 
 def make_poller(call_soon: Callable[[Callable[[], None]], object]) -> Poller:
     """The best that this platform has."""
-    return Epoll() if sys.platform == "linux" else Selector(call_soon)
+    # gevent and eventlet replace the module `select`, and leave out what would block all greenlets.
+    return Epoll() if hasattr(select, "epoll") else Selector(call_soon)

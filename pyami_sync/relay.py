@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from .calls import BlockingCall
 from .engine import Engine
+from .request import BlockingCall
 
 __all__ = ["Relay"]
 

@@ -34,8 +34,11 @@ class Routes(Generic[Taker]):
     route is empty: :meth:`of` looks closer.
     """
 
-    def __init__(self, takers: tuple[Taker, ...], event_class: Callable[[bytes], type[Event]]) -> None:
+    def __init__(
+        self, takers: tuple[Taker, ...], event_class: Callable[[bytes], type[Event]], version: object = None
+    ) -> None:
         self.takers = takers
+        self.version = version
         self.by_prefix: dict[bytes, Route[Taker] | tuple[()] | None] = {}
         self._event_class = event_class
         self._by_name: dict[str, Route[Taker] | None] = {}

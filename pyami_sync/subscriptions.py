@@ -14,16 +14,16 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import repeat, starmap
-from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
 from .deadline import Deadline
-from .exceptions import ConnectionClosed, WaitTimeout
+from .exceptions import ConnectionClosed, EventsLost, WaitTimeout
 from .futures import ExpectedEvent
-from .gap import Gap
+from .gap import Gap, add_loss
 from .message import Event, Origin
 from .routes import PREFIX, Routes
 from .selection import HeaderFilter, Selectors, Where, header_filter
+from .waiting import Waiters
 
 __all__ = ["EventStream", "Gap", "Overflow", "Subscription", "Subscriptions"]
 
@@ -76,9 +76,10 @@ class Subscriber:
         self._lost_by_node: dict[str, int] = {}
         self.active = True
         """Whether it still gets events."""
-        self.batch: list[Event] = []  # the engine's: events of the batch under way
+        self.missed = 0  # events that could not even be put into the buffer, such as of a MemoryError; told next
         self._buffer: deque[Event | Gap] = deque()
         self._gap: Gap | None = None  # the one at the buffer's end while it overflows
+        self._end: tuple[ConnectionClosed | None] | None = None  # the session's, behind all events in the buffer
 
     @property
     def pending(self) -> int:
@@ -97,7 +98,18 @@ class Subscriber:
 
     def offer(self, events: list[Event]) -> None:
         """Put events of one origin into the buffer as far as they fit; the engine calls it, it never waits."""
+        self.store(events)
+        self.wake()
+
+    def store(self, events: list[Event]) -> None:
+        """Put events into the buffer without telling the taker."""
         buffer = self._buffer
+        if self.missed:
+            if self.overflow == "error":
+                buffer.append(Gap((self.missed, {})))
+            self.lost += self.missed
+            self.missed = 0
+            self._gap = None
         room = self.maxsize - len(buffer)
         if len(events) <= room:
             self._gap = None
@@ -118,12 +130,12 @@ class Subscriber:
                 buffer.extend(events[:room])
                 events = events[room:]
             node = events[0]._origin.node
-            if self._gap is None or not self._gap.grow(len(events), node):
-                self._gap = Gap()
-                self._gap.grow(len(events), node)
+            gap = self._gap
+            loss = add_loss((0, {}), len(events), node) if gap is None else gap.grow(len(events), node)
+            if loss is not None:
+                self._gap = Gap(loss)
                 buffer.append(self._gap)
             self._lose(len(events), node)
-        self.wake()
 
     def wake(self) -> None:
         """Tell the taker that there is something in the buffer."""
@@ -133,11 +145,16 @@ class Subscriber:
         """Begin anew in a forked child: empty, and with locks that no thread of the parent holds."""
         self._buffer = deque()
         self._gap = None
-        self.batch = []
 
     def finish(self, exc: ConnectionClosed | None) -> None:
-        """Say that no more events will come; those in the buffer are still given out."""
-        raise NotImplementedError
+        """Say that no more events will come; any thread may. What came first counts.
+
+        Those in the buffer are still given out. Then, in order, the taker meets the end: a stream ends or raises,
+        a strand of callbacks calls :meth:`Subscription.completed`.
+        """
+        if self._end is None:
+            self._end = (exc,)
+        self.wake()
 
 
 class Subscription(Subscriber):
@@ -160,8 +177,11 @@ class Subscription(Subscriber):
         super().__init__(selectors, where, maxsize, overflow)
         self.callback = callback
         self._owner = owner
-        self._lock = Lock()
-        self._scheduled = False  # on a callback thread, or about to be
+        # Each holds one entry, or none while some thread has it: taking an entry is atomic, so that neither the
+        # engine thread nor a finalizer ever waits. Whoever puts one back looks at the buffer again.
+        self._unscheduled: deque[None] = deque((None,), 1)  # taken: a job for it is on a callback thread or about to be
+        self._turn: deque[None] = deque((None,))  # taken: a thread delivers
+        self._completed = False
 
     def cancel(self) -> None:
         """Stop: no further call begins; one under way on another thread goes on to its end."""
@@ -169,22 +189,53 @@ class Subscription(Subscriber):
         self.active = False
         self._buffer.clear()
 
+    @property
+    def ready(self) -> bool:
+        """True if there is something to deliver, and no thread that delivers."""
+        return bool(self._turn and (self._buffer or (self._end is not None and not self._completed)))
+
     def wake(self) -> None:
-        with self._lock:
-            if self._scheduled or not self._buffer:
-                return
-            self._scheduled = True
-        self._owner.submit(self._run)
+        if not self.active or not self.ready:
+            return
+        scheduled = False
+        try:
+            self._unscheduled.pop()
+            self._owner.submit(self._run)
+            scheduled = True
+        except IndexError:
+            scheduled = True  # by another thread
+        finally:
+            if not scheduled:  # such as of a MemoryError: the next event tries again; once too often does no harm
+                self._unscheduled.append(None)
 
     def _run(self) -> None:
         try:
-            self._deliver()
+            self.deliver()
         finally:
-            with self._lock:
-                # Under the lock, so that no event can slip in between the look and the flag.
-                again = self._scheduled = bool(self._buffer) and self.active
-            if again:
-                self._owner.submit(self._run)
+            self._unscheduled.append(None)
+            self.wake()
+
+    def deliver(self) -> None:
+        """Deliver what waits on this thread, unless another one does."""
+        try:
+            self._turn.pop()
+        except IndexError:
+            return
+        try:
+            self._deliver()
+            if self._end is not None and not self._buffer and not self._completed and self.active:
+                self._completed = True
+                self.completed(self._end[0])
+        finally:
+            self._turn.append(None)
+            self.wake()
+
+    def missing(self, lost: EventsLost) -> None:
+        """Called where events are missing."""
+        raise lost
+
+    def completed(self, exc: ConnectionClosed | None) -> None:
+        """Called once, behind the last event; callbacks for events have nothing to do then."""
 
     def _deliver(self) -> None:
         callback, predicate = self.callback, self.predicate
@@ -196,7 +247,10 @@ class Subscription(Subscriber):
                     return
                 try:
                     if type(event) is Gap:
-                        raise event.take()
+                        lost = event.take()
+                        if lost is not None:
+                            self.missing(lost)
+                        continue
                     if predicate is None or predicate(event):
                         delivered += 1
                         callback(event)
@@ -209,11 +263,10 @@ class Subscription(Subscriber):
 
     def after_fork(self) -> None:
         super().after_fork()
-        self._lock = Lock()
-        self._scheduled = False
-
-    def finish(self, exc: ConnectionClosed | None) -> None:
-        """Nothing to say: callbacks that wait for nothing need no end."""
+        self._unscheduled = deque((None,), 1)
+        self._turn = deque((None,))
+        self._end = None
+        self._completed = False
 
     def __enter__(self) -> Self:
         return self
@@ -252,10 +305,7 @@ class EventStream(Subscriber, Generic[E_co]):
         super().__init__(selectors, where, maxsize, overflow)
         self.timeout = timeout
         self._owner = owner
-        self._some = Condition(Lock())
-        self._waiting = 0
-        self._end: ConnectionClosed | None = None
-        self._ended = False
+        self._waiters = Waiters()
 
     def get(self, timeout: float | None = None) -> E_co:
         """Wait for the next event, at most ``timeout`` seconds (:data:`None`: for ever).
@@ -273,7 +323,10 @@ class EventStream(Subscriber, Generic[E_co]):
             if event is None:
                 break
             if event.__class__ is Gap:
-                raise event.take()
+                lost = event.take()
+                if lost is not None:
+                    raise lost
+                continue
             if self.predicate is None or self.predicate(event):
                 self.delivered += 1
                 return event  # type: ignore[no-any-return]
@@ -287,20 +340,13 @@ class EventStream(Subscriber, Generic[E_co]):
         except IndexError:
             pass
         self._owner.check_thread("waiting for an event")
-        with self._some:
-            while True:
-                if self._buffer:
-                    return self._buffer.popleft()
-                if self._ended:
-                    raise self._end or ConnectionClosed("the event stream is closed")
-                remaining = deadline.remaining()
-                if remaining == 0:
-                    return None
-                self._waiting += 1
-                try:
-                    self._some.wait(remaining)
-                finally:
-                    self._waiting -= 1
+        while self._waiters.wait(lambda: self._buffer or self._end is not None, deadline.remaining()):
+            try:
+                return self._buffer.popleft()
+            except IndexError:
+                if self._end is not None:
+                    raise self._end[0] or ConnectionClosed("the event stream is closed") from None
+        return None
 
     def __iter__(self) -> Iterator[E_co]:
         return self
@@ -316,21 +362,11 @@ class EventStream(Subscriber, Generic[E_co]):
             raise
 
     def wake(self) -> None:
-        with self._some:  # so that a taker either sees the event or counts among those who wait
-            if self._waiting:
-                self._some.notify(self._waiting)
-
-    def finish(self, exc: ConnectionClosed | None) -> None:
-        with self._some:
-            if not self._ended:
-                self._ended = True
-                self._end = exc
-            self._some.notify_all()
+        self._waiters.notify_all()
 
     def after_fork(self) -> None:
         super().after_fork()
-        self._some = Condition(Lock())
-        self._waiting = 0
+        self._waiters = Waiters()
 
     def close(self) -> None:
         """Take no more events and drop those in the buffer; waiting threads are released."""
@@ -358,12 +394,15 @@ class Expectation(Subscriber):
         self.fail_on_loss = fail_on_loss
         self.future: ExpectedEvent[Any] = ExpectedEvent(owner.submit, selectors.text, self.cancel)
 
-    def offer(self, events: list[Event]) -> None:
+    def store(self, events: list[Event]) -> None:
         if self.active:
             self.active = False
             self._owner.remove(self)
             self.delivered = 1
             self.future.resolve(events[0])
+
+    def wake(self) -> None:
+        """Nobody to wake: its future has done that."""
 
     def finish(self, exc: ConnectionClosed | None) -> None:
         if self.active:
@@ -376,22 +415,29 @@ class Expectation(Subscriber):
         self._owner.remove(self)
 
 
-def _spread(events: list[Event], takers: tuple[Subscriber, ...], touched: list[Subscriber]) -> None:
+Batches = dict[Subscriber, list[Event]]
+
+
+def _spread(events: list[Event], takers: tuple[Subscriber, ...], batches: Batches) -> None:
     """Add events to the batches of those who take them."""
     for taker in takers:
         accepts = taker.accepts
         wanted = events if accepts is None else list(filter(accepts, events))
         if wanted:
-            if not taker.batch:
-                touched.append(taker)
-            taker.batch += wanted
+            batch = batches.get(taker)
+            if batch is None:
+                batches[taker] = wanted[:]
+            else:
+                batch += wanted
 
 
 class Subscriptions:
     """All subscribers of one client, or of one cluster.
 
-    Any thread may add and remove; :meth:`publish` belongs to the engine. Adding replaces the routes as a
-    whole, so that the engine never needs a lock.
+    Any thread may add and remove, a signal handler and a finalizer too; :meth:`publish` belongs to the engine. There
+    is no lock: the subscribers are the keys of a dict, which are added and removed atomically, and each change is a
+    new version. Whoever publishes makes new routes if its own are of an older version, and if another thread then
+    puts older ones in their place, the next one to publish sees that.
 
     Args:
         submit: hands a job to the callback threads.
@@ -412,33 +458,74 @@ class Subscriptions:
         self.report = report
         self.check_thread = check_thread
         self.event_class = event_class
-        self._lock = Lock()
-        self._routes: Routes[Subscriber] = Routes((), event_class)
+        self._takers: dict[Subscriber, None] = {}
+        self._version = object()
+        self._routes: Routes[Subscriber] = Routes((), event_class, self._version)
 
     def add(self, taker: Subscriber) -> None:
         """Give it every matching event from now on."""
-        with self._lock:
-            self._routes = Routes((*self._routes.takers, taker), self.event_class)
+        self._takers[taker] = None
+        self._version = object()  # behind the change: whoever sees it sees the change
 
     def remove(self, taker: Subscriber) -> None:
         """Give it no more."""
-        with self._lock:
-            takers = tuple(each for each in self._routes.takers if each is not taker)
-            if len(takers) != len(self._routes.takers):
-                self._routes = Routes(takers, self.event_class)
+        if self._takers.pop(taker, taker) is None:
+            self._version = object()
 
     def __iter__(self) -> Iterator[Subscriber]:
-        return iter(self._routes.takers)
+        return iter(list(self._takers))
 
     def __len__(self) -> int:
-        return len(self._routes.takers)
+        return len(self._takers)
+
+    def _renewed(self) -> Routes[Subscriber]:
+        version = self._version  # before the subscribers are read
+        routes = self._routes = Routes(tuple(self._takers), self.event_class, version)
+        return routes
 
     def publish(self, frames: list[bytes], origin: Origin) -> None:
         """Offer raw events, of one read, to those who want them, in wire order."""
-        routes = self._routes
-        if not routes.takers:
+        if not self._takers:
             return
-        touched: list[Subscriber] = []
+        try:
+            self._offer(self._sorted(frames, origin))
+        except Exception:
+            # Such as a MemoryError, with nothing offered yet. One by one as many as possible get through.
+            logger.exception("publishing %d events raised; each is published by itself", len(frames))
+            for frame in frames:
+                try:
+                    batches = self._sorted([frame], origin)
+                except Exception:
+                    for taker in self:
+                        taker.missed += 1
+                else:
+                    self._offer(batches)
+
+    def _offer(self, batches: Batches) -> None:
+        """Give each subscriber its events; what goes wrong with one is no other's loss."""
+        again = []
+        for taker, batch in batches.items():
+            try:
+                taker.store(batch)
+            except Exception:
+                taker.missed += len(batch)
+                logger.exception("%r could not take %d events", taker, len(batch))
+            try:
+                taker.wake()
+            except Exception:
+                again.append(taker)
+        for taker in again:
+            try:
+                taker.wake()
+            except Exception:
+                logger.exception("%r could not be told of events; it will be with the next one", taker)
+
+    def _sorted(self, frames: list[bytes], origin: Origin) -> Batches:
+        """Return which events each subscriber gets. Keeps nothing: an exception leaves no trace for the next call."""
+        routes = self._routes
+        if routes.version is not self._version:
+            routes = self._renewed()
+        batches: Batches = {}
         new = object.__new__
         by_prefix = routes.by_prefix
         run: list[Event] = []  # events one after the other that go to the same takers
@@ -461,35 +548,31 @@ class Subscriptions:
             event._origin = origin
             event.name = name
             if takers is not run_takers:
-                _spread(run, run_takers, touched)
+                _spread(run, run_takers, batches)
                 run, run_takers = [], takers
             run.append(event)
-        _spread(run, run_takers, touched)
-        for taker in touched:
-            batch = taker.batch
-            taker.batch = []
-            taker.offer(batch)
+        _spread(run, run_takers, batches)
+        return batches
 
     def publish_marker(self, event: Event) -> None:
         """Offer a marker that the library made to those who want every event or name this one."""
-        for taker in self._routes.takers:
+        for taker in self:
             if taker.selectors.want_marker(event.name, type(event)) and (taker.accepts is None or taker.accepts(event)):
                 taker.offer([event])
 
     def reopen(self) -> None:
         """Let callbacks be called again by new threads; what waited for the old ones is of a session that is over."""
-        for taker in self._routes.takers:
+        for taker in self:
             if isinstance(taker, Subscription):
                 taker.after_fork()
 
     def after_fork(self) -> None:
         """Keep the subscribers in a forked child; what waits in their buffers is the parent's to deliver."""
-        self._lock = Lock()
-        for taker in self._routes.takers:
+        for taker in self:
             taker.after_fork()
 
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
         """Tell all that no more events will come (or, of a loss, only those who can't outlast one)."""
-        for taker in self._routes.takers:
+        for taker in self:
             if not only_loss_sensitive or getattr(taker, "fail_on_loss", False):
                 taker.finish(exc)

@@ -15,7 +15,8 @@ from time import monotonic
 
 __all__ = ["Waiters"]
 
-LONGEST_WAIT = 2_592_000.0  # seconds; locks refuse to wait for much longer
+FIRST_PAUSE = 0.25  # seconds that are waited at once; then twice as long each time
+LONGEST_PAUSE = 3600.0
 
 
 class Waiters:
@@ -49,11 +50,14 @@ class Waiters:
         locks.append(woken)
         try:
             # Looked at again after the lock is in place: a change before that has notified nobody.
+            pause = FIRST_PAUSE
             while not ready():
-                left = LONGEST_WAIT if at is None else min(at - monotonic(), LONGEST_WAIT)
+                left = LONGEST_PAUSE if at is None else at - monotonic()
                 if left <= 0:
                     return False
-                if woken.acquire(timeout=left):
+                # A signal in the instant before the lock is waited for is handled only when this wait is over.
+                slept, pause = min(left, pause), min(2 * pause, LONGEST_PAUSE)
+                if woken.acquire(timeout=slept):
                     locks.append(woken)  # notify_all() has taken it out
             return True
         finally:
@@ -66,7 +70,7 @@ class Waiters:
     def notify_all(self) -> None:
         """Have all waiting threads look again; never blocks, and runs no user code. Change the state first."""
         locks = self._locks
-        while locks:
+        for _ in range(len(locks)):  # not those that look again and come back meanwhile
             try:
                 locks.popleft().release()
             except IndexError:  # another thread was first

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Lock, Thread, current_thread
+from threading import Lock, Thread, current_thread
 
 from .deadline import Deadline
+from .waiting import Waiters
 
 __all__ = ["Workers"]
 
 logger = logging.getLogger("pyami_sync")
 Job = Callable[[], None]
+Later = Callable[[float, Callable[[], None]], object]
+
+FIRST_RETRY = 0.05  # seconds after a thread could not be started; each further time twice as long
+LONGEST_RETRY = 1.0
 
 
 class Workers:
@@ -22,64 +27,88 @@ class Workers:
     daemons, so that a callback which never returns can't keep the interpreter from ending (the threads of
     :class:`~concurrent.futures.ThreadPoolExecutor` are waited for at exit).
 
+    There is no lock that a submitting thread could find taken: each idle thread waits for a lock of its own, and
+    the collections below change by single deque and set operations, which are atomic.
+
     Args:
         name: what the threads' names begin with.
         limit: most threads; so many jobs may block before another one waits.
         idle: seconds after which a thread without work ends.
+        later: ``later(seconds, job)`` runs a job after a pause, on a thread that may start others; used while no
+            thread can be started. Without it the next :meth:`submit` tries again.
 
     """
 
-    def __init__(self, name: str, limit: int = 32, idle: float = 10.0) -> None:
+    def __init__(self, name: str, limit: int = 32, idle: float = 10.0, later: Later | None = None) -> None:
         self._name = name
         self.limit = limit
         self._idle_after = idle
-        self._work = Condition(Lock())
+        self._later = later
         self._jobs: deque[Job] = deque()
+        self._parked: deque[Lock] = deque()  # what the idle threads wait for
         self._threads: set[Thread] = set()
         self._closing: set[Thread] = set()  # those of them whose job waits in close()
-        self._idle = 0
+        self._changed = Waiters()  # whoever waits in close()
         self._made = 0
+        self._retry_after = FIRST_RETRY
+        self._retrying = False
         self._closed = False
 
     def submit(self, job: Job) -> None:
         """Run a job soon on one of the threads; never blocks. After :meth:`close` it is dropped."""
-        with self._work:
-            if self._closed:
+        if self._closed:
+            return
+        self._jobs.append(job)
+        # In this order: a thread that parks looks for jobs afterwards, and one that ends looks after it has left.
+        try:
+            self._parked.popleft().release()
+        except IndexError:
+            self._grow()
+
+    def _grow(self) -> None:
+        """Start a thread for the jobs that wait, unless there are enough."""
+        if len(self._threads) >= self.limit or self._closed:
+            return
+        self._made += 1
+        thread = Thread(target=self._run, name=f"{self._name}-{self._made}", daemon=True)
+        self._threads.add(thread)  # before it runs: it takes itself out
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as exc:
+            self._threads.discard(thread)
+            if "interpreter shutdown" in str(exc):  # from 3.12: the program is over, and with it the session
+                logger.debug("an event came too late for its callback: %s", exc)
                 return
-            self._jobs.append(job)
-            if len(self._jobs) <= self._idle:
-                self._work.notify()
+            # The job stays: a thread that is busy now does it, or the one that can be started later.
+            self._retry_later(exc)
+        else:
+            self._retry_after = FIRST_RETRY
+
+    def _retry_later(self, exc: BaseException) -> None:
+        pause, self._retry_after = self._retry_after, min(2 * self._retry_after, LONGEST_RETRY)
+        if pause == FIRST_RETRY:
+            logger.error("can't start a callback thread (%s); jobs wait until one can be started", exc)
+        if self._later is None or self._retrying:
+            return
+        self._retrying = True
+        self._later(pause, self._retry)
+
+    def _retry(self) -> None:
+        self._retrying = False
+        for _ in range(min(len(self._jobs), self.limit)):
+            self._grow()
+            if self._retrying:
                 return
-            if len(self._threads) >= self.limit:
-                return
-            self._made += 1
-            thread = Thread(target=self._run, name=f"{self._name}-{self._made}", daemon=True)
-            try:
-                # Under the lock, so that a close at this moment meets no thread that can't be joined yet.
-                thread.start()
-            except RuntimeError as exc:
-                if "interpreter shutdown" in str(exc):  # from 3.12: the program is over, and with it the session
-                    logger.debug("an event came too late for its callback: %s", exc)
-                else:  # out of threads: another one does the job
-                    logger.exception("can't start a callback thread")
-            else:
-                self._threads.add(thread)
 
     def _run(self) -> None:
+        me = current_thread()
         while True:
-            with self._work:
-                while not self._jobs:
-                    if self._closed:
-                        self._threads.discard(current_thread())
-                        self._work.notify_all()  # whoever waits in close()
-                        return
-                    self._idle += 1
-                    woken = self._work.wait(self._idle_after)
-                    self._idle -= 1
-                    if not woken and not self._jobs:
-                        self._threads.discard(current_thread())
-                        return
+            try:
                 job = self._jobs.popleft()
+            except IndexError:
+                if self._stays(me):
+                    continue
+                return
             try:
                 job()
             except SystemExit:
@@ -88,30 +117,64 @@ class Workers:
                 logger.exception("a callback thread's job raised")
             del job  # it may hold the last reference to a client
 
+    def _stays(self, me: Thread) -> bool:
+        """Wait for a job; return False if the thread is to end."""
+        woken = Lock()
+        woken.acquire()
+        self._parked.append(woken)
+        if not self._jobs and not self._closed:
+            woken.acquire(timeout=self._idle_after)
+        try:
+            self._parked.remove(woken)
+        except ValueError:
+            if not self._closed:
+                return True  # taken out by submit(): there was a job
+        if self._jobs:
+            return True
+        self._threads.discard(me)
+        # Whoever submitted before that line counted this thread as one that will look.
+        if self._jobs and not self._closed:
+            self._threads.add(me)
+            return True
+        self._changed.notify_all()
+        return False
+
+    @property
+    def _idle(self) -> int:
+        return len(self._parked)
+
     @property
     def threads(self) -> list[Thread]:
         """Those alive now."""
-        with self._work:
-            return list(self._threads)
+        return list(self._threads)
 
     def close(self, deadline: Deadline) -> list[Thread]:
-        """Take no more jobs and wait for those handed over; give the threads that are still busy at the deadline.
+        """Take no more jobs, wait for those handed over; return the threads that are still busy at the deadline.
 
         What has not begun by then is dropped. Jobs that close from several of these threads at once don't wait
         for each other.
         """
         me = current_thread()
-        with self._work:
-            self._closed = True
-            threads = self._threads - {me}
-            if me in self._threads:
-                self._closing.add(me)
-            self._work.notify_all()
-            while me in self._closing and self._threads - self._closing and not deadline.expired:
-                self._work.wait(deadline.remaining())
-            threads -= self._closing if me in self._closing else set()
+        self._closed = True
+        threads = set(self._threads) - {me}
+        inside = me in self._threads
+        if inside:
+            self._closing.add(me)
+            self._changed.notify_all()
+        while self._parked:
+            try:
+                self._parked.popleft().release()
+            except IndexError:  # it woke meanwhile
+                break
+
+        def ended() -> bool:
+            return not (set(self._threads) - {me} - (set(self._closing) if inside else set()))
+
+        self._changed.wait(ended, deadline.remaining())
+        threads -= set(self._closing) if inside else set()
         for thread in threads:
-            thread.join(deadline.remaining())
-        with self._work:
-            self._jobs.clear()
+            # A thread that has left the set is about to end.
+            if thread.ident is not None:
+                thread.join(max(deadline.remaining() or 0.0, 1.0 if thread not in self._threads else 0.0))
+        self._jobs.clear()
         return [thread for thread in threads if thread.is_alive()]

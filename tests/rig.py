@@ -7,7 +7,6 @@ import threading
 import time
 
 from pyami_sync.action import Action
-from pyami_sync.calls import FutureCall
 from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.connection import Connection
 from pyami_sync.deadline import Deadline
@@ -17,6 +16,7 @@ from pyami_sync.message import Message
 from pyami_sync.model import event_class
 from pyami_sync.pending import PendingCalls
 from pyami_sync.protocol import Limits
+from pyami_sync.request import FutureCall
 from pyami_sync.transport import make_channel
 
 from .peer import GREETING

@@ -18,12 +18,12 @@ ROOT = pathlib.Path(pyami_sync.__file__).parent
 # A module imports only what stands before it. Between layers this is what the design is; within one it keeps
 # circles out.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "foundations": ("version", "exceptions", "deadline", "waiting"),
+    "foundations": ("version", "exceptions", "deadline", "waiting", "forks", "handle"),
     "wire, without I/O": ("redaction", "message", "response", "action", "framing", "protocol"),
-    "vocabulary": ("fields", "model", "markers", "events", "actions", "catalogue", "jsonform", "schema"),
+    "vocabulary": ("fields", "model", "markers", "events", "actions", "advice", "catalogue", "jsonform", "schema"),
     "threads, no sockets": (
         *("reconnect", "metrics", "state", "workers", "hooks", "futures", "gap", "selection"),
-        *("routes", "subscriptions", "calls", "pending"),
+        *("routes", "subscriptions", "request", "pending"),
     ),
     "sockets": (
         *(
@@ -35,26 +35,30 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "relay",
             "connection",
             "keepalive",
-            "opening",
-            "dialing",
-            "link",
+            "gate",
+            "login",
+            "connector",
         ),
-        "connecting",
     ),
-    "client": ("returning", "session", "listening", "calling", "client"),
+    "client": ("session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
-    "what the servers do": ("live",),
+    "what the servers do": ("live", "calls", "agi"),
     "around it": ("__init__", "testing", "integrations", "cli"),
 }
 ORDER = [module for layer in LAYERS.values() for module in layer]
 
 # Imports upwards, made when something is first used: each is here because of what would be loaded otherwise.
 LAZY = {
+    ("exceptions", "response"),  # an ActionError rebuilt from its arguments
+    ("model", "actions"),  # 200 action classes, loaded when headers are first looked at
     ("model", "events"),  # 170 event classes, loaded with the first event
     ("message", "schema"),  # only pydantic calls for it
     ("client", "integrations"),  # an extra
+    ("client", "agi"),  # few programs run call scripts
     ("cluster", "integrations"),
     ("listening", "integrations"),
+    ("client", "calls"),
+    ("cluster", "calls"),
     ("client", "live"),  # the model is large, and most sessions have none
     ("cluster", "live"),
 }
@@ -206,7 +210,7 @@ def test_importing_the_package_loads_no_third_party_module():
 def test_importing_the_package_loads_no_vocabulary_and_starts_nothing():
     code = (
         "import sys, threading, pyami_sync; "
-        "late = ('events', 'actions', 'testing', 'cli', 'integrations'); "
+        "late = ('events', 'actions', 'agi', 'testing', 'cli', 'integrations'); "
         "print([name for name in late if 'pyami_sync.' + name in sys.modules],"
         " threading.active_count())"
     )

@@ -7,6 +7,7 @@ import concurrent.futures
 import random
 import signal
 import threading
+import time
 
 import pytest
 
@@ -267,6 +268,47 @@ class TestOriginate:
         event = ami.originate("Local/1", wait=True, Application="Wait")
         assert type(event) is events.OriginateResponse
         assert event["Reason"] == "5"
+        assert event.outcome == "busy"
+
+    @pytest.mark.parametrize(
+        ("headers", "text"),
+        [
+            ("Response: Success\nReason: 4", "answered"),
+            ("Response: Failure\nReason: 3", "no answer"),
+            ("Response: Failure\nReason: 0", "failed"),
+            ("Response: Failure\nReason: 99", "failed (reason 99)"),
+        ],
+    )
+    def test_the_outcome_in_words(self, headers, text):
+        raw = f"Event: OriginateResponse\n{headers}".replace("\n", "\r\n").encode()
+        assert events.OriginateResponse.from_bytes(raw).outcome == text
+
+    def test_it_waits_as_long_as_the_phone_may_ring(self, peer, monkeypatch):
+        monkeypatch.setattr(calling, "RING_MARGIN", 0.1)
+        with connect(**peer.options(timeout=0.2)) as ami:
+            started = time.monotonic()
+            with pytest.raises(WaitTimeout):  # from the end of the ringing, not from its begin
+                ami.originate("Local/1", wait=True, ring=1.0, Application="Wait")
+            assert time.monotonic() - started >= 1.2
+
+    def test_ring_is_sent_in_milliseconds(self, ami, peer):
+        for ring, sent in ((30.0, "30000"), (7, "7000"), (0.25, "250")):
+            ami.originate("Local/1", ring=ring)
+            assert peer.actions[-1]["Timeout"] == sent
+
+    @pytest.mark.parametrize("ring", [0, -1, float("nan"), float("inf"), "30"])
+    def test_a_ring_that_is_no_time(self, ami, ring):
+        with pytest.raises(InvalidAction, match="ring"):
+            ami.originate("Local/1", ring=ring)
+
+    def test_ring_and_timeout_exclude_each_other(self, ami):
+        with pytest.raises(InvalidAction, match="both"):
+            ami.originate("Local/1", ring=3, Timeout=3000)
+
+    def test_a_timeout_that_was_meant_in_seconds_brings_a_warning(self, ami):
+        with pytest.warns(UserWarning, match=r"milliseconds.*0\.03 s; ring=30"):
+            ami.originate("Local/1", Timeout=30)
+        ami.originate("Local/1", Timeout=30_000)  # without one, which would be an error
 
     def test_no_outcome_in_time(self, ami):
         with pytest.raises(WaitTimeout, match="OriginateResponse"):

@@ -392,9 +392,7 @@ class TestEnding:
         held = []
         plain_rig.engine.unregister(plain_rig.connection, lambda: held.append(1))
         eventually(lambda: held)
-        plain_rig.connection._lock.acquire()
         plain_rig.connection.abandon()
-        plain_rig.connection._lock.release()
         assert "fork" in str(plain_rig.connection.end)
         copy.sendall(b"the parent's\r\n\r\n")
         assert plain_rig.hears().get_all("") == ["the parent's"]
@@ -452,7 +450,7 @@ class TestSlowPeers:
             rig.connection.call(PING, 0.05)
         assert caught.value.sent is False
         waiting = rig.begin(Action("Waiting"))
-        eventually(lambda: rig.connection._crowded == 1)
+        eventually(lambda: len(rig.connection._room) == 1)
         heard = [rig.hears() for _ in range(len(futures) + 1)]
         assert heard[-1]["Action"] == "Waiting"
         rig.says(f"Response: Success\nActionID: {heard[-1]['ActionID']}\n\n")
@@ -465,7 +463,7 @@ class TestSlowPeers:
         while not rig.connection.crowded:
             rig.submit()
         waiting = rig.begin(Action("Waiting"))
-        eventually(lambda: rig.connection._crowded == 1)
+        eventually(lambda: len(rig.connection._room) == 1)
         rig.connection.close()
         assert isinstance(waiting.get(), ConnectionLost)
         assert waiting.value.sent is False
@@ -547,3 +545,63 @@ def test_ctrl_c_behind_taking_the_right_to_send(rig):
     outcome = rig.begin()
     rig.says(f"Response: Success\nActionID: {rig.hears()['ActionID']}\n\n")
     assert outcome.get().ok
+
+
+class FailingSocket:
+    """A socket whose next write fails after part of an action; its receive side stays open."""
+
+    def __init__(self, sock, exc):
+        self._sock, self._exc, self.armed = sock, exc, False
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def send(self, data):
+        if not self.armed:
+            return self._sock.send(data)
+        self.armed = False
+        self._sock.send(data[:10])
+        raise self._exc
+
+
+class TestFailedWrite:
+    @pytest.mark.parametrize("exc", [OSError(105, "No buffer space available"), KeyboardInterrupt()])
+    def test_ends_the_link_though_the_server_can_still_be_heard(self, plain_rig, exc):
+        rig = plain_rig.start()
+        rig.connection.channel.sock = failing = FailingSocket(rig.mine, exc)
+        failing.armed = True
+        with pytest.raises((ConnectionLost, KeyboardInterrupt)):
+            rig.connection.call(PING, 10.0)
+        eventually(lambda: rig.owner.ends)
+        with pytest.raises(ConnectionLost):
+            rig.connection.call(PING, 10.0)
+        rig.sock.settimeout(10)
+        heard = b""
+        while chunk := rig.sock.recv(4096):
+            heard += chunk
+        assert len(heard) == 10  # nothing follows the half of an action
+
+
+class TestEveryWaitIsBounded:
+    @pytest.mark.parametrize("timeout", [0.3, None])
+    def test_ctrl_c_inside_the_failing_of_all_calls(self, plain_rig, monkeypatch, timeout):
+        monkeypatch.setattr(connection_module, "LOOK", 0.05)
+        rig = plain_rig.start()
+        outcome = rig.begin(timeout=timeout)
+        rig.hears()
+        (call,) = rig.pending.calls()
+
+        def struck(self, result):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(type(call), "settle", struck)
+        held = threading.Event()
+        rig.engine.call_soon(held.wait)  # so that it is this thread that fails the call
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                rig.connection.close()
+        finally:
+            held.set()
+        with pytest.raises(ConnectionLost):
+            raise outcome.get()
+        eventually(lambda: rig.owner.ends)  # the engine has done what is left

@@ -89,6 +89,24 @@ def test_clones_are_whole(exc, clone):
     }
 
 
+@pytest.mark.parametrize("exc", [exc for exc, _ in SAID], ids=[type(exc).__name__ for exc, _ in SAID])
+@pytest.mark.parametrize("serializer", ["json", "pickle"])
+def test_celery_gives_the_same_exception_back(exc, serializer):
+    celery = pytest.importorskip("celery")
+    base = pytest.importorskip("celery.backends.base")
+    app = celery.Celery(set_as_current=False)
+    app.conf.accept_content = ["json", "pickle"]
+    app.conf.result_accept_content = ["json", "pickle"]
+    backend = base.Backend(app, serializer=serializer)
+    back = backend.exception_to_python(backend.decode(backend.encode(backend.prepare_exception(exc))))
+    assert back.__class__.__mro__[0].__name__ == type(exc).__name__
+    assert isinstance(back, type(exc))
+    if not getattr(exc, "partial", ()) and not getattr(exc, "errors", {}):
+        assert str(back) == str(exc)
+    else:  # what is no plain value stays behind
+        assert type(exc)(*exc.args).args == exc.args
+
+
 def test_every_exception_has_its_text_tested():
     tested = {type(exc) for exc, _ in SAID}
     assert tested == {getattr(exceptions, name) for name in exceptions.__all__}

@@ -157,11 +157,36 @@ class TestExpect:
                 expected.result(timeout=0.02)
         assert len(station.subscriptions) == 0
 
-    def test_the_end_of_the_block_ends_it(self, station, where):
+    def test_leaving_the_block_waits_for_it(self, station, where):
+        station.timeout = 10
+        timer = threading.Timer(0.05, station.publish, (2,))
         with station.expect("Tick", where=where) as expected:
+            timer.start()
+        assert expected.result(0)["N"] == "2"
+        assert expected.result()["N"] == "2"
+        assert len(station.subscriptions) == 0
+        timer.join()
+
+    @pytest.mark.parametrize("options", [{}, {"timeout": 0.01}])
+    def test_leaving_the_block_without_it_raises(self, station, where, options):
+        with pytest.raises(WaitTimeout, match="Tick"), station.expect("Tick", where=where, **options) as expected:
             pass
-        with pytest.raises(RuntimeError, match="waiting for Tick: take result"):
-            expected.result(timeout=10)
+        assert expected.cancelled()
+        assert len(station.subscriptions) == 0
+
+    def test_an_exception_in_the_block_cancels_it(self, station, where):
+        with pytest.raises(ZeroDivisionError), station.expect("Tick", where=where) as expected:
+            raise ZeroDivisionError
+        assert expected.cancelled()
+        assert len(station.subscriptions) == 0
+
+    def test_a_timeout_of_centuries(self, station, where):
+        timer = threading.Timer(0.05, station.publish, (2,))
+        timer.start()
+        with station.expect("Tick", where=where, timeout=1e10) as expected:
+            pass
+        assert expected.result(1e10)["N"] == "2"
+        timer.join()
 
     @pytest.mark.parametrize("exc", [None, ConnectionLost("reset")])
     def test_the_end_of_the_session_ends_it(self, station, where, exc):
@@ -215,9 +240,10 @@ class TestExpect:
         assert threads[0].startswith("pyami-test-")
 
     def test_a_predicate_that_raises_is_reported(self, station):
-        with station.expect(where=lambda event: 1 / 0):
+        with station.expect(where=lambda event: 1 / 0) as expected:
             station.publish(1)
             eventually(lambda: station.errors)
+            expected.cancel()
         assert isinstance(station.errors[0][0], ZeroDivisionError)
 
     def test_cancelling(self, station, where):

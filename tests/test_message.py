@@ -340,3 +340,22 @@ class TestEvent:
             ]
         )
         assert event.variables == {"a": "1", "b": "2=3", "c": ""}
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"ChanVariable(SIP/10.0.0.1:5060-00000001): foo=bar",
+            b"ChanVariable(IAX2/[::1]:4569-12): foo=bar",
+            b"chanvariable(SIP/a-1):foo=bar",
+        ],
+    )
+    def test_the_variables_of_a_channel_with_a_colon_in_its_name(self, line):
+        assert Event.from_bytes(b"Event: Dial\r\n" + line).variables == {"foo": "bar"}
+
+    def test_variables_have_their_escapes_undone(self):
+        raw = b'Event: Hangup\r\nChanVariable: a=x\\ny\\"\r\nChanVariable(SIP/1:2): b=(c): d\\\\e'
+        assert Event.from_bytes(raw).variables == {"a": 'x\ny"', "b": "(c): d\\e"}
+
+    def test_the_variable_that_was_set(self):
+        raw = b"Event: VarSet\r\nVariable: A\r\nValue: x\\ty\r\nChanVariable: B=1"
+        assert Event.from_bytes(raw).variables == {"B": "1", "A": "x\ty"}

@@ -10,7 +10,6 @@ import pytest
 
 from pyami_sync import actions, events
 from pyami_sync.action import Action
-from pyami_sync.calls import BlockingCall, Call, FutureCall
 from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost, InvalidAction, RemoteProtocolError
 from pyami_sync.framing import Framer
@@ -19,6 +18,7 @@ from pyami_sync.message import LOCAL, Event
 from pyami_sync.model import ListResponse, event_class
 from pyami_sync.pending import PendingCalls
 from pyami_sync.protocol import AMIVersion, Limits
+from pyami_sync.request import BlockingCall, Call, FutureCall
 from pyami_sync.response import Response
 
 
@@ -860,3 +860,14 @@ class TestFutureCalls:
         frames = [b"Event: Hangup\r\nActionID: " + begun.key]
         assert wire.table.take(frames, True, LOCAL) is frames
         assert Event.from_bytes(frames[0]).action_id == begun.key.decode()
+
+
+def test_a_call_is_removed_once_by_any_number_of_threads():
+    pending = PendingCalls("p-", Limits(), event_class)
+    first = BlockingCall(Action("Ping"), b"mine", None, 5)
+    pending.add(first)
+    assert first.claim()  # another thread is removing it, and has come as far as this
+    assert not pending.remove(first)
+    with pytest.raises(InvalidAction):
+        pending.add(BlockingCall(Action("Ping"), b"mine", None, 5))
+    assert pending.calls() == [first]

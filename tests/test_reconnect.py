@@ -1,10 +1,11 @@
-"""When to try again: a value that looks at no clock."""
+"""When to try again, and the loop over the attempts."""
 
 from __future__ import annotations
 
 import pytest
 
-from pyami_sync.reconnect import ReconnectPolicy
+from pyami_sync.exceptions import ConnectError, LoginRejected
+from pyami_sync.reconnect import Reconnect, ReconnectPolicy
 
 
 def delays(policy, chance, count=8):
@@ -59,3 +60,79 @@ def test_is_a_value():
     assert hash(ReconnectPolicy()) == hash(ReconnectPolicy())
     with pytest.raises(AttributeError):
         ReconnectPolicy().initial = 5
+
+
+class Rig:
+    """A loop whose attempts end as told, and whose clock is advanced by hand."""
+
+    def __init__(self, *outcomes, **policy):
+        self.outcomes, self.jobs = list(outcomes), []
+        self.results, self.failures, self.cancelled = [], [], []
+        self.loop = Reconnect(
+            ReconnectPolicy(initial=0.5, jitter=0, **policy),
+            self,
+            attempt=self.attempt,
+            succeeded=self.results.append,
+            failed=lambda exc, last: self.failures.append((type(exc), last)),
+        )
+
+    def call_at(self, when, callback):
+        self.jobs.append(callback)
+        return Cancellable(self, "timer")
+
+    def attempt(self, done):
+        outcome = self.outcomes.pop(0)
+        if outcome is not None:
+            self.jobs.append(lambda: done(outcome))
+        return Cancellable(self, "attempt")
+
+    def run(self):
+        self.loop.begin()
+        while self.jobs:
+            self.jobs.pop(0)()
+        return self
+
+
+class Cancellable:
+    def __init__(self, rig, name):
+        self.rig, self.name = rig, name
+
+    def cancel(self):
+        self.rig.cancelled.append(self.name)
+
+
+def test_until_one_succeeds():
+    rig = Rig(ConnectError("no"), OSError("no"), "connection").run()
+    assert rig.results == ["connection"]
+    assert rig.failures == [(ConnectError, False), (OSError, False)]
+    assert rig.loop.attempts == 3
+
+
+@pytest.mark.parametrize(
+    ("policy", "failures"),
+    [
+        ({"give_up_after": 0}, [(ConnectError, True)]),
+        ({}, [(ConnectError, False), (LoginRejected, True)]),
+        ({"retry_login": True}, [(ConnectError, False), (LoginRejected, False)]),
+    ],
+)
+def test_until_the_policy_gives_up(policy, failures):
+    rig = Rig(ConnectError("no"), LoginRejected("wrong"), None, **policy).run()
+    assert rig.failures == failures
+    assert rig.results == []
+
+
+def test_cancelling_an_attempt():
+    rig = Rig(None).run()
+    rig.loop.cancel()
+    assert rig.cancelled == ["attempt"]
+
+
+def test_cancelling_between_attempts():
+    rig = Rig(ConnectError("no"))
+    rig.loop.begin()
+    rig.jobs.pop()()
+    rig.loop.cancel()
+    assert rig.cancelled == ["timer"]
+    rig.jobs.pop()()
+    assert rig.loop.attempts == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pyami_sync.action import Action
@@ -87,3 +89,91 @@ def test_a_few_messages_at_once():
 def test_reprs_show_no_secret(message):
     assert "hunter2" not in repr(message)
     assert b"hunter2" in message.to_bytes()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"Action: UpdateConfig\r\nVar-000000: secret\r\nValue-000000: hunter2\r\nMatch-000000: hunter2",
+        b"Action: UpdateConfig\r\nValue-000001: hunter2\r\nVar-000001: password",
+        b"Action: UpdateConfig\r\nVar-000000: register\r\nValue-000000: me:hunter2@host",
+        b"Action: UpdateConfig\r\nVar-000000: 1234\r\nValue-000000: hunter2,Full Name",
+        b"Action: Setvar\r\nVariable: SIP_PASSWORD\r\nValue: hunter2",
+        b"Event: VarSet\r\nVariable: SIP_PASSWORD\r\nValue: hunter2",
+        b"Action: DBPut\r\nFamily: sip\r\nKey: 1101/secret\r\nVal: hunter2",
+        b"Event: DBGetResponse\r\nFamily: secrets\r\nKey: 1101\r\nVal: hunter2",
+        b"Response: Success\r\nOutput:  password                   : hunter2\r\nOutput:  md5_cred   : hunter2",
+        b"Response: Success\r\nOutput:  refresh_token              : hunter2",
+        b"Response: Success\r\nOutput:               secret: hunter2",
+        b"Response: Success\r\nOutput:   Secret       : hunter2",
+        b"Response: Success\r\nOutput: /sip/1101/secret                        : hunter2",
+        b"Response: Success\r\nOutput: /secrets/1101                           : hunter2",
+        b"Response: Success\r\nOutput:                       secret  |  hunter2",
+        b"Response: Success\r\nOutput:    DB_PASS=hunter2",
+        b"Response: Success\r\nLine-000001-000000: 1234=hunter2,Full Name,me@example.org",
+        b"Response: Success\r\nLine-000001-000000: register=me:hunter2@host/1",
+        b"Response: Success\r\nLine-000001-000000: auth=me:hunter2@realm",
+        b"Response: Success\r\nLine-000001-000000: conf=1234,hunter2,hunter2",
+        b"Response: Success\r\nLine-000001-000000: pin=hunter2",
+        b"Response: Success\r\nLine-000001-000000: dbpass=hunter2",
+        b"Response: Follows\r\nPrivilege: Command\r\n  Secret       : hunter2\n  Context: x\n--END COMMAND--",
+        b"Response: Success\r\n"
+        b"Output: Username         Secret                Authen\r\n"
+        b"Output: me               hunter2               2\r\n"
+        b"Output: you              hunter2               2",
+        b"Action: Command\r\nCommand: database put sip/1101 secret hunter2",
+        b"Action: Command\r\nCommand: dialplan set global MY_SECRET hunter2",
+        b"Action: Originate\r\nChannel: IAX2/me:hunter2@host/100",
+        b"Event: DialBegin\r\nDialString: IAX2/me:hunter2@host/100",
+        b"Event: Newexten\r\nApplication: Dial\r\nAppData: SIP/me:hunter2@host,30",
+        b"Event: Newexten\r\nApplication: Set\r\nAppData: MY_SECRET=hunter2",
+        b"Action: PJSIPNotify\r\nVariable: Authorization=hunter2",
+    ],
+)
+def test_credentials_named_elsewhere_are_hidden(raw):
+    assert S not in redact(raw)
+    assert HIDDEN.encode() in redact(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"Action: UpdateConfig\r\nVar-000000: context\r\nValue-000000: default",
+        b"Event: VarSet\r\nVariable: COLOR\r\nValue: red",
+        b"Response: Success\r\nSecretExist: Y\r\nMD5SecretExist: N",
+        b"Event: SuccessfulAuth\r\nUsingPassword: 0\r\nX: y",
+        b"Response: Success\r\nOutput:               secret: <Set>",
+        b"Response: Success\r\nLine-000001-000000: exten=1234,1,Answer()",
+        b"Event: Newchannel\r\nChannel: IAX2/10.0.0.1:4569-123",
+        b"Event: PeerStatus\r\nPeer: SIP/secretary:5060",
+        b"Response: Success\r\nOutput: SIP/me@10.0.0.1:5060 secretary",
+        b"Action: Command\r\nCommand: pjsip show auth secretary",
+    ],
+)
+def test_what_only_speaks_of_credentials_stays(raw):
+    assert redact(raw) == raw
+
+
+def test_other_columns_of_a_table_stay():
+    table = b"Output: Username         Secret                Authen\r\nOutput: me               hunter2               2"
+    assert redact(table).endswith(b"Output: me               [hidden]              2")
+
+
+@pytest.mark.parametrize(
+    "unit", [b"secret", b"secret ", b"a-", b"a ", b"pass=", b"SIP/a:", b'secret"', b"var-0", b"(", b" "]
+)
+def test_time_grows_with_the_bytes(unit):
+    # Work is compared with that of a quarter of the bytes: four times as much, or sixteen times if it were quadratic.
+    def work(size):
+        raw = b"Response: Success\r\nLine-000001-000000: " + unit * (size // len(unit))
+        raw += b"\r\nVariable: " + unit * (size // len(unit))
+        return min(_processor_time(raw) for _ in range(3))
+
+    small, large = work(50_000), work(200_000)
+    assert large < 10 * small + 0.01
+
+
+def _processor_time(raw):
+    began = time.thread_time()
+    redact(raw)
+    return time.thread_time() - began

@@ -8,8 +8,8 @@ import pytest
 
 from pyami_sync import relay as relay_module
 from pyami_sync.action import Action
-from pyami_sync.calls import BlockingCall
 from pyami_sync.relay import Relay
+from pyami_sync.request import BlockingCall
 
 from .peer import eventually
 from .rig import PING, Rig

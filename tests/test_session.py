@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import threading
 import time
 
 import pytest
 
-from pyami_sync import connecting, markers
+from pyami_sync import markers
+from pyami_sync.connector import Connector
 from pyami_sync.deadline import Deadline
-from pyami_sync.dialing import Dialer
 from pyami_sync.engine import Engine
 from pyami_sync.exceptions import ActionTimeout, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
 from pyami_sync.model import event_class
-from pyami_sync.opening import open_channel
 from pyami_sync.options import make_options
 from pyami_sync.reconnect import ReconnectPolicy
 from pyami_sync.selection import Selectors
@@ -22,14 +22,17 @@ from pyami_sync.session import Session, State
 from pyami_sync.subscriptions import EventStream, Subscriptions
 
 from .peer import Peer, eventually
+from .rig import Outcome
 
+CHALLENGE = "Response: Success\nChallenge: 123456789\n\n"
+LOGGED_IN = "Response: Success\n\n"
 QUICK = ReconnectPolicy(initial=0.01, maximum=0.02)
 
 
 class Rig:
     """A session without a client around it."""
 
-    def __init__(self, peer, dials=False, **options):
+    def __init__(self, peer, **options):
         self.changes = []
         self.peer = peer
         self.engine = Engine("pyami-test")
@@ -41,13 +44,11 @@ class Rig:
             make_options(peer.options(**{"reconnect": QUICK, **options})),
             self.engine,
             self.subscriptions,
-            run=self.engine.workers.submit,
+            Connector(self.engine),
             on_state=self.states.append,
             tap=lambda direction, frames: None,
-            dialer=Dialer(self.engine) if dials else None,
             observe=lambda: self.changes.append(1),
         )
-        self.dialer = self.session._dialer
         self.stream = EventStream(Selectors(()), None, 1000, "error", self.subscriptions)
         self.subscriptions.add(self.stream)
 
@@ -60,9 +61,8 @@ class Rig:
 
     def close(self):
         self.session.close()
-        if self.dialer is not None:
-            self.dialer.close(Deadline(10))
         self.engine.close(10)
+        self.session.connector.close(Deadline(10))
 
 
 @pytest.fixture
@@ -103,22 +103,6 @@ class TestStates:
         ]
         assert rig.session.since > 0
 
-    def test_events_of_a_link_that_ends_right_behind_its_login(self, make, peer, monkeypatch):
-        rig = make(reconnect=None)
-        adopt = rig.session.adopt
-
-        def late(generation, connection, link):
-            peer.link.send(b"Event: Last\r\nN: 1\r\n\r\n")
-            peer.link.close()
-            eventually(lambda: connection.end is not None)
-            return adopt(generation, connection, link)
-
-        monkeypatch.setattr(rig.session, "adopt", late)
-        rig.open()
-        assert [rig.next().name, rig.next().name] == ["Last", "ConnectionLost"]
-        with pytest.raises(ConnectionLost):
-            rig.next()
-
     def test_an_opening_that_fails(self, make, peer):
         rig = make(secret="wrong")
         with pytest.raises(LoginRejected) as caught:
@@ -129,61 +113,117 @@ class TestStates:
             rig.session.connection(Deadline(1))
         eventually(lambda: peer.link.ended)
 
-    def test_an_opening_that_fails_while_the_link_comes_back(self, make, peer, monkeypatch):
-        rig = make(wait_fully_booted=True)
-        fail = rig.session._fail
-
-        def drop(link, action):
-            del peer.answers["ping"]
+    def test_events_of_a_link_that_ends_right_after_its_login(self, make, peer):
+        def login(link, action):
+            link.say(LOGGED_IN + "Event: Last\nN: 1\n\n", action)
             link.close()
 
-        def late(generation, exc):
-            eventually(lambda: rig.states[-2:] == [State.RECONNECTING, State.CONNECTED])
-            fail(generation, exc)
-
-        peer.answers["ping"] = drop
-        monkeypatch.setattr(rig.session, "_fail", late)
+        peer.answers["login"] = login
+        rig = make(reconnect=None).open()
+        assert [rig.next().name, rig.next().name] == ["Last", "ConnectionLost"]
         with pytest.raises(ConnectionLost):
+            rig.next()
+
+    def test_a_link_that_is_lost_while_the_server_boots(self, make, peer):
+        rig = make(wait_fully_booted=True)
+        peer.answers["ping"] = lambda link, action: link.close()
+        with pytest.raises(ConnectError, match="ended while the server was loading"):
             rig.open()
-        assert rig.session.state is State.CLOSED
-        assert rig.session.current is None
-        assert len(peer.links) == 2
+        assert rig.states == [State.CONNECTING, State.CLOSED]
+
+    def test_closing_while_another_thread_opens(self, make, peer):
+        rig, outcome = make(), Outcome()
+        peer.answers["login"] = None
+        opens = threading.Thread(target=outcome.run, args=(rig.open,))
+        opens.start()
+        peer.wait_for("Login")
+        rig.session.close()
+        assert "closed while it was opened" in str(outcome.get())
+        opens.join(10)
         eventually(lambda: peer.link.ended)
 
-    def test_an_older_opening_does_not_take_a_newer_ones_place(self, make, peer, monkeypatch):
-        rig = make()
-        begun, go = threading.Event(), threading.Event()
-        raised = []
-
-        def slow(options, deadline):
-            monkeypatch.setattr(connecting, "open_channel", open_channel)
-            channel = open_channel(options, deadline)
-            begun.set()
-            assert go.wait(10)
-            return channel
-
-        def opens():
-            try:
-                rig.open()
-            except (ConnectError, ConnectionClosed) as exc:
-                raised.append(exc)
-
-        monkeypatch.setattr(connecting, "open_channel", slow)
+    def test_a_second_opening_has_a_deadline_of_its_own(self, make, peer):
+        rig, outcome = make(), Outcome()
         peer.answers["login"] = None
-        older, newer = threading.Thread(target=opens), threading.Thread(target=opens)
-        older.start()
-        assert begun.wait(10)
-        rig.session.close()
-        newer.start()
+        opens = threading.Thread(target=outcome.run, args=(rig.open, 20))
+        opens.start()
         peer.wait_for("Login")
-        go.set()
-        older.join(10)
-        assert "closed while it was opened" in str(raised[0])
-        assert newer.is_alive()
-        rig.session.close()  # ends the newer one's connection, and with it the waiting
-        newer.join(5)
-        assert not newer.is_alive()
-        eventually(lambda: all(link.ended for link in peer.links))
+        began = time.monotonic()
+        with pytest.raises(ConnectError, match=r"not connected within 0\.1 s"):
+            rig.open(0.1)
+        assert time.monotonic() - began < 5
+        peer.link.say(LOGGED_IN, peer.wait_for("Login"))
+        assert outcome.get() is rig
+        opens.join(10)
+
+    def test_an_opening_with_less_time_does_not_fail_another_one(self, make, peer):
+        rig, first, second = make(), Outcome(), Outcome()
+        peer.answers["login"] = lambda link, action: None if link is peer.links[0] else LOGGED_IN
+        hasty = threading.Thread(target=first.run, args=(rig.open, 0.5))
+        hasty.start()
+        peer.wait_for("Login")
+        patient = threading.Thread(target=second.run, args=(rig.open, 20))
+        patient.start()
+        eventually(lambda: len(rig.session._openings) == 2)
+        assert isinstance(first.get(), ConnectError)
+        assert second.get() is rig
+        assert rig.session.state is State.CONNECTED
+        for each in (hasty, patient):
+            each.join(10)
+
+    def test_opening_while_it_reconnects_waits_for_the_link(self, make, peer):
+        rig = make().open()
+        peer.answers["login"] = None
+        peer.link.close()
+        peer.wait_for("Login", 2)
+        with pytest.raises(ConnectError, match=r"not connected within 0\.05 s"):
+            rig.open(0.05)
+        assert rig.session.state is State.RECONNECTING
+        outcome = Outcome()
+        opens = threading.Thread(target=outcome.run, args=(rig.open,))
+        opens.start()
+        peer.link.say(LOGGED_IN, peer.wait_for("Login", 2))
+        assert outcome.get() is rig
+        assert rig.session.state is State.CONNECTED
+        opens.join(10)
+
+    @pytest.mark.parametrize("exc", [OSError(24, "Too many open files"), RuntimeError("can't start new thread")])
+    def test_a_process_without_resources(self, make, monkeypatch, exc):
+        def start():
+            raise exc
+
+        rig = make()
+        with monkeypatch.context() as patch:
+            patch.setattr(rig.engine, "start", start)
+            with pytest.raises(ConnectError, match="lacks resources") as caught:
+                rig.open()
+            assert caught.value.__cause__ is exc
+        assert rig.open().session.state is State.CONNECTED
+
+    def test_no_descriptor_for_the_new_connection(self, make, peer, monkeypatch):
+        rig = make().open()
+        failures = []
+
+        class Full(socket.socket):
+            def __init__(self, *args, **more):
+                if len(failures) < 3:
+                    failures.append(1)
+                    raise OSError(24, "Too many open files")
+                super().__init__(*args, **more)
+
+        first = rig.session.current
+        monkeypatch.setattr("pyami_sync.connector.socket.socket", Full)
+        first.close()
+        eventually(lambda: rig.session.state is State.CONNECTED and rig.session.current is not first)
+        assert len(failures) == 3
+
+    @pytest.mark.parametrize("seconds", [1e10, float("inf")])
+    def test_very_long_timeouts(self, make, seconds):
+        rig = make().open(seconds)
+        rig.session.current.close()
+        assert rig.session.connection(Deadline(seconds))
+        threading.Timer(0.02, rig.session.close).start()
+        assert rig.session.wait_closed(seconds)
 
     def test_without_reconnect(self, make, peer):
         rig = make(reconnect=None).open()
@@ -280,6 +320,57 @@ class TestGaps:
         assert back.server_restarted is True
 
 
+class TestRestarts:
+    """The server is restarted, and listens before it has loaded its modules."""
+
+    BOOTED = LOGGED_IN + "Event: FullyBooted\nStatus: Fully Booted\n\n"  # without Uptime, as Asterisk 13 says it
+
+    @pytest.fixture
+    def restarted(self, make, peer):
+        peer.answers["login"] = lambda link, action: self.BOOTED if len(peer.links) == 1 else LOGGED_IN
+        peer.answers["command"] = "Response: Error\nMessage: Permission denied\n\n"
+
+        def restarted(**options):
+            rig = make(**options).open()
+            assert rig.next().name == "FullyBooted"
+            peer.link.close()
+            assert type(rig.next()) is markers.ConnectionLost
+            eventually(lambda: peer.names().count("Ping") == 1)
+            return rig
+
+        return restarted
+
+    def test_the_marker_waits_for_the_modules(self, restarted, peer):
+        rig = restarted()
+        assert rig.session.state is State.RECONNECTING
+        peer.link.say("Event: FullyBooted\n\n")
+        assert [type(rig.next()), rig.next().name] == [markers.Reconnected, "FullyBooted"]
+        assert rig.session.state is State.CONNECTED
+
+    def test_but_not_for_ever(self, restarted, monkeypatch, caplog):
+        monkeypatch.setattr("pyami_sync.login.BOOT_WAIT", 0.05)
+        rig = restarted()
+        assert type(rig.next()) is markers.Reconnected
+        assert "has not loaded its modules" in caplog.text
+
+    def test_the_link_is_lost_again_meanwhile(self, restarted, peer):
+        rig = restarted()
+        peer.answers["login"] = self.BOOTED
+        peer.link.close()
+        assert rig.next().attempts == 2
+
+    def test_who_can_not_hear_of_it_asks(self, restarted, peer):
+        rig = restarted(event_mask="call")
+        assert type(rig.next()) is markers.Reconnected
+        assert "core waitfullybooted" in [each.get("Command") for each in peer.actions]
+
+    def test_closing_meanwhile(self, restarted, peer):
+        rig = restarted()
+        rig.session.close()
+        eventually(lambda: peer.link.ended)
+        assert rig.session.state is State.CLOSED
+
+
 class TestWaiting:
     def test_for_the_link(self, make, peer):
         rig = make(reconnect=ReconnectPolicy(initial=0.05, maximum=0.05)).open()
@@ -319,7 +410,6 @@ class TestForking:
         out = threading.Event()
         rig.engine.unregister(held, out.set)
         assert out.wait(10)
-        rig.session._changed.acquire()  # as a thread of the parent's might hold it
         rig.session.after_fork()
         assert rig.session.state is State.CLOSED
         assert rig.session.over is False
@@ -357,29 +447,19 @@ class TestForking:
             with pytest.raises(ConnectError, match=r"no answer to Login within 0\.1 s"):
                 child.session.connection(deadline)
 
-    def test_who_has_more_time_goes_on_when_the_first_use_gives_up(self, child, peer, monkeypatch):
-        found, waits = [], threading.Event()
-        await_connection = child.session._await_connection
-
-        def waiting(deadline):
-            waits.set()
-            return await_connection(deadline)
-
-        def hurry():
-            with pytest.raises(ActionTimeout):
-                child.session.connection(Deadline(0.5))
-
-        monkeypatch.setattr(child.session, "_await_connection", waiting)
-        hasty = threading.Thread(target=hurry)
-        patient = threading.Thread(target=lambda: found.append(child.session.connection(Deadline(20))))
+    def test_who_has_more_time_goes_on_when_the_first_use_gives_up(self, child, peer):
+        first, second = Outcome(), Outcome()
+        hasty = threading.Thread(target=first.run, args=(child.session.connection, Deadline(0.5)))
         hasty.start()
         peer.wait_for("Login", 2)
         peer.answers["login"] = lambda link, action: None if link is peer.links[1] else LOGGED_IN
+        patient = threading.Thread(target=second.run, args=(child.session.connection, Deadline(20)))
         patient.start()
-        assert waits.wait(10)
+        eventually(lambda: len(child.session._openings) == 2)
+        assert isinstance(first.get(), ActionTimeout)
+        assert second.get() is child.session.current
         for each in (hasty, patient):
-            each.join(20)
-        assert found == [child.session.current]
+            each.join(10)
 
     def test_a_rejected_login_is_not_tried_again(self, child, peer):
         peer.answers["login"] = "Response: Error\nMessage: Authentication failed\n\n"
@@ -390,16 +470,17 @@ class TestForking:
         assert child.session.over
 
     def test_a_child_of_a_closed_session_stays_closed(self, make):
-        rig = make()
+        rig = make().open()
+        rig.session.close()
         rig.session.after_fork()
         assert rig.session.over
         with pytest.raises(ConnectionClosed):
             rig.session.connection(Deadline(0))
 
 
-class TestDialing:
+class TestReconnecting:
     def test_coming_back_without_a_thread_that_waits(self, make, peer):
-        rig = make(dials=True)
+        rig = make()
         peer.answers["challenge"] = lambda link, action: link.close() if len(peer.links) < 3 else CHALLENGE
         rig.session.start()
         eventually(lambda: rig.session.state is State.CONNECTED)
@@ -411,8 +492,8 @@ class TestDialing:
         assert type(rig.next()) is markers.Reconnected
         assert rig.changes
 
-    def test_closing_while_it_dials(self, make, peer):
-        rig = make(dials=True)
+    def test_closing_while_it_connects(self, make, peer):
+        rig = make()
         peer.answers["login"] = None
         rig.session.start()
         peer.wait_for("Login")
@@ -441,23 +522,3 @@ class TestDialing:
         assert exc.sent is False
         rig.session.close()
         assert type(rig.session.down()) is ConnectionClosed
-
-    def test_a_bug_in_coming_back_is_a_failed_try(self, make, peer, caplog, monkeypatch):
-        rig = make().open()
-        real, failures = rig.session.connect, []
-
-        def connect(generation, deadline):
-            if not failures:
-                failures.append(1)
-                raise RuntimeError("bug")
-            return real(generation, deadline)
-
-        monkeypatch.setattr(rig.session, "connect", connect)
-        peer.link.close()
-        assert type(rig.next()) is markers.ConnectionLost
-        assert rig.next().attempts == 2
-        assert "coming back raised" in caplog.text
-
-
-CHALLENGE = "Response: Success\nChallenge: 123456789\n\n"
-LOGGED_IN = "Response: Success\n\n"

@@ -510,7 +510,7 @@ class TestStreams:
         got = []
         taker = threading.Thread(target=lambda: got.append(number(stream.get(20))))
         taker.start()
-        while not stream._waiting:
+        while not stream._waiters:
             time.sleep(0.001)
         owner.publish(7)
         taker.join(10)
@@ -573,7 +573,7 @@ class TestStreams:
         got = []
         taker = threading.Thread(target=lambda: got.append(list(stream)))
         taker.start()
-        while not stream._waiting:
+        while not stream._waiters:
             time.sleep(0.001)
         stream.close()
         taker.join(10)
@@ -702,8 +702,8 @@ class TestForking:
         seen = []
         subscription, stream = owner.on(lambda event: seen.append(number(event))), owner.stream(maxsize=1)
         owner.publish(1, 2)
-        for lock in (owner.subscriptions._lock, subscription._lock, stream._some):
-            lock.acquire()  # as a thread of the parent's might hold it
+        subscription._unscheduled.clear()  # as if a thread of the parent's were about to deliver
+        subscription._turn.clear()
         owner.subscriptions.after_fork()
         owner.jobs.clear()
         owner.publish(3)

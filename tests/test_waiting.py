@@ -66,9 +66,9 @@ def test_an_interrupted_waiter_does_not_block_who_notifies() -> None:
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         for n in range(300):
-            signal.setitimer(signal.ITIMER_REAL, 0.0005 + n * 1e-6)
             end = time.monotonic() + 5
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + n * 1e-6)
                 while time.monotonic() < end:
                     waiters.wait(lambda: False, 0.0001)
             except Interrupted:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -44,7 +45,16 @@ def end_worker(process):
     app.control.shutdown()
 
 
+def terminate(number, frame):
+    """End as at Ctrl-C, services and all: a service manager sends SIGTERM to this process alone.
+
+    Sent to the main thread, SIGINT waits there while it is blocked.
+    """
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
 def main():
+    signal.signal(signal.SIGTERM, terminate)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         os.environ.update(

@@ -9,6 +9,7 @@ twice, since a second Originate is a second call; the task fails and says so.
 
 import os
 import threading
+from contextlib import contextmanager
 
 from celery import Celery
 from celery.signals import worker_process_shutdown, worker_shutdown
@@ -31,7 +32,7 @@ if folder:  # queues in a folder, for a worker without a broker
         "polling_interval": 0.1,
     }
 
-client = AMIClient.from_url(os.environ.get("AMI_URL"), name="pyami-task", event_mask="off")
+client = AMIClient.from_url(os.environ.get("AMI_URL"), name="pyami-task", event_mask="call,dialplan")
 opening = threading.Lock()
 
 
@@ -56,8 +57,11 @@ def add_member(self, queue, interface):
 
 @app.task(bind=True, max_retries=5)
 def call(self, channel, exten):
-    """Place a call."""
-    return send(self, "Originate", Channel=channel, Context="default", Exten=exten, Priority=1, Async=True)
+    """Place a call, wait until it is over, and say how it went."""
+    with retrying(self):
+        made = ami().call(channel, to=f"{exten}@default", hangup_on_exit=False)
+    outcome = made.wait_ended()
+    return {"outcome": outcome.value, "cause": made.cause, "seconds": made.talk_time}
 
 
 @app.task(bind=True, max_retries=5)
@@ -69,8 +73,15 @@ def on_hangup(self, event):
 
 def send(task, action, **headers):
     """Send an action; try the task again later if the server has certainly not seen it."""
-    try:
+    with retrying(task):
         return ami().send(action, **headers).message
+
+
+@contextmanager
+def retrying(task):
+    """Try the task again later if the block failed before the server can have seen anything of it."""
+    try:
+        yield
     except ConnectError as exc:
         raise task.retry(exc=exc, countdown=2**task.request.retries) from None
     except (ConnectionLost, ActionTimeout) as exc:

@@ -35,7 +35,16 @@ def keep_calling(url, stop):
                 print(exc, file=sys.stderr)
 
 
+def terminate(number, frame):
+    """End as at Ctrl-C, services and all: a service manager sends SIGTERM to this process alone.
+
+    Sent to the main thread, SIGINT waits there while it is blocked.
+    """
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
 def main():
+    signal.signal(signal.SIGTERM, terminate)
     port = sys.argv[1] if len(sys.argv) > 1 else "8000"
     with ExitStack() as stack:
         if not os.environ.get("AMI_URL"):
@@ -64,6 +73,7 @@ def main():
         except KeyboardInterrupt:
             pass
         finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # once is enough
             for service in services:
                 service.terminate()
             for service in services:

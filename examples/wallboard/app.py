@@ -1,15 +1,19 @@
 """The wallboard's web application.
 
-Whoever reaches it can place and end calls: put a login in front of it (a proxy, or your framework's), and keep it
-off the open network.
+Whoever may use it can place and end calls. With WALLBOARD_PASSWORD in the environment it asks for that password (any
+user name); without it, only this machine is served. Its Host header has to be one of WALLBOARD_HOSTS. It places calls
+to numbers of one context and to devices alone, never to an application of the dialplan. Put TLS in front of it.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
+import logging
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from board import Board
 from flask import Flask, Response, jsonify, render_template, request
@@ -19,7 +23,9 @@ from pyami_sync import ActionError, ActionTimeout, AMIError, InvalidAction
 from pyami_sync.integrations.flask import AMI
 from pyami_sync.integrations.prometheus import AMICollector
 
+logger = logging.getLogger("wallboard")
 ami = AMI()
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 HERE = Path(__file__).parent
 KEEP_ALIVE = 10.0  # seconds without news after which a stream says that it is still there
 DEVICE = re.compile(r"(PJSIP|SIP|IAX2|DAHDI|Local)/[A-Za-z0-9_.@+-]{1,60}(/n)?")
@@ -33,6 +39,8 @@ def create_app(**config):
     app.config.update(
         AMI_URL=os.environ.get("AMI_URL"),
         AMI_OPTIONS={"name": "pyami-wallboard", "when_down": "fail", "timeout": 5.0},
+        PASSWORD=os.environ.get("WALLBOARD_PASSWORD"),
+        HOSTS=os.environ.get("WALLBOARD_HOSTS", ",".join(LOOPBACK)).split(","),
         DIAL_CONTEXT=os.environ.get("WALLBOARD_CONTEXT", "default"),
         **config,
     )
@@ -42,6 +50,23 @@ def create_app(**config):
     registry = CollectorRegistry()
     registry.register(Metrics(app))
     api = json.loads((HERE / "openapi.json").read_text("utf-8"))
+    if not app.config["PASSWORD"]:
+        logger.warning("WARNING: WALLBOARD_PASSWORD is not set: every user of this machine can place and end calls")
+
+    @app.before_request
+    def admit():
+        # A page of the web can reach a local service by a name of its own; it can't choose the Host header.
+        if urlsplit(f"//{request.host}").hostname not in app.config["HOSTS"]:
+            return problem(421, "the wallboard is not known by that name; see WALLBOARD_HOSTS")
+        if request.path.startswith("/health"):
+            return None
+        password = app.config["PASSWORD"]
+        if not password:
+            return None if request.remote_addr in LOOPBACK else problem(403, "set WALLBOARD_PASSWORD to serve others")
+        given = request.authorization.password if request.authorization else None
+        if given is None or not hmac.compare_digest(given.encode(), password.encode()):
+            return *problem(401, "the password is missing or wrong"), {"WWW-Authenticate": 'Basic realm="wallboard"'}
+        return None
 
     @app.get("/")
     def page():
@@ -67,9 +92,13 @@ def create_app(**config):
             return problem(400, "“from” is a device, such as PJSIP/alice")
         if not NUMBER.fullmatch(number):
             return problem(400, "“to” is a number")
-        where = {"Context": app.config["DIAL_CONTEXT"], "Exten": number, "Priority": 1}
-        response = ami.client.originate(device, CallerID=f"Wallboard <{number}>", Timeout=30_000, **where)
-        return jsonify(message=response.message), 202
+        to = f"{number}@{app.config['DIAL_CONTEXT']}"
+        call = ami.client.call(device, to=to, ring=30, caller_id=f"Wallboard <{number}>")
+        outcome = call.wait_answered()
+        if outcome == "answered":
+            return jsonify(message=f"{device}: answered")
+        call.wait_ended()  # with the cause
+        return jsonify(message=f"{device}: {outcome}" + (f" ({call.cause_text})" if call.cause else ""))
 
     @app.delete("/api/channels/<uniqueid>")
     def hang_up(uniqueid):

@@ -143,8 +143,8 @@ def events_module(vocabulary: Vocabulary) -> str:
         add(name, [parent or "TypedEvent"], group["text"], field_lines(vocabulary, shared))
     for name, event in vocabulary.events.items():
         groups = vocabulary.groups_of(name)
-        bases = ["SentByUser"] if name == "UserEvent" else []
-        bases += groups
+        bases = {"UserEvent": ["SentByUser"], "OriginateResponse": ["OriginateOutcome"]}.get(name, [])
+        bases = [*bases, *groups]
         for kind in ("channel", "bridge"):
             bases += [snapshot_class(kind, prefix) for prefix in event.get(kind, ())]
         if event["role"] == "complete":
@@ -167,7 +167,7 @@ def events_module(vocabulary: Vocabulary) -> str:
         "",
         *import_lines("fields", kinds),
         "from .markers import ConnectionLost, Reconnected",
-        *import_lines("model", ["ListComplete", "SentByUser", "TypedEvent", "event_class"]),
+        *import_lines("model", ["ListComplete", "OriginateOutcome", "SentByUser", "TypedEvent", "event_class"]),
         "",
         *all_lines([*names, "ConnectionLost", "Reconnected", "event_class"]),
         "",

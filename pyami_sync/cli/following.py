@@ -1,50 +1,18 @@
-"""Following one call through its events until it is over."""
+"""Following events, and saying how a call went."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from .. import Event
+from ..calls import Call, Outcome
 from ..deadline import Deadline
-from ..exceptions import EventsLost, WaitTimeout
+from ..exceptions import WaitTimeout
 from ..subscriptions import EventStream
 from .output import Output
 
-__all__ = ["CALL_EVENTS", "follow_call", "next_event", "reason_of"]
+__all__ = ["next_event", "show_call"]
 
 LOOK = 0.5  # seconds
-
-CALL_EVENTS = (
-    "Newchannel",
-    "Newstate",
-    "Newexten",
-    "DialBegin",
-    "DialEnd",
-    "BridgeEnter",
-    "BridgeLeave",
-    "Hold",
-    "Unhold",
-    "OriginateResponse",
-    "Hangup",
-)
-"""The events that tell the story of a call."""
-
-REASONS = {
-    "0": "it failed, such as for a device that does not exist or is not registered",
-    "1": "it was hung up",
-    "3": "it rang and nobody answered",
-    "4": "answered",
-    "5": "busy",
-    "8": "congestion, or no route",
-}
-"""``Reason`` of OriginateResponse."""
-
-
-def reason_of(outcome: Event) -> str:
-    """Tell how an Originate ended."""
-    reason = outcome.get("Reason", "")
-    return REASONS.get(reason, f"reason {reason}" if reason else "no reason given")
 
 
 def next_event(stream: EventStream, deadline: Deadline, output: Output) -> Any:
@@ -66,28 +34,30 @@ def next_event(stream: EventStream, deadline: Deadline, output: Output) -> Any:
             output.check_reader()
 
 
-def follow_call(stream: EventStream, outcome: Event, deadline: Deadline) -> Iterator[Event]:
-    """Give the events of a call, those before its outcome included, until the channel called has hung up.
-
-    Args:
-        stream: opened before the call was placed.
-        outcome: its ``OriginateResponse``.
-        deadline: when to stop following.
-
-    """
-    called = outcome.get("Uniqueid", "")
-    channels = {called}
-    while True:
-        try:
-            event = stream.get(deadline.remaining())
-        except WaitTimeout:
-            return
-        except EventsLost:
-            continue
-        # A call's channels share the id of its first one; a Local channel's halves are both found by it.
-        ids = {event.get(name, "") for name in ("Linkedid", "Uniqueid", "DestUniqueid", "DestLinkedid")}
-        if ids & channels:
-            channels.add(event.get("Uniqueid", called))
-            yield event
-        if event.name == "Hangup" and event.get("Uniqueid") == called:
-            return
+def show_call(output: Output, call: Call) -> None:
+    """Print how a call went: the outcome, the cause if it is over, and how long it took."""
+    outcome = call.outcome or Outcome.UNKNOWN
+    if output.as_json:
+        output.record(
+            {
+                "outcome": outcome.value,
+                "answered": outcome is Outcome.ANSWERED,
+                "channel": call.channel,
+                "uniqueid": call.id,
+                "ended": call.ended,
+                "cause": call.cause,
+                "cause_text": call.cause_text or None,
+                "tech_cause": call.tech_cause,
+                "ring_time": call.ring_time,
+                "talk_time": call.talk_time,
+            }
+        )
+        return
+    parts = [outcome.value if outcome is Outcome.ANSWERED else f"not answered: {outcome.value}"]
+    if call.cause:
+        parts.append(f"cause {call.cause}, {call.cause_text}")
+    if call.ring_time is not None:
+        parts.append(f"rang {call.ring_time:.1f} s")
+    if call.talk_time is not None:
+        parts.append(f"lasted {call.talk_time:.1f} s")
+    output.text(f"{call.channel}: {'; '.join(parts)}", style="green" if outcome is Outcome.ANSWERED else "bold red")

@@ -28,6 +28,7 @@ PROGRAM = "pyami-sync"
 COMPLETION_VARIABLE = "_PYAMI_SYNC_COMPLETE"
 
 COMMANDS = {
+    "agi": ("agi", "Serve call scripts, over FastAGI or AsyncAGI."),
     "channels": ("tables", "Calls that are up, as a table."),
     "cluster": ("cluster", "Ask, tell and watch many servers at once."),
     "command": ("asking", "Run console commands."),

@@ -28,10 +28,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..client import AMIClient
-from ..exceptions import ConcurrencyError, ConnectionClosed
+from ..exceptions import ConcurrencyError, ConnectionClosed, EventsLost
 from ..listening import Listener
 from ..selection import Selector, Selectors, Where
-from ..subscriptions import BURST, MAXSIZE, Gap, Overflow, Subscription
+from ..subscriptions import MAXSIZE, Overflow, Subscription
 from . import missing
 
 try:
@@ -44,92 +44,41 @@ except ModuleNotFoundError:
 __all__ = ["observable"]
 
 
-class End:
-    """Stands in the buffer behind the last event."""
-
-    def __init__(self, exc: ConnectionClosed | None) -> None:
-        self.exc = exc
-
-
 class Emission(Subscription):
-    """One observer's subscription: a strand of callbacks that also tells how it ends.
-
-    At most one thread delivers at a time: the one that has set ``_delivering``.
-    """
+    """One observer's subscription: a strand of callbacks that also says how it ends."""
 
     def __init__(self, observer: ObserverBase[Any], *args: Any) -> None:
         super().__init__(observer.on_next, *args)
         self._observer = observer
-        self._delivering = False
-        self._ended = False
 
     def finish(self, exc: ConnectionClosed | None) -> None:
-        """Let the observer know the end, behind the events (of a loss) or at once (of a close)."""
-        buffer: Any = self._buffer
-        with self._lock:
-            if self._ended:
-                return
-            self._ended = True
-            if exc is None:
-                buffer.clear()
-            buffer.append(End(exc))
-        if exc is None:
-            try:
-                self._owner.check_thread("ending an observable")
-            except ConcurrencyError:
-                pass
-            else:
-                # Here and now: the callback threads end with the client and may not come to it any more.
-                self._run()
-                return
-        self.wake()
-
-    def _run(self) -> None:
-        with self._lock:
-            if self._delivering:
-                return  # the thread that delivers looks at the buffer again before it stops
-            self._delivering = True
-        while True:
-            self._deliver()
-            with self._lock:
-                if self._buffer and self.active and self._ended:
-                    continue
-                self._delivering = False
-                again = self._scheduled = bool(self._buffer) and self.active
-            if again:
-                self._owner.submit(self._run)
+        """End behind the events of a loss, or at once at a close."""
+        if exc is not None or self._end is not None:
+            super().finish(exc)
             return
-
-    def _deliver(self) -> None:
-        take: Any = self._buffer.popleft
-        for _ in range(BURST):
-            if not self.active:
-                return
-            try:
-                item = take()
-            except IndexError:
-                return
-            try:
-                if isinstance(item, End):
-                    self._finish_with(item.exc)
-                elif isinstance(item, Gap):
-                    self._finish_with(item.take())
-                elif self.predicate is None or self.predicate(item):
-                    self.delivered += 1
-                    self._observer.on_next(item)
-            except (Exception, SystemExit) as exc:
-                self._owner.report(exc, self, None if isinstance(item, End | Gap) else item)
-
-    def _finish_with(self, exc: Exception | None) -> None:
-        self.cancel()
-        if exc is None:
-            self._observer.on_completed()
+        self._buffer.clear()
+        self._end = (exc,)
+        try:
+            self._owner.check_thread("ending an observable")
+        except ConcurrencyError:
+            self.wake()
         else:
-            self._observer.on_error(exc)
+            # Here and now: the callback threads end with the client and may not come to it any more.
+            self.deliver()
 
-    def after_fork(self) -> None:
-        super().after_fork()
-        self._delivering = False
+    def completed(self, exc: Exception | None) -> None:
+        self.cancel()
+        try:
+            if exc is None:
+                self._observer.on_completed()
+            else:
+                self._observer.on_error(exc)
+        except (Exception, SystemExit) as raised:
+            self._owner.report(raised, self, None)
+
+    def missing(self, lost: EventsLost) -> None:
+        self._completed = True
+        self.completed(lost)
 
 
 def observable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .agi import AGITestCall
 from .leaks import assert_no_leaks
 from .replay import ReplayServer
 from .rights import User
@@ -12,6 +13,7 @@ from .state import Endpoint
 from .tape import Record, Recorder, read_tape
 
 __all__ = [
+    "AGITestCall",
     "Endpoint",
     "Play",
     "Record",

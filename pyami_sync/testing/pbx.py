@@ -19,6 +19,7 @@ from .state import (
     CAUSES,
     DEVICE_STATES,
     DOWN,
+    REFUSALS,
     RING,
     RINGING,
     UP,
@@ -82,6 +83,84 @@ class PBX:
             "Local/802@members/n": Member("Bob O'Brien", "Local/802@members/n", penalty=5, login=login),
         }
         self.queues = {"support": support, "empty": Queue("empty")}
+
+    # What there is
+
+    def add_extension(self, exten: str, *steps: tuple[str, str] | str, context: str = "default") -> None:
+        """Add an extension, or replace it.
+
+        ::
+
+            pbx.add_extension("300", "Answer()", "Dial(PJSIP/1101,20)", "Hangup()")
+
+        Args:
+            exten: what is dialled.
+            steps: applications with their data, as ``"Wait(5)"`` or ``("Wait", "5")``. One that the simulator does
+                not have does nothing.
+            context: where it is.
+
+        """
+        found = [step if isinstance(step, tuple) else _read_step(step) for step in steps]
+        self.dialplan.setdefault(context, {})[exten] = found
+
+    def add_endpoint(
+        self,
+        name: str,
+        *,
+        outcome: str = "answered",
+        rings: float = 0.01,
+        answers: float = 0.03,
+        talks: float | None = None,
+        context: str = "default",
+    ) -> Endpoint:
+        """Add a telephone, or replace it, and say what comes of calls to ``PJSIP/name``.
+
+        Args:
+            name: without ``PJSIP/``.
+            outcome: ``"answered"``, ``"no answer"`` (it rings until the caller gives up), ``"busy"``, ``"rejected"``,
+                ``"congestion"``, ``"failed"`` (no common codec), ``"unreachable"`` (it answers 404), or
+                ``"unregistered"``. An :class:`~pyami_sync.calls.Outcome` will do.
+            rings: seconds until it rings, or refuses.
+            answers: seconds that it rings before it answers.
+            talks: seconds after which it hangs up; :data:`None` for never.
+            context: where its own calls go.
+
+        Raises:
+            ValueError: no such outcome.
+
+        """
+        endpoint = Endpoint(name, [f"sip:{name}@127.0.0.1:9"], rings, answers, talks, context=context)
+        if outcome in REFUSALS:
+            endpoint.refuses, endpoint.tech_cause = REFUSALS[outcome]
+        elif outcome == "no answer":
+            endpoint.answers = None
+        elif outcome == "unregistered":
+            endpoint.contacts = []
+        elif outcome != "answered":
+            raise ValueError(f"a telephone's outcome can't be {outcome!r}")
+        self.endpoints[name] = endpoint
+        return endpoint
+
+    def add_queue(
+        self, name: str, *members: str, strategy: str = "ringall", timeout: float = 15.0, exten: str | None = None
+    ) -> Queue:
+        """Add a queue, or replace it.
+
+        Args:
+            name: of the queue.
+            members: interfaces of its static members, such as ``"PJSIP/1101"``.
+            strategy: ``"ringall"`` or ``"leastrecent"``.
+            timeout: seconds that a member's telephone rings.
+            exten: an extension of the context ``default`` that leads into it.
+
+        """
+        queue = Queue(name, strategy=strategy, timeout=timeout)
+        login = self.wall_clock()
+        queue.members = {member: Member(member, member, login=login) for member in members}
+        self.queues[name] = queue
+        if exten is not None:
+            self.add_extension(exten, "Answer()", f"Queue({name})")
+        return queue
 
     # Ground
 
@@ -222,9 +301,10 @@ class PBX:
 
     def _device(self, channel: Channel, endpoint: Endpoint) -> Steps[None]:
         yield endpoint.rings
-        if endpoint.busy:
-            self.fail(channel, "BUSY")
-            channel.cause = 17
+        refusal = endpoint.refuses or (17 if endpoint.busy else 0)
+        if refusal:
+            channel.cause, channel.tech_cause = refusal, endpoint.tech_cause
+            self.fail(channel, {17: "BUSY", 34: "CONGESTION"}.get(refusal, "NOANSWER"))
             return
         self.set_state(channel, RINGING)
         yield channel.changed if endpoint.answers is None else endpoint.answers
@@ -316,7 +396,10 @@ class PBX:
         for task in tasks:
             task.stop()
         self.leave(channel)
-        self.emit("Hangup", channel.snapshot(), [("Cause", cause), ("Cause-txt", CAUSES.get(cause, "Unknown"))])
+        tech: list[Pair] = (
+            [("TechCause", channel.tech_cause)] if channel.tech_cause and self.simulator.major >= 22 else []
+        )
+        self.emit("Hangup", channel.snapshot(), [("Cause", cause), ("Cause-txt", CAUSES.get(cause, "Unknown")), *tech])
         self.channels.pop(channel.name, None)
         self._device_changed(channel)
         channel.changed.fire()
@@ -435,3 +518,11 @@ class PBX:
     def matching(self, accept: Callable[[str], object]) -> list[Channel]:
         """Channels whose names a function accepts, newest first."""
         return [channel for channel in reversed(list(self.channels.values())) if accept(channel.name)]
+
+
+def _read_step(text: str) -> tuple[str, str]:
+    """Take ``"Wait(5)"`` apart."""
+    name, bracket, rest = text.partition("(")
+    if bracket and not rest.endswith(")"):
+        raise ValueError(f"an application is written as 'Name(data)', not {text!r}")
+    return name.strip(), rest.removesuffix(")")

@@ -10,6 +10,7 @@ from typing import Any, Self, overload
 
 from ..action import Action
 from ..message import Message
+from .agi import AGITestCall
 from .handlers import HANDLERS, Call
 from .loop import Loop
 from .pbx import PBX
@@ -162,6 +163,47 @@ class Simulator(Server):
         play = Play(scenario, self.pbx)
         self.loop.run(play.start)
         return play
+
+    def agi_call(
+        self,
+        path: str,
+        *arguments: str,
+        caller_id: str = "5550100",
+        caller_name: str = "Caller",
+        variables: Mapping[str, str] | None = None,
+        apps: Mapping[str, int | Callable[[str], int]] | None = None,
+        answered: bool = False,
+        timeout: float = 10.0,
+    ) -> AGITestCall:
+        """Place a call into an AGI script; the test then tells what the caller hears and presses.
+
+        ::
+
+            simulator.agi_call("ivr/en").hears("welcome").presses("1").goes_to("sales,s,1")
+
+        Args:
+            path: of a script that runs on a client of this simulator (:meth:`~pyami_sync.AMIClient.agi`), or the URL
+                of a FastAGI server on this machine: ``agi://127.0.0.1:4573/ivr/en``.
+            arguments: of the script.
+            caller_id: number of the caller.
+            caller_name: name of the caller.
+            variables: of the channel.
+            apps: results of applications that the script runs with ``exec``: a number, or a function of their data.
+            answered: whether the call is answered already.
+            timeout: seconds that the script may take for each step.
+
+        """
+        return AGITestCall(
+            self,
+            path,
+            arguments,
+            caller_id=caller_id,
+            caller_name=caller_name,
+            variables=variables or {},
+            apps=apps or {},
+            answered=answered,
+            timeout=timeout,
+        )
 
     # Scripts
 

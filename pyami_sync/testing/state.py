@@ -10,6 +10,7 @@ from .flow import Signal, Task
 __all__ = [
     "CAUSES",
     "DEVICE_STATES",
+    "REFUSALS",
     "STATES",
     "Bridge",
     "Caller",
@@ -37,7 +38,17 @@ CAUSES = {
     21: "Call Rejected",
     26: "Answered elsewhere",
     34: "Circuit/channel congestion",
+    58: "Bearer capability not available",
 }
+
+REFUSALS = {
+    "busy": (17, "486"),
+    "congestion": (34, "503"),
+    "rejected": (21, "603"),
+    "unreachable": (1, "404"),
+    "failed": (58, "488"),
+}
+"""Hangup cause and SIP status of each outcome that a telephone can refuse with."""
 """``Cause-txt`` by ``Cause``."""
 
 DEVICE_STATES = {
@@ -123,6 +134,7 @@ class Channel:
     application: str = ""
     data: str = ""
     cause: int = 0
+    tech_cause: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     bridge: Bridge | None = None
     peer: Channel | None = None
@@ -170,6 +182,8 @@ class Endpoint:
         answers: seconds that it rings before it answers; :data:`None` for never.
         talks: seconds after which it hangs up; :data:`None` for never.
         busy: whether it refuses calls as busy.
+        refuses: the hangup cause with which it refuses calls; 0 for none.
+        tech_cause: the SIP status of a refusal.
         transport: name of its transport.
         context: where its own calls go.
 
@@ -181,6 +195,8 @@ class Endpoint:
     answers: float | None = 0.03
     talks: float | None = None
     busy: bool = False
+    refuses: int = 0
+    tech_cause: str = ""
     transport: str = "udp"
     context: str = "default"
 

@@ -12,6 +12,8 @@ times are those of the events' ``Timestamp`` headers, as far as they have some.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import lzma
 import os
 import re
@@ -26,6 +28,8 @@ from ..redaction import redact
 __all__ = ["Record", "Recorder", "read_tape"]
 
 MAGIC = b"pyami-tape 1 "
+PIECES = 5000  # of traffic in one member of the file at most
+MOST_PENDING = 64 * 1024 * 1024
 _MARKS = {"received": b"<", "sent": b">"}
 _timestamp = re.compile(rb"\r\nTimestamp: (\d+\.\d+)(?:\r\n|\Z)").search
 
@@ -57,25 +61,57 @@ class Recorder:
         path: of the file.
         client: whose traffic to record: anything with ``on_wire(callback)``.
         interval: most seconds until traffic is in the file.
+        most_pending: bytes of traffic that may wait to be written; a disk that is slower loses the recording.
+
+    Raises:
+        OSError: the file can't be opened or its first line not written; a file that was made for it is removed.
+
+    A disk that is full, or anything else that ends the writing, ends the recording: what comes later is dropped,
+    :attr:`error` holds the reason, and :meth:`close` raises it. The file can be read up to there.
 
     """
 
-    def __init__(self, path: str | os.PathLike[str], client: HasWire | None = None, *, interval: float = 1.0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        client: HasWire | None = None,
+        *,
+        interval: float = 1.0,
+        most_pending: int = MOST_PENDING,
+    ) -> None:
         self.interval = interval
-        self.count = 0
-        """Pieces of traffic recorded so far."""
-        self._file = open(path, "ab")  # noqa: SIM115 - closed by close()
+        self.most_pending = most_pending
+        self.written = 0
+        """Pieces of traffic that are in the file."""
+        self.error: OSError | None = None
+        """What ended the recording early."""
+        existed = os.path.exists(path)
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
         self._pending: list[tuple[float, bytes, bytes]] = []
+        self._pending_bytes = 0
+        self._under_way = 0
         self._last = time.monotonic()
         self._closed = False
         self._change = threading.Condition()
         self._taps: list[Any] = []
         if not self._file.tell():
-            self._write(MAGIC + f"{time.time():.3f}\n".encode())
+            try:
+                self._write(MAGIC + f"{time.time():.3f}\n".encode())
+            except OSError:
+                self._file.close()
+                if not existed:
+                    os.unlink(path)  # an empty file would stand in the way of the next try
+                raise
         self._thread = threading.Thread(target=self._run, name="pyami-recorder", daemon=True)
         self._thread.start()
         if client is not None:
             self.attach(client)
+
+    @property
+    def count(self) -> int:
+        """Pieces of traffic recorded so far: written, or about to be."""
+        with self._change:
+            return self.written + self._under_way + len(self._pending)
 
     def attach(self, client: HasWire) -> None:
         """Record the traffic of a client from now on."""
@@ -85,10 +121,13 @@ class Recorder:
         """Record a piece of traffic; after :meth:`close` it is dropped. For any thread."""
         record = (time.monotonic(), _MARKS[direction], bytes(raw))
         with self._change:
-            if self._closed:
+            if self._closed or self.error is not None:
+                return
+            if self._pending_bytes + len(raw) > self.most_pending:
+                self._fail(OSError(errno.ENOBUFS, "the disk is slower than the traffic; the recording ended"))
                 return
             self._pending.append(record)
-            self.count += 1
+            self._pending_bytes += len(raw)
             if len(self._pending) == 1:
                 self._change.notify()
 
@@ -96,6 +135,10 @@ class Recorder:
         """Write what is left and close the file; idempotent.
 
         A client hands traffic over a moment after it passed: what has not come by now is not recorded.
+
+        Raises:
+            OSError: not all that came could be written; each call raises it.
+
         """
         while self._taps:
             stop = self._taps.pop()
@@ -106,24 +149,51 @@ class Recorder:
             self._change.notify()
         self._thread.join()
         self._file.close()
+        if self.error is not None:
+            raise self.error
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, traceback: object) -> None:
+        try:
+            self.close()
+        except OSError:
+            if exc is None:  # else what ended the block counts more; .error has the other
+                raise
+
+    def _fail(self, exc: OSError) -> None:
+        """End the recording; the lock is held."""
+        self.error = self.error or exc
+        self._pending = []
+        self._pending_bytes = 0
+        self._change.notify_all()
 
     def _run(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._pending or self._closed)
+                self._change.wait_for(lambda: self._pending or self._closed or self.error)
                 if not self._closed:
                     # A moment to let more come: a member of the file for each piece would pack badly.
-                    self._change.wait_for(lambda: self._closed, self.interval)
+                    self._change.wait_for(lambda: self._closed or self.error, self.interval)
+                if self.error is not None:
+                    return
                 pending, self._pending = self._pending, []
+                self._pending_bytes = 0
+                self._under_way = len(pending)
                 closed = self._closed
-            if pending:
-                self._write(b"".join(map(self._spell, pending)))
+            for at in range(0, len(pending), PIECES):
+                part = pending[at : at + PIECES]
+                try:
+                    self._write(b"".join(map(self._spell, part)))
+                except OSError as exc:
+                    with self._change:
+                        self._under_way = 0
+                        self._fail(exc)
+                    return
+                with self._change:
+                    self.written += len(part)
+                    self._under_way -= len(part)
             if closed:
                 return
 
@@ -136,8 +206,16 @@ class Recorder:
 
     def _write(self, data: bytes) -> None:
         packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-        self._file.write(packer.compress(data) + packer.flush())
-        self._file.flush()
+        packed = memoryview(packer.compress(data) + packer.flush())
+        began = self._file.seek(0, os.SEEK_END)
+        try:
+            while packed:  # unbuffered, so that nothing of it is left for close() to fail on
+                packed = packed[self._file.write(packed) :]
+        except OSError:
+            # Half a member at the end would hide whatever is appended later.
+            with contextlib.suppress(OSError):
+                self._file.truncate(began)
+            raise
 
 
 def read_tape(path: str | os.PathLike[str]) -> Iterator[Record]:

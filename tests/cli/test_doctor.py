@@ -5,19 +5,25 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pyami_sync.cli.doctor.managerconf import read_manager_conf
+from pyami_sync.cli.doctor.network import expiry
 from pyami_sync.testing import Simulator, User
 from tests.asterisk.certs import Certificates, make_certificates
 from tests.asterisk.plugin import AsteriskFactory
 from tests.asterisk.server import AsteriskServer
 from tests.cli.conftest import SECRET
 from tests.cli.running import Ran, Server, run
+
+START_TIME = 1.5
+"""Seconds that the program needs to start and end on a busy machine."""
 
 
 @contextlib.contextmanager
@@ -170,6 +176,13 @@ def test_no_rights_for_events() -> None:
     assert "no right to read them" in failure(done)
 
 
+def test_a_user_who_may_do_nothing_does_not_work() -> None:
+    with Simulator(users={"nobody": User(SECRET, read=(), write=())}) as sim:
+        done = diagnose(f"ami://nobody@127.0.0.1:{sim.port}")
+    assert done.code == 1, done.out
+    assert "may do nothing" in failure(done)
+
+
 @pytest.mark.asterisk
 def test_no_rights_for_events_on_a_real_server(asterisk: AsteriskServer) -> None:
     done = diagnose(f"ami://noevents@127.0.0.1:{asterisk.port}", secret="noevents-secret")
@@ -226,6 +239,52 @@ def test_unknown_authority_and_wrong_name(certificates: Certificates) -> None:
         assert "the certificate is for another name" in failure(wrong)
         assert "localhost" in failure(wrong)
         assert diagnose(where, "--tls-ca", str(certificates.ca)).code == 0
+
+
+def test_the_day_of_an_expired_certificate(certificates: Certificates, tmp_path: Path) -> None:
+    key, request, cert, conf = (tmp_path / f"old.{kind}" for kind in ("key", "csr", "pem", "conf"))
+    (tmp_path / "index").touch()
+    (tmp_path / "serial").write_text("01")
+    conf.write_text(
+        f"[ca]\ndefault_ca=own\n[own]\ndatabase={tmp_path}/index\nserial={tmp_path}/serial\nnew_certs_dir={tmp_path}\n"
+        "default_md=sha256\npolicy=any\n[any]\ncommonName=supplied\n"
+    )
+    dates = "-startdate 20200101000000Z -enddate 20210203040506Z"
+    for command in (
+        f"req -newkey rsa:2048 -nodes -keyout {key} -out {request} -subj /CN=localhost",
+        f"ca -batch -selfsign -config {conf} -keyfile {key} -in {request} -out {cert} -notext {dates}",
+    ):
+        subprocess.run(["openssl", *command.split()], check=True, capture_output=True)
+    with Simulator(tls=(str(cert), str(key)), secret=SECRET) as sim:
+        done = diagnose(url(sim.port, "amis", "localhost"), "--tls-ca", str(cert))
+    assert done.code == 3
+    assert "expired on 2021-02-03 04:05 UTC" in failure(done)
+
+
+def test_the_day_of_a_certificate_of_any_kind(certificates: Certificates) -> None:
+    for path in (certificates.server_cert, certificates.ca):
+        pem = path.read_text("ascii")
+        told = subprocess.run(["openssl", "x509", "-noout", "-enddate", "-in", path], capture_output=True, text=True)
+        seconds = ssl.cert_time_to_seconds(told.stdout.strip().removeprefix("notAfter="))
+        found = expiry(ssl.PEM_cert_to_DER_cert(pem))
+        assert found is not None
+        assert found.timestamp() == seconds
+    assert expiry(b"") is None
+    assert expiry(b"\x30\x80nonsense") is None
+
+
+@pytest.mark.parametrize("scheme", ["ami", "amis"])
+def test_the_time_limit_holds_for_all_of_it(scheme: str) -> None:
+    def serve(client: socket.socket) -> None:
+        while client.recv(1024):  # silent until it is given up
+            pass
+
+    with service(serve) as port:
+        began = time.monotonic()
+        done = diagnose(url(port, scheme), "--timeout", "2s")
+        took = time.monotonic() - began
+    assert done.code == 5
+    assert took < 2 + START_TIME, took
 
 
 def test_stalled_server(sim: Simulator) -> None:

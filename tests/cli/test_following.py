@@ -77,15 +77,23 @@ def test_wait_sees_what_it_causes(server: Server) -> None:
 
 
 def test_originate_tells_the_outcome(server: Server) -> None:
-    done = server.run("originate", "Local/106@default", "--app", "Wait", "--data", "0", "--follow", "--json")
+    done = server.run("originate", "Local/106@default", "--app", "Wait", "--data", "2", "--follow", "--json")
     assert done.code == 0, done
     *events, last = done.objects
-    assert last["answered"] is True
+    assert last["answered"] is last["ended"] is True
+    assert (last["outcome"], last["cause"], last["cause_text"]) == ("answered", 16, "normal clearing")
+    assert 0.0 <= last["talk_time"] < 10.0
     assert [each["Event"] for each in events].count("Hangup") >= 1
     assert events[0]["Event"] == "Newchannel"
     failed = server.run("originate", "Local/nowhere@nocontext", "--app", "Wait", "--data", "0")
     assert failed.code == 1
-    assert "not answered" in failed.out + failed.err or "failed" in failed.err
+    assert "Local/nowhere@nocontext" in failed.out
+    assert "not answered: unreachable" in failed.out
+    busy = server.run("originate", "Local/103@default", "--exten", "106", "--json")
+    assert busy.code == 1
+    assert [(each["outcome"], each["cause"]) for each in busy.objects] == [("busy", 17)]
+    nowhere = server.run("originate", "Local/106@default", "--exten", "", "--app", "not an application")
+    assert nowhere.code == 2
     queued = server.run("originate", "Local/106@default", "--exten", "106", "--no-wait")
     assert queued.code == 0
     assert "queued" in queued.out

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from pyami_sync import connect
 from pyami_sync.testing import Simulator, read_tape
@@ -48,6 +52,44 @@ def test_recording_replays_the_same(server: Server, tmp_path: Path) -> None:
             found = [each["Number"] for each in done.objects if each["UserEvent"] == "Recorded"]
             assert found == [str(number) for number in range(20)]
             assert process.ended().code == 0
+
+
+def test_a_recording_that_failed_can_be_tried_again(server: Server, tmp_path: Path) -> None:
+    tape = tmp_path / "x.tape"
+    for _ in range(2):
+        done = run("record", str(tape), env={**server.env, "AMI_SECRET": "wrong"})
+        assert done.code == 4, done.err
+        assert not tape.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_recording_to_a_full_disk(server: Server) -> None:
+    done = run("record", "/dev/full", "--append", env=server.env)
+    assert done.code == 2
+    assert "can't be written: No space left" in done.err
+
+
+def test_the_disk_fills_up_while_recording(server: Server, tmp_path: Path) -> None:
+    tape = tmp_path / "x.tape"
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000));"
+        "from pyami_sync.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", script, "record", str(tape), "--for", "60s"]
+    process = subprocess.Popen(command, env=environment(server.env), stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert "recording" in process.stderr.readline()
+        with connect(server.url, secret=server.secret) as client:
+            while process.poll() is None:
+                client.send("UserEvent", UserEvent="Filling", Text=os.urandom(200).hex())
+        said = process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    assert process.returncode == 1, said
+    assert "make room" in said
 
 
 def test_replay_goes_stepwise(tmp_path: Path) -> None:

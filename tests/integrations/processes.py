@@ -73,12 +73,13 @@ class Service:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.headers: dict[str, str] = {}
         self.url = f"http://127.0.0.1:{port}"
 
     def request(self, method: str, path: str, body: Any = None, raw: bytes | None = None) -> tuple[int, Any]:
         """Send a request; give the status and the JSON (or text) that came back."""
         data = raw if body is None else json.dumps(body).encode()
-        request = Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
+        request = Request(self.url + path, data, {"Content-Type": "application/json", **self.headers}, method=method)
         try:
             with urlopen(request, timeout=30) as answer:
                 status, text, kind = answer.status, answer.read(), answer.headers["Content-Type"]

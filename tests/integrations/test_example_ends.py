@@ -51,6 +51,20 @@ def test_ctrl_c(tmp_path: Path, command: list[str], mark: str, code: int) -> Non
         assert children(process) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize(
+    ("command", "mark", "code"), RUNS[3:], ids=lambda each: each[0] if isinstance(each, list) else None
+)
+def test_sigterm_to_the_first_process_ends_all(tmp_path: Path, command: list[str], mark: str, code: int) -> None:
+    port = str(free_port())
+    arguments = [port if each == "PORT" else each for each in command]
+    with Process(tmp_path / "log", *arguments, AMI_URL="", DJANGO_SECRET_KEY="x") as process:
+        process.wait_for_output(mark)
+        assert process.end(signal.SIGTERM) == code, process.output
+        assert "Traceback" not in process.output
+        assert children(process) == []
+
+
 def test_ctrl_c_while_a_script_waits(tmp_path: Path) -> None:
     with Simulator() as simulator:
         simulator.silence("Originate")

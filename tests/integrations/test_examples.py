@@ -18,7 +18,7 @@ __all__ = ["server"]
 
 SCRIPTS: list[tuple[list[str], list[str]]] = [
     (["ping.py"], ["Asterisk 22.", " ms"]),
-    (["originate.py", "Local/100@default", "106"], ["Local/100@default: Success"]),
+    (["originate.py", "Local/100@default", "106"], ["Local/100@default: answered, cause 16 (normal clearing), "]),
     (["channels.py"], ["0 channels"]),
     (["queue_member.py", "support", "Local/101@default"], ["Example answers queue support", "and no more"]),
     (["listen.py", "2"], ["listening", "Local/106@default-", ";1: "]),
@@ -46,7 +46,7 @@ def test_a_failed_call_is_an_exit_code(tmp_path: Path) -> None:
         Process(tmp_path / "log", "originate.py", "Local/103@default", AMI_URL=simulator.url) as process,
     ):
         assert process.popen.wait(30) == 1
-    assert "Failure" in process.output
+    assert "Local/103@default: busy, cause 17 (user busy)" in process.output
 
 
 def test_the_quick_start_step_by_step(server: Server, tmp_path: Path) -> None:
@@ -78,7 +78,15 @@ def test_the_quick_start_step_by_step(server: Server, tmp_path: Path) -> None:
 
 def test_the_small_web_service(server: Server, tmp_path: Path) -> None:
     port = free_port()
-    with serving(tmp_path / "log", "rest_service", str(port), port=port, AMI_URL=server.url) as service:
+    environment = {"AMI_URL": server.url, "REST_TOKEN": "planted-token"}
+    with serving(tmp_path / "log", "rest_service", str(port), port=port, **environment) as service:
+        assert "WARNING" in (tmp_path / "log").read_text("utf-8")
+        assert service.request("GET", "/events")[0] == 401
+        service.headers = {"Authorization": "Bearer planted-tokem"}
+        assert service.request("POST", "/action", {"action": "Ping"})[0] == 401
+        service.headers = {"Authorization": "Bearer planted-token", "Host": "evil.example"}
+        assert service.request("POST", "/action", {"action": "Ping"})[0] == 421
+        service.headers = {"Authorization": "Bearer planted-token"}
         answer = service.request("POST", "/action", {"action": "QueueStatus", "headers": {"Queue": "support"}})
         assert answer[0] == 200
         assert [event["Event"] for event in answer[1]["events"]][:2] == ["QueueParams", "QueueMember"]
@@ -101,7 +109,10 @@ def test_the_small_web_service(server: Server, tmp_path: Path) -> None:
         post: list[tuple[Any, int]] = [
             ({"action": "Ping"}, 200),
             ({"action": "QueueAdd", "headers": {"Queue": "nowhere", "Interface": "Local/1"}}, 422),
-            ({"action": "Ping", "headers": {"X": "1\r\nAction: Originate"}}, 400),
+            ({"action": "QueueAdd", "headers": {"Queue": "1\r\nAction: Originate"}}, 400),
+            ({"action": "Ping", "headers": {"X": "1"}}, 403),
+            ({"action": "Originate", "headers": {"Channel": "Local/1", "Application": "System"}}, 403),
+            ({"action": "Command", "headers": {"Command": "core stop now"}}, 403),
             ({"action": "Ping", "headers": []}, 400),
             ([], 400),
         ]
@@ -117,11 +128,40 @@ def test_the_small_web_service(server: Server, tmp_path: Path) -> None:
         assert kept.index("ConnectionLost") < kept.index("Reconnected")
 
 
+def test_click_to_call(server: Server, tmp_path: Path) -> None:
+    """On the real server nobody is registered, which is an outcome too."""
+    port = free_port()
+    simulated = not isinstance(server, Real)
+    if simulated:
+        pbx = server.simulator.pbx  # type: ignore[attr-defined]
+        pbx.add_endpoint("1101")
+        pbx.add_endpoint("1102", outcome="busy")
+        pbx.add_endpoint("1103", talks=0.1)
+        pbx.add_extension("2102", "Dial(PJSIP/1102,10)")
+        pbx.add_extension("2103", "Dial(PJSIP/1103,10)")
+    wanted = (
+        {"1101/2102": ("answered", "busy"), "1101/2103": ("answered", "answered"), "1109/100": ("unreachable",) * 2}
+        if simulated
+        else {"unregistered/100": ("unreachable",) * 2}
+    )
+    with serving(tmp_path / "log", "click_to_call.py", str(port), port=port, AMI_URL=server.url) as service:
+        placed = {way: service.request("POST", f"/calls/{way}", {})[1]["id"] for way in wanted}
+        for way, outcomes in wanted.items():
+
+            def over(path: str = f"/calls/{placed[way]}") -> Any:
+                return service.get(path)["customer"]
+
+            until(over, "the outcome")
+            found = service.get(f"/calls/{placed[way]}")
+            assert (found["agent"], found["customer"]) == outcomes
+        assert service.request("POST", "/calls/x,y/100", {})[0] == 400
+
+
 def test_the_celery_worker(server: Server, tmp_path: Path) -> None:
     with Process(tmp_path / "log", "celery_worker", AMI_URL=server.url) as process:
         assert process.popen.wait(90) == 0, process.output
     lines = process.output.splitlines()
-    assert sum(": Originate successfully queued" in line for line in lines) == 3
+    assert sum("'outcome': 'answered', 'cause': 16" in line for line in lines) == 3
     ended = [line.split() for line in lines if " ended, said worker " in line]
     assert len({channel for channel, *_ in ended}) == len(ended) == 6
     assert any(line.startswith("Added interface to queue") for line in lines)

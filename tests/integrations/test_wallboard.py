@@ -73,7 +73,7 @@ def test_in_a_browser(server: Server, wallboard: Service, browser: webdriver.Chr
     field = browser.find_element(By.ID, "from")
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys(DEVICE, Keys.TAB, NUMBER, Keys.ENTER)
-    page.wait("#notice", "queued")
+    page.wait("#notice", f"{DEVICE}: answered")
     page.wait_rows(2)
     page.wait("#channels", "Up")
     assert all("Local/100@default-" in row for row in page.rows())
@@ -190,7 +190,8 @@ def test_the_api_is_as_its_document_says(server: Server, wallboard: Service) -> 
         validator(api, schema).validate(next(pictures))
         until(lambda: state()["link"]["state"] == "connected", "the link")
         assert {queue["name"] for queue in state()["queues"]} == {"support", "empty"}
-        assert call("POST", "/api/calls", {"from": DEVICE, "to": NUMBER})[0] == 202
+        said = {"message": f"{DEVICE}: answered"}
+        assert call("POST", "/api/calls", {"from": DEVICE, "to": NUMBER}) == (200, said)
         for picture in pictures:
             validator(api, schema).validate(picture)
             if [channel["state"] for channel in picture["channels"]] == ["Up", "Up"]:
@@ -204,6 +205,8 @@ def test_the_api_is_as_its_document_says(server: Server, wallboard: Service) -> 
     until(lambda: [len(queue["members"]) for queue in state()["queues"] if queue["name"] == "empty"] == [1], "a member")
     assert call("DELETE", "/api/queues/{queue}/members/{interface}", queue="empty", **member)[0] == 200
     assert call("POST", "/api/queues/{queue}/members", member, queue="nowhere")[0] == 422
+    busy = {"message": "Local/103@default: busy (user busy)"}
+    assert call("POST", "/api/calls", {"from": "Local/103@default", "to": NUMBER}) == (200, busy)
     assert call("POST", "/api/calls", {"from": "x\r\nAction: Foo", "to": "1"})[0] == 400
     assert call("POST", "/api/calls", {"from": DEVICE, "to": "1\r\nFoo: x"})[0] == 400
     assert call("GET", "/health")[0] == 200

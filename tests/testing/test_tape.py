@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gzip
 import lzma
+import os
 import pathlib
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -55,6 +59,80 @@ def test_append(tmp_path: pathlib.Path) -> None:
             recorder.add("received", b"%d\r\n\r\n" % number)
     assert gzip.decompress(path.read_bytes()).count(MAGIC) == 1
     assert [record.raw for record in read_tape(path)] == [b"0\r\n\r\n", b"1\r\n\r\n", b"2\r\n\r\n"]
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def wait_for_error(recorder: Recorder) -> None:
+    deadline = time.monotonic() + 20
+    while recorder.error is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_full_disk_ends_the_recording_and_close_says_so(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "x.tape"
+    with assert_no_leaks(), files_of_at_most(300_000):
+        recorder = Recorder(path, interval=0.01)
+        recorder.add("received", b"first\r\n\r\n")
+        while not recorder.written:
+            time.sleep(0.01)
+        for _ in range(100):
+            recorder.add("received", os.urandom(10_000))
+        wait_for_error(recorder)
+        recorded = recorder.count
+        for _ in range(100):
+            recorder.add("received", os.urandom(10_000))
+        assert recorder.count == recorded == recorder.written
+        assert recorder._pending == []
+        for _ in range(2):
+            with pytest.raises(OSError) as caught:
+                recorder.close()
+            assert caught.value.errno == errno.EFBIG
+    assert len(list(read_tape(path))) == recorded
+    with Recorder(path) as again:  # what is appended later can be read
+        again.add("sent", b"later")
+    assert [record.raw for record in read_tape(path)][recorded:] == [b"later"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_disk_that_is_full_from_the_start() -> None:
+    with assert_no_leaks(), pytest.raises(OSError) as caught:
+        Recorder("/dev/full")
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_recording_that_could_not_begin_leaves_no_file(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "x.tape"
+    with files_of_at_most(10), pytest.raises(OSError):
+        Recorder(path)
+    assert not path.exists()
+
+
+def test_traffic_that_waits_for_the_disk_is_bounded(tmp_path: pathlib.Path) -> None:
+    recorder = Recorder(tmp_path / "x.tape", interval=60.0, most_pending=10_000)
+    for _ in range(200):
+        recorder.add("received", b"x" * 100)
+    assert recorder.error is not None
+    with pytest.raises(OSError, match="slower"):
+        recorder.close()
+    assert recorder.count == recorder.written == 0
+
+
+def test_the_error_of_the_block_counts_more(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(KeyError), Recorder(tmp_path / "x.tape", interval=60.0, most_pending=1) as recorder:
+        recorder.add("received", b"xx")
+        raise KeyError
+    assert recorder.error is not None
 
 
 def test_a_killed_recorder_leaves_a_readable_file(tmp_path: pathlib.Path) -> None:

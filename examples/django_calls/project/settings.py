@@ -51,5 +51,7 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 USE_TZ = True
+# Stored in UTC; this is the zone that the admin shows, and Django's own default is Chicago's.
+TIME_ZONE = os.environ.get("DJANGO_TIME_ZONE", "UTC")
 
 PYAMI = {"default": {"URL": os.environ.get("AMI_URL"), "OPTIONS": {"event_mask": "call", "name": "pyami-calls"}}}

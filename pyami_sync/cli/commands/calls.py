@@ -6,11 +6,10 @@ from typing import Any
 
 import click
 
-from ...deadline import Deadline
-from ..answers import show_answer
-from ..events import event_record, print_event
+from ...calls import Outcome
+from ..events import print_event
 from ..exits import FAILED, OK
-from ..following import CALL_EVENTS, follow_call, reason_of
+from ..following import show_call
 from ..program import Command
 from ..settings import Settings, pass_settings
 from ..types import DURATION, HEADER
@@ -57,38 +56,31 @@ def originate(
 ) -> int:
     """Call CHANNEL, such as PJSIP/1101, and connect it with an extension or an application.
 
-    Waits until it is answered or not: ends with 0 when it was, with 1 when it was not.
+    Waits until it is answered or not: ends with 0 when it was, with 1 when it was not. With --follow it goes on to the
+    end of the call, and shows how long it took.
     """
     if bool(exten) == bool(app):
         raise click.UsageError("either --exten or --app: what is the channel to be connected with?")
     if no_wait and follow:
         raise click.UsageError("--no-wait and --follow exclude each other")
-    target = {"Context": context, "Exten": exten, "Priority": priority} if exten else {"Application": app, "Data": data}
-    headers: dict[str, Any] = {
-        **target,
-        "CallerID": caller_id,
-        "Timeout": str(round(ring * 1000)),
-        "Variable": dict(variable) or None,
-        **dict(header),
-    }
+    to = f"{exten}@{context},{priority}" if exten else f"{app}({data or ''})"
+    options: dict[str, Any] = {"ring": ring, "caller_id": caller_id, "variables": dict(variable), **dict(header)}
     output = settings.output
     with settings.connect(events=not no_wait and "call,dialplan") as client:
+        try:
+            call = client.call(channel, to=to, hangup_on_exit=False, **options)
+        except ValueError as exc:
+            raise click.UsageError(str(exc)) from None
         if no_wait:
-            show_answer(output, client.originate(channel, **headers))
+            output.record({"uniqueid": call.id}) if output.as_json else output.text(f"queued: {call.id}")
             return OK
-        with client.events(*CALL_EVENTS) as stream:
-            limit = ring + (client.options.timeout or 0.0)
-            with output.busy(f"calling {channel}"):
-                outcome = client.originate(channel, wait=True, timeout=limit, **headers)
-            success = outcome.get("Response") == "Success"
-            if follow and success:
-                for event in follow_call(stream, outcome, Deadline(None)):
+        with output.busy(f"calling {channel}"):
+            outcome = call.wait_answered()
+        if follow or outcome is not Outcome.ANSWERED:
+            for event in call.events():
+                if follow:
                     print_event(output, event)
                     output.flush()
-        if output.as_json:
-            output.record({**event_record(outcome), "answered": success, "reason": reason_of(outcome)})
-        elif success:
-            output.text(f"answered: {outcome.get('Channel')}", style="green")
-        else:
-            output.text(f"not answered: {reason_of(outcome)}", style="bold red")
-    return OK if success else FAILED
+            call.wait_ended()
+        show_call(output, call)
+    return OK if outcome is Outcome.ANSWERED else FAILED

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 
 import click
 
+from ...calls import Outcome
 from ...client import AMIClient
-from ...deadline import Deadline
 from ...exceptions import ActionError, WaitTimeout
 from ..events import print_event
-from ..following import CALL_EVENTS, follow_call, reason_of
 from ..output import Output
 from ..program import Command
 from ..settings import Settings, connecting, pass_settings
@@ -47,9 +46,9 @@ def demo(settings: Settings, call: str | None) -> None:
         _list(output, client)
         if embedded:
             # Alice answers and is put through to Bob.
-            _call(output, client, call or "PJSIP/alice", Context="default", Exten="201", Priority=1)
+            _call(output, client, call or "PJSIP/alice", "201@default")
         elif call:
-            _call(output, client, call, Application="Wait", Data=1)
+            _call(output, client, call, "Wait(1)")
         else:
             _call_nobody(output, client)
     _say(output, "Closed", f"the session is over, after {time.monotonic() - started:.1f} s")
@@ -126,24 +125,22 @@ def _call_nobody(output: Output, client: AMIClient) -> None:
         _say(output, "Call", f"not placed: no context could be added for it ({exc}); name a phone with --call")
         return
     try:
-        _call(output, client, f"Local/1@{CONTEXT}", Application="Wait", Data=1)
+        _call(output, client, f"Local/1@{CONTEXT}", "Wait(1)")
     finally:
         client.send("Command", Command=f"dialplan remove context {CONTEXT}", check=False)
 
 
-def _call(output: Output, client: AMIClient, channel: str, **headers: str | int) -> None:
+def _call(output: Output, client: AMIClient, channel: str, to: str) -> None:
     """Place a call and show its events until it is over."""
     _say(output, "Call", f"calling {channel}; these are its events")
-    with client.events(*CALL_EVENTS) as stream:
-        try:
-            outcome = client.originate(
-                channel, wait=True, timeout=PATIENCE + 5, Timeout=int(PATIENCE * 1000), **headers
-            )
-        except (ActionError, WaitTimeout) as exc:
-            _say(output, "Outcome", str(exc))
-            return
-        for event in follow_call(stream, outcome, Deadline(PATIENCE)):
-            print_event(output, event)
-            output.flush()
-    success = outcome.get("Response") == "Success"
-    _say(output, "Outcome", "answered" if success else f"not answered: {reason_of(outcome)}")
+    try:
+        with client.call(channel, to=to, ring=PATIENCE) as call:
+            for event in call.events(timeout=PATIENCE):
+                print_event(output, event)
+                output.flush()
+            call.wait_answered(PATIENCE)
+    except (ActionError, WaitTimeout) as exc:
+        _say(output, "Outcome", str(exc))
+        return
+    answered = call.outcome is Outcome.ANSWERED
+    _say(output, "Outcome", "answered" if answered else f"not answered: {call.outcome or 'unknown'}")

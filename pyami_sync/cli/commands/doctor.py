@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...deadline import Deadline
 from ..doctor.account import check_account
 from ..doctor.findings import Finding, Stop
 from ..doctor.managerconf import ManagerConf, read_manager_conf
@@ -45,12 +46,14 @@ def doctor(settings: Settings, manager_conf: Path | None) -> int:
     The name, the port, TLS, what answers there, the login, the user's rights class by class, whether events come,
     the version and the clock. Changes nothing on the server. Ends with the exit code of the first failure: 3
     before the login, 4 for the login itself, 5 for a server that has stalled, 1 for what comes after.
+    --timeout is for the whole of it.
     """
     output = settings.output
     settings.start_logging()
     options = settings.make_options(reconnect=None, keepalive=None)
     conf = _manager_conf(options.host, manager_conf)
     found: list[Finding] = []
+    deadline = Deadline(options.connect_timeout)
 
     def tell(finding: Finding) -> None:
         found.append(finding)
@@ -58,7 +61,7 @@ def doctor(settings: Settings, manager_conf: Path | None) -> int:
 
     output.note(f"{options.username}@{options.address}{' over TLS' if options.tls else ''}")
     try:
-        for check in (check_network(options), check_account(options, conf)):
+        for check in (check_network(options, deadline), check_account(options, conf, deadline)):
             with output.busy("checking"):
                 findings = iter(check)
             while True:

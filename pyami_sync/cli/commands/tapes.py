@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import os
 import re
@@ -16,7 +17,7 @@ import click
 
 from ...testing import Record, Recorder, ReplayServer, Scenario, Simulator, read_tape
 from ...testing.simulator import RELEASES
-from ..exits import OK
+from ..exits import FAILED, OK
 from ..output import Output
 from ..profiles import read_secret
 from ..program import Command
@@ -60,20 +61,34 @@ def record(
         recorder = Recorder(file)
     except OSError as exc:
         raise click.UsageError(f"{file} can't be written: {exc.strerror}") from None
+    code = OK
+    connected = False
     try:
         with recorder:
             recorder.attach(client)  # before the login, which belongs to the recording
             with output.busy(f"connecting to {client.options.address}"), client:
                 output.note(f"recording {connecting(client)} to {file}; Ctrl-C ends it")
+                connected = True
                 _count_up(output, recorder, period, count, client)
+    except OSError as exc:
+        if exc is not recorder.error:
+            raise
+        output.error(
+            f"{file} ends after {recorder.written} messages: {exc.strerror}; make room, or name a file elsewhere",
+            FAILED,
+        )
+        code = FAILED
     finally:
+        if not append and not (connected and recorder.written):
+            with contextlib.suppress(OSError):
+                os.unlink(file)  # nothing worth keeping, and it would stand in the way of the next try
         seconds = time.monotonic() - started
         facts = {"file": file, "messages": recorder.count, "seconds": round(seconds, 1)}
         if output.as_json:
-            output.record({**facts, "bytes": os.path.getsize(file)})
+            output.record({**facts, "bytes": os.path.getsize(file) if os.path.exists(file) else 0})
         else:
             output.note(f"{recorder.count} messages in {seconds:.0f} s: {file}")
-    return OK
+    return code
 
 
 def _count_up(output: Output, recorder: Recorder, period: float | None, count: int | None, client: Any) -> None:
@@ -84,6 +99,8 @@ def _count_up(output: Output, recorder: Recorder, period: float | None, count: i
         passed = time.monotonic() - started
         if (period is not None and passed >= period) or (count is not None and recorder.count >= count):
             break
+        if recorder.error is not None:
+            break  # close() raises it
         if shown:
             sys.stderr.write(f"\r\x1b[K{recorder.count} messages, {passed:.0f} s")
             sys.stderr.flush()

@@ -11,6 +11,7 @@ from contextlib import closing
 
 from ...catalogue.vocabulary import load_facts
 from ...client import AMIClient
+from ...deadline import Deadline
 from ...exceptions import ActionError, ActionTimeout, AMIError, ConnectError, LoginRejected, WaitTimeout
 from ...options import EVENT_CLASSES, Options
 from ..exits import LOGIN_REJECTED, NO_CONNECTION, TIMEOUT
@@ -20,6 +21,7 @@ from .managerconf import ManagerConf
 __all__ = ["Account", "check_account"]
 
 FLOW_WAIT = 2.0
+LEAST_WAIT = 0.2
 OFFSET_MOST = 2.0
 OLDEST = 13
 PINGS = 5
@@ -40,12 +42,14 @@ class Account:
     Args:
         options: how to log in.
         conf: the server's manager.conf, if it can be read here.
+        deadline: when all has to be done.
 
     """
 
-    def __init__(self, options: Options, conf: ManagerConf | None) -> None:
+    def __init__(self, options: Options, conf: ManagerConf | None, deadline: Deadline) -> None:
         self.options = options
         self.conf = conf
+        self.deadline = deadline
         self.client = AMIClient.from_options(options)
         self.seen: set[str] = set()
         """Names of the events that came."""
@@ -77,7 +81,14 @@ class Account:
                 Finding("answers", "fail", str(exc), "did the server stop, or throw us out? See its log", NO_CONNECTION)
             ) from None
         finally:
-            self.client.close(1.0)
+            self.client.close(self._left(1.0))
+
+    def _left(self, most: float | None = None) -> float | None:
+        """Return how many seconds a step may take; an answer that is near always has a little."""
+        left = self.deadline.remaining()
+        if left is None or (most is not None and most < left):
+            return most
+        return max(LEAST_WAIT, left)
 
     def _note(self, event: object) -> None:
         self.seen.add(getattr(event, "name", ""))
@@ -89,7 +100,7 @@ class Account:
         options = self.options
         started = time.monotonic()
         try:
-            self.client.open()
+            self.client.open(timeout=self._left())
         except LoginRejected as exc:
             raise Stop(self._rejected(exc)) from None
         except ConnectError as exc:
@@ -132,7 +143,7 @@ class Account:
     def _own_address(self) -> str:
         """The address that the server sees us under, as far as it can be known here."""
         try:
-            with closing(socket.create_connection((self.options.host, self.options.port), 2.0)) as sock:
+            with closing(socket.create_connection((self.options.host, self.options.port), self._left(2.0))) as sock:
                 address = sock.getsockname()[0]
         except OSError:
             return "this address"
@@ -141,7 +152,7 @@ class Account:
     # The server
 
     def _answers(self) -> Finding:
-        trips = [self.client.ping() for _ in range(PINGS)]
+        trips = [self.client.ping(timeout=self._left()) for _ in range(PINGS)]
         text = f"{PINGS} pings answered, in {min(trips) * 1000:.2f} to {max(trips) * 1000:.2f} ms"
         if max(trips) > SLOW:
             return Finding(
@@ -169,7 +180,7 @@ class Account:
     def _rights(self) -> Iterator[Finding]:
         """The user's classes: told by the console where we may ask it, else found out by what is offered to us."""
         user = self.options.username
-        response = self.client.send("Command", Command=f"manager show user {user}", check=False)
+        response = self.client.send("Command", Command=f"manager show user {user}", check=False, timeout=self._left())
         for line in response.output:
             if found := _permission.search(line):
                 named = {each.strip() for each in found[2].lower().split(",")} - {"", "<none>"}
@@ -202,7 +213,7 @@ class Account:
     def _offered(self) -> set[str]:
         """Write classes, by the actions that the server offers to this user: it lists no others."""
         try:
-            offered = {name.lower() for name in self.client.send("ListCommands")}
+            offered = {name.lower() for name in self.client.send("ListCommands", timeout=self._left())}
         except ActionError:
             return set()
         granted: set[str] = set()
@@ -220,11 +231,11 @@ class Account:
         started = time.monotonic()
         with self.client.expect("UserEvent", where={"Mark": mark}) as event:
             try:
-                self.client.send("UserEvent", UserEvent="PyamiSyncDoctor", Mark=mark)
+                self.client.send("UserEvent", UserEvent="PyamiSyncDoctor", Mark=mark, timeout=self._left())
             except ActionError:
                 return self._passive_flow()
             try:
-                event.result(timeout=FLOW_WAIT)
+                event.result(timeout=self._left(FLOW_WAIT))
             except (WaitTimeout, TimeoutError):
                 pass
             else:
@@ -248,13 +259,22 @@ class Account:
 
     def _passive_flow(self) -> Finding:
         """We may not raise an event: whatever came by itself has to do."""
-        self._any.wait(FLOW_WAIT)
+        self._any.wait(self._left(FLOW_WAIT))
         user = self.options.username
         if self.seen:
             return Finding("events", "ok", f"events come: {', '.join(sorted(self.seen)[:5])}")
         if self.read is not None and not self.read:
             return Finding(
                 "events", "fail", "no events come: read = is empty", f"read = all in [{user}] of manager.conf"
+            )
+        if not self.write:
+            return Finding(
+                "rights",
+                "fail",
+                f"{user} may do nothing: the server offers it no actions beyond those that need no right,"
+                f" and no event came in {FLOW_WAIT:g} s",
+                f"read = and write =, each with the classes that are needed, in [{user}] of manager.conf,"
+                " then log in again",
             )
         return Finding(
             "events",
@@ -267,7 +287,7 @@ class Account:
 
     def _clock(self) -> Finding:
         before = time.time()
-        response = self.client.send("Ping")
+        response = self.client.send("Ping", timeout=self._left())
         after = time.time()
         stamp = response.get("Timestamp", "")
         try:
@@ -290,6 +310,6 @@ def _example(kind: str, name: str) -> str:
     return f"no {', '.join(names)}" if names else f"no {'events' if kind == 'read' else 'actions'} of that class"
 
 
-def check_account(options: Options, conf: ManagerConf | None) -> Iterator[Finding]:
+def check_account(options: Options, conf: ManagerConf | None, deadline: Deadline) -> Iterator[Finding]:
     """Log in and check what follows; see :meth:`Account.check`."""
-    return Account(options, conf).check()
+    return Account(options, conf, deadline).check()

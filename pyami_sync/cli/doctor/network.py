@@ -6,11 +6,15 @@ import errno
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
+from queue import Empty, Queue
 from typing import Any
 
+from ...deadline import Deadline
 from ...options import PORT, TLS_PORT, Options
 from ...transport import TLS
 from ..exits import NO_CONNECTION, TIMEOUT
@@ -21,6 +25,7 @@ __all__ = ["check_network"]
 
 GREETING_WAIT = 3.0
 PROBE_WAIT = 1.5
+LEAST_WAIT = 0.05
 HTTP_PORT = 8088
 FOREIGN = {
     b"HTTP/": "an HTTP server",
@@ -41,20 +46,26 @@ SERVER_SIDE = (
 )
 
 
-def check_network(options: Options) -> Iterator[Finding]:
-    """Check all that comes before the login.
+def check_network(options: Options, deadline: Deadline) -> Iterator[Finding]:
+    """Check all that comes before the login, and be done by the deadline.
 
     Raises:
         Stop: what follows can't be checked.
 
     """
-    addresses, finding = _resolve(options)
+    addresses, finding = _resolve(options, deadline)
     yield finding
-    yield _connect_any(options, addresses)
+    yield _connect_any(options, addresses, deadline)
     if options.tls is None:
-        yield _greeting(options)
+        yield _greeting(options, deadline)
     else:
-        yield _tls(options)
+        yield _tls(options, deadline)
+
+
+def seconds(deadline: Deadline, most: float) -> float:
+    """Return how long a step may take; a little is always left, since 0 would mean not to wait at all."""
+    left = deadline.remaining()
+    return most if left is None else max(LEAST_WAIT, min(most, left))
 
 
 def fail(check: str, text: str, remedy: str, code: int = NO_CONNECTION) -> Stop:
@@ -65,10 +76,16 @@ def fail(check: str, text: str, remedy: str, code: int = NO_CONNECTION) -> Stop:
 # The name
 
 
-def _resolve(options: Options) -> tuple[list[str], Finding]:
+def _resolve(options: Options, deadline: Deadline) -> tuple[list[str], Finding]:
     host = options.host
     try:
-        found = socket.getaddrinfo(host, options.port, type=socket.SOCK_STREAM)
+        found = _look_up(host, options.port, deadline)
+    except TimeoutError:
+        raise fail(
+            "name",
+            f"the name server does not answer for {host!r} within {deadline.timeout:g} s",
+            f"check /etc/resolv.conf and the name server (getent hosts {host}), or use the server's address",
+        ) from None
     except (OSError, UnicodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is no name of a host"
         raise fail(
@@ -82,6 +99,27 @@ def _resolve(options: Options) -> tuple[list[str], Finding]:
     return addresses, Finding("name", "ok", text)
 
 
+def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
+    """Return the addresses of a host; raise TimeoutError when the resolver takes longer than the deadline."""
+    outcome: Queue[Any] = Queue()
+
+    def ask() -> None:
+        try:
+            outcome.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as exc:
+            outcome.put(exc)
+
+    # The resolver can't be interrupted; a daemon thread does not hold up the end of the program.
+    threading.Thread(target=ask, name="pyami-resolve", daemon=True).start()
+    try:
+        found = outcome.get(timeout=deadline.remaining())
+    except Empty:
+        raise TimeoutError from None
+    if isinstance(found, BaseException):
+        raise found
+    return list(found)
+
+
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -93,13 +131,14 @@ def _is_address(host: str) -> bool:
 # The port
 
 
-def _connect_any(options: Options, addresses: list[str]) -> Finding:
+def _connect_any(options: Options, addresses: list[str], deadline: Deadline) -> Finding:
     port = options.port
     failures: list[tuple[str, OSError]] = []
-    for address in addresses:
+    for number, address in enumerate(addresses):
         started = time.monotonic()
+        share = (deadline.remaining() or 0.0) / (len(addresses) - number) if deadline.timeout is not None else None
         try:
-            socket.create_connection((address, port), options.connect_timeout).close()
+            socket.create_connection((address, port), share if share is None else max(LEAST_WAIT, share)).close()
         except OSError as exc:
             failures.append((address, exc))
             continue
@@ -112,13 +151,13 @@ def _connect_any(options: Options, addresses: list[str]) -> Finding:
                 f"name the address that answers, or bind the manager to both; {SERVER_SIDE}",
             )
         return Finding("port", "ok", f"{address} accepts connections on port {port} ({took:.1f} ms)")
-    raise _unreachable(options, failures[-1][1])
+    raise _unreachable(options, failures[-1][1], deadline)
 
 
-def _unreachable(options: Options, exc: OSError) -> Stop:
+def _unreachable(options: Options, exc: OSError, deadline: Deadline) -> Stop:
     host, port = options.host, options.port
     if isinstance(exc, ConnectionRefusedError):
-        others = _other_ports(host, port)
+        others = _other_ports(host, port, deadline)
         return fail(
             "port",
             f"nothing listens on {host}:{port}: the connection was refused"
@@ -128,8 +167,7 @@ def _unreachable(options: Options, exc: OSError) -> Stop:
     if isinstance(exc, TimeoutError) or exc.errno == errno.ETIMEDOUT:
         return fail(
             "port",
-            f"no answer from {host}:{port} within {options.connect_timeout:g} s: a firewall drops it,"
-            " or the host is wrong or down",
+            f"no answer from {host}:{port} in time: a firewall drops it, or the host is wrong or down",
             f"check the address, and let TCP port {port} through every firewall between here and there"
             f" (on the server: nft list ruleset, or iptables -nL; from here: nc -vz {host} {port})",
         )
@@ -142,16 +180,16 @@ def _unreachable(options: Options, exc: OSError) -> Stop:
     return fail("port", f"{host}:{port}: {exc.strerror or exc}", "check the address and the network")
 
 
-def _other_ports(host: str, tried: int) -> str:
+def _other_ports(host: str, tried: int, deadline: Deadline) -> str:
     """Tell of other ports of the host that do answer, which shows whether Asterisk runs there."""
     for port in (PORT, TLS_PORT):
         if port != tried:
-            heard = _hear(host, port, PROBE_WAIT)
+            heard = _hear(host, port, seconds(deadline, PROBE_WAIT))
             if heard is not None and heard.startswith(b"Asterisk Call Manager"):
                 return f"port {port} of this host is an AMI server: use that one. Otherwise, "
-            if port == TLS_PORT and heard == b"" and _speaks_tls(host, port):
+            if port == TLS_PORT and heard == b"" and _speaks_tls(host, port, deadline):
                 return f"port {port} of this host speaks TLS: try amis://{host}:{port}. Otherwise, "
-    answer = _ask_http(host, HTTP_PORT)
+    answer = _ask_http(host, HTTP_PORT, deadline)
     if b"Asterisk" in answer:
         return "Asterisk runs there (its web server answers), so the manager is off or elsewhere: "
     return ""
@@ -160,11 +198,12 @@ def _other_ports(host: str, tried: int) -> str:
 # What answers
 
 
-def _hear(host: str, port: int, seconds: float) -> bytes | None:
+def _hear(host: str, port: int, wait: float) -> bytes | None:
     """What a server says by itself: empty when it says nothing, :data:`None` when it closes or can't be reached."""
+    deadline = Deadline(wait)
     try:
-        with closing(socket.create_connection((host, port), seconds)) as sock:
-            sock.settimeout(seconds)
+        with closing(socket.create_connection((host, port), wait)) as sock:
+            sock.settimeout(seconds(deadline, wait))
             return sock.recv(1024) or None
     except TimeoutError:
         return b""
@@ -172,28 +211,31 @@ def _hear(host: str, port: int, seconds: float) -> bytes | None:
         return None
 
 
-def _ask_http(host: str, port: int) -> bytes:
+def _ask_http(host: str, port: int, deadline: Deadline) -> bytes:
     """What a server answers to a request of HTTP."""
     heard = b""
+    limit = Deadline(seconds(deadline, PROBE_WAIT))
     try:
-        with closing(socket.create_connection((host, port), PROBE_WAIT)) as sock:
-            sock.settimeout(PROBE_WAIT)
+        with closing(socket.create_connection((host, port), limit.timeout)) as sock:
+            sock.settimeout(seconds(limit, PROBE_WAIT))
             sock.sendall(b"GET / HTTP/1.0\r\nHost: " + host.encode("ascii", "replace") + b"\r\n\r\n")
-            while len(heard) < 4096 and (chunk := sock.recv(4096)):
+            while len(heard) < 4096 and (chunk := sock.recv(4096)) and not limit.expired:
                 heard += chunk
+                sock.settimeout(seconds(limit, PROBE_WAIT))
     except OSError:
         pass
     return heard
 
 
-def _speaks_tls(host: str, port: int) -> bool:
+def _speaks_tls(host: str, port: int, deadline: Deadline) -> bool:
     """Whether a server answers to TLS, whatever its certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    limit = Deadline(seconds(deadline, PROBE_WAIT))
     try:
-        with closing(socket.create_connection((host, port), PROBE_WAIT)) as sock:
-            sock.settimeout(PROBE_WAIT)
+        with closing(socket.create_connection((host, port), limit.timeout)) as sock:
+            sock.settimeout(seconds(limit, PROBE_WAIT))
             with context.wrap_socket(sock):
                 return True
     except ssl.SSLError as exc:
@@ -203,9 +245,10 @@ def _speaks_tls(host: str, port: int) -> bool:
         return False
 
 
-def _greeting(options: Options) -> Finding:
+def _greeting(options: Options, deadline: Deadline) -> Finding:
     host, port = options.host, options.port
-    heard = _hear(host, port, min(GREETING_WAIT, options.connect_timeout))
+    # Half of what is left, so that there is time to find out what it is that says nothing.
+    heard = _hear(host, port, seconds(deadline, min(GREETING_WAIT, (deadline.remaining() or 2 * GREETING_WAIT) / 2)))
     if heard is None:
         raise fail(
             "greeting",
@@ -225,13 +268,13 @@ def _greeting(options: Options) -> Finding:
         if b"call manager" in heard[:200].lower():
             return Finding("greeting", "warn", f"an unusual greeting: {line!r}")
         raise fail("greeting", f"something else answers on {host}:{port}: {line!r}", RIGHT_PORT)
-    if _speaks_tls(host, port):
+    if _speaks_tls(host, port, deadline):
         raise fail(
             "greeting",
             f"{host}:{port} speaks TLS, and this connection is plain",
             f"use amis://{options.username}@{host}:{port}, or the plain port, usually 5038",
         )
-    if _ask_http(host, port).startswith(b"HTTP/"):
+    if _ask_http(host, port, deadline).startswith(b"HTTP/"):
         raise fail("greeting", f"an HTTP server answers on {host}:{port}, not AMI", RIGHT_PORT)
     raise fail(
         "greeting",
@@ -245,7 +288,7 @@ def _greeting(options: Options) -> Finding:
 # TLS
 
 
-def _tls(options: Options) -> Finding:
+def _tls(options: Options, deadline: Deadline) -> Finding:
     host, port = options.host, options.port
     tls = options.tls
     name = (tls.server_name if isinstance(tls, TLS) else None) or host
@@ -259,18 +302,19 @@ def _tls(options: Options) -> Finding:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     try:
-        with closing(socket.create_connection((host, port), options.connect_timeout)) as sock:
-            sock.settimeout(min(GREETING_WAIT, options.connect_timeout))
+        half = seconds(deadline, (deadline.remaining() or 2 * GREETING_WAIT) / 2)
+        with closing(socket.create_connection((host, port), half)) as sock:
+            sock.settimeout(min(GREETING_WAIT, half))
             with context.wrap_socket(sock, server_hostname=name) as secured:
                 return _secured(options, secured)
     except ssl.SSLCertVerificationError as exc:
-        raise _untrusted(options, name, exc) from None
+        raise _untrusted(options, name, exc, deadline) from None
     except ssl.SSLError as exc:
-        raise _no_tls(options, exc.reason or str(exc)) from None
+        raise _no_tls(options, exc.reason or str(exc), deadline) from None
     except TimeoutError:
-        raise _no_tls(options, "no answer to the handshake") from None
+        raise _no_tls(options, "no answer to the handshake", deadline) from None
     except OSError as exc:
-        raise _no_tls(options, exc.strerror or str(exc)) from None
+        raise _no_tls(options, exc.strerror or str(exc), deadline) from None
 
 
 def _secured(options: Options, secured: ssl.SSLSocket) -> Finding:
@@ -298,9 +342,9 @@ def _secured(options: Options, secured: ssl.SSLSocket) -> Finding:
     return Finding("tls", "ok", f"{version} with {cipher}, the certificate is trusted; {greeting}")
 
 
-def _no_tls(options: Options, reason: str) -> Stop:
+def _no_tls(options: Options, reason: str, deadline: Deadline) -> Stop:
     host, port = options.host, options.port
-    heard = _hear(host, port, PROBE_WAIT) or b""
+    heard = _hear(host, port, seconds(deadline, PROBE_WAIT)) or b""
     if heard.startswith(b"Asterisk Call Manager"):
         return fail(
             "tls",
@@ -308,7 +352,7 @@ def _no_tls(options: Options, reason: str) -> Stop:
             f"use ami://{options.username}@{host}:{port}, or the TLS port, usually 5039 (tlsenable = yes)",
         )
     what = next((name for mark, name in FOREIGN.items() if heard.startswith(mark)), None)
-    if what is None and _ask_http(host, port).startswith(b"HTTP/"):
+    if what is None and _ask_http(host, port, deadline).startswith(b"HTTP/"):
         what = "an HTTP server"
     if what is not None:
         return fail("tls", f"{what} answers on {host}:{port}, not AMI over TLS", RIGHT_PORT)
@@ -326,9 +370,9 @@ def _no_tls(options: Options, reason: str) -> Stop:
     )
 
 
-def _untrusted(options: Options, name: str, exc: ssl.SSLCertVerificationError) -> Stop:
+def _untrusted(options: Options, name: str, exc: ssl.SSLCertVerificationError, deadline: Deadline) -> Stop:
     host, port = options.host, options.port
-    certificate = _certificate(options)
+    certificate = _certificate(options, deadline)
     names = ", ".join(value for _, value in certificate.get("subjectAltName", ())) or _common_name(certificate)
     fetch = f"openssl s_client -connect {host}:{port} </dev/null | openssl x509 > pbx.pem, then --tls-ca pbx.pem"
     said = exc.verify_message
@@ -341,7 +385,7 @@ def _untrusted(options: Options, name: str, exc: ssl.SSLCertVerificationError) -
     if exc.verify_code == 10:
         return fail(
             "tls",
-            f"the certificate expired on {certificate.get('notAfter', 'an unknown day')}",
+            f"the certificate expired on {certificate.get('notAfter', 'a day that it does not tell')}",
             "have it renewed, then asterisk -rx 'manager reload'; if it is new, check the clock of this machine",
         )
     if exc.verify_code == 9:
@@ -359,19 +403,59 @@ def _untrusted(options: Options, name: str, exc: ssl.SSLCertVerificationError) -
     )
 
 
-def _certificate(options: Options) -> dict[str, Any]:
-    """What the server's certificate says, by trusting it for a moment; empty when that does not work."""
+def _certificate(options: Options, deadline: Deadline) -> dict[str, Any]:
+    """Return what the server's certificate says, by trusting it for a moment; empty when that does not work.
+
+    Python takes a certificate apart only when it trusts it, which it can't if it has expired: of that one
+    there is the day alone.
+    """
     try:
-        pem = ssl.get_server_certificate((options.host, options.port), timeout=PROBE_WAIT)
+        limit = seconds(deadline, PROBE_WAIT)
+        pem = ssl.get_server_certificate((options.host, options.port), timeout=limit)
+    except (OSError, ValueError):
+        return {}
+    found: dict[str, Any] = {}
+    day = expiry(ssl.PEM_cert_to_DER_cert(pem))
+    if day is not None:
+        found["notAfter"] = f"{day:%Y-%m-%d %H:%M} UTC"
+    try:
         context = ssl.create_default_context(cadata=pem)
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        with closing(socket.create_connection((options.host, options.port), PROBE_WAIT)) as sock:
-            sock.settimeout(PROBE_WAIT)
+        limit = seconds(deadline, PROBE_WAIT)
+        with closing(socket.create_connection((options.host, options.port), limit)) as sock:
+            sock.settimeout(limit)
             with context.wrap_socket(sock) as secured:
-                return dict(secured.getpeercert() or {})
+                return {**(secured.getpeercert() or {}), **found}
     except (OSError, ValueError):
-        return {}
+        return found
+
+
+def expiry(der: bytes) -> datetime | None:
+    """Return the moment at which a certificate expires, read from its DER; None if it can't be read."""
+    try:
+        body = _elements(_elements(_elements(der)[0][1])[0][1])
+        if body[0][0] == 0xA0:  # the version, which the oldest certificates lack
+            del body[0]
+        tag, text = _elements(body[3][1])[1]  # serial number, algorithm, issuer, validity
+        form = "%y%m%d%H%M%SZ" if tag == 0x17 else "%Y%m%d%H%M%SZ"
+        return datetime.strptime(text.decode("ascii"), form).replace(tzinfo=UTC)
+    except (IndexError, ValueError):
+        return None
+
+
+def _elements(der: bytes) -> list[tuple[int, bytes]]:
+    """Return the tags and contents of the DER elements that stand one behind the other."""
+    found = []
+    at = 0
+    while at < len(der):
+        tag, size, at = der[at], der[at + 1], at + 2
+        if size >= 0x80:
+            count = size & 0x7F
+            size, at = int.from_bytes(der[at : at + count], "big"), at + count
+        found.append((tag, der[at : at + size]))
+        at += size
+    return found
 
 
 def _common_name(certificate: dict[str, Any]) -> str:

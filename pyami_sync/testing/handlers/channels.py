@@ -290,7 +290,8 @@ def _originate(call: Call, target: str, timeout: float, done: Callable[[str, Cha
     pbx.emit("DialEnd", channel.snapshot("Dest"), [("DialStatus", status)])
     done(status, channel)
     if status != "ANSWER":
-        pbx.hangup(channel, 17 if status == "BUSY" else 0)
+        timed_out = status == "NOANSWER" and not channel.failure and call.simulator.major >= 20
+        pbx.hangup(channel, channel.cause or (17 if status == "BUSY" else 19 if timed_out else 0))
         return
     if call.get("Application"):
         name, data = call.get("Application"), call.get("Data")

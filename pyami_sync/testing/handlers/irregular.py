@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..agi.lines import async_command
 from ..state import Pair
 from ..wire import frame
 from .registry import Call, Item, handler
@@ -259,6 +260,8 @@ def agi(call: Call) -> bytes:
     channel = call.simulator.pbx.find(name)
     if channel is None:
         return call.error(f"Channel {name} does not exist.")
+    if async_command(call.simulator.pbx, channel, command, call.get("CommandID")):
+        return call.success("Added AGI command to queue")
     call.simulator.pbx.emit(
         "AsyncAGIExec",
         channel.snapshot(),

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pyami_sync import TLS, ClusterPool, ConnectError, LoginRejected, ReconnectPolicy, State
+from pyami_sync import TLS, ClusterPool, ConnectError, LoginRejected, ReconnectPolicy, State, connect
+from pyami_sync.connector import interleave
 from pyami_sync.testing import Simulator
 from tests.cluster.waiting import until
 
@@ -189,8 +190,8 @@ class TestOthers:
             assert len(names) <= 21
 
     def test_tries_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pyami_sync.dialing.MOST_AT_ONCE", 2)
-        monkeypatch.setattr("pyami_sync.dialing.SLOW", 60.0)
+        monkeypatch.setattr("pyami_sync.connector.MOST_AT_ONCE", 2)
+        monkeypatch.setattr("pyami_sync.connector.SLOW", 60.0)
         greeting = b"Asterisk Call Manager/11.0.0\r\n"
         with listener() as server, ExitStack() as stack:
             server.settimeout(0.3)
@@ -209,8 +210,8 @@ class TestOthers:
             third.close()
 
     def test_slow_tries_make_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pyami_sync.dialing.MOST_AT_ONCE", 2)
-        monkeypatch.setattr("pyami_sync.dialing.SLOW", 0.05)
+        monkeypatch.setattr("pyami_sync.connector.MOST_AT_ONCE", 2)
+        monkeypatch.setattr("pyami_sync.connector.SLOW", 0.05)
         with listener() as server, ExitStack() as stack:
             server.settimeout(5)
             pool = ClusterPool({str(number): url(server.getsockname()) for number in range(6)}, connect_timeout=60)
@@ -252,3 +253,47 @@ class TestGivingUp:
                 pool.remove_node("n")
                 assert sock.recv(1) == b""
                 assert node.state is State.CLOSED
+
+
+class TestOneClient:
+    """connect_timeout holds for everything together, and dead addresses do not hide a good one."""
+
+    TARGET = {"host": "pbx.example", "username": "admin", "secret": "secret"}
+
+    def test_dead_addresses_before_a_good_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Simulator() as sim, black_hole() as hole:
+            fake_names(monkeypatch, [hole, hole, hole, ("127.0.0.1", sim.port)])
+            began = time.monotonic()
+            with connect(**self.TARGET, connect_timeout=10) as ami:
+                assert ami.ping() < 5
+            assert time.monotonic() - began < 5
+
+    def test_dead_addresses_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with black_hole() as hole:
+            fake_names(monkeypatch, [hole, hole, hole])
+            began = time.monotonic()
+            with pytest.raises(ConnectError, match=r"no answer within 0\.5 s"):
+                connect(**self.TARGET, connect_timeout=0.5)
+            assert time.monotonic() - began < 1.4
+
+    def test_a_slow_resolver(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        go = threading.Event()
+        genuine = socket.getaddrinfo
+
+        def slow(host: str, port: int, *args: Any, **more: Any) -> Any:
+            if host.endswith(".example") and not more.get("flags"):
+                go.wait(20)
+            return genuine(host, port, *args, **more)
+
+        monkeypatch.setattr(socket, "getaddrinfo", slow)
+        began = time.monotonic()
+        with pytest.raises(ConnectError, match=r"no answer within 0\.3 s"):
+            connect(**self.TARGET, connect_timeout=0.3)
+        assert time.monotonic() - began < 2
+        go.set()
+
+
+def test_families_take_turns() -> None:
+    six, four = (socket.AF_INET6, 1), (socket.AF_INET, 1)
+    assert interleave([six, six, six, four]) == [six, four, six, six]  # type: ignore[list-item]
+    assert interleave([]) == []

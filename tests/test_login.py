@@ -1,24 +1,31 @@
-"""From an address to a session: the steps, played by hand, and what each failure means to a person."""
+"""What is said on a new connection: the steps, played by hand, and what each failure means to a person."""
 
 from __future__ import annotations
 
 import hashlib
-import socket
-import ssl
+from types import SimpleNamespace
 
 import pytest
 
 from pyami_sync.action import Action
 from pyami_sync.deadline import Deadline
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
-from pyami_sync.opening import Ask, boot_steps, filter_steps, login_steps, open_channel, perform, uptime_steps, within
+from pyami_sync.gate import EventGate
+from pyami_sync.login import Ask, LoginPlan, boot_steps, filter_steps, login_steps, uptime_steps, within
 from pyami_sync.options import make_options
 from pyami_sync.response import Response
-from pyami_sync.transport import TLS
-
-from .peer import Peer, certificates, server_context
 
 OPTIONS = {"host": "pbx", "username": "admin", "secret": "hunter2"}
+
+
+OK = Response({"Response": "Success", "Challenge": "1"})
+UPTIME = Response([("Response", "Success"), ("Output", "System uptime: 7")])
+
+
+def gate(*, booted=False):
+    made = EventGate(SimpleNamespace(publisher=None))
+    made.booted = booted
+    return made
 
 
 def refused(action, message):
@@ -136,18 +143,18 @@ class TestOtherSteps:
             steps.throw(exc)
 
     def test_booted_already(self):
-        steps = boot_steps(lambda: True)
+        steps = boot_steps(gate(booted=True), 5)
         assert next(steps).action.name == "Ping"
         ends(steps, Response())
 
     def test_not_booted_or_not_told(self):
-        steps = boot_steps(lambda: False)
+        steps = boot_steps(gate(), 5)
         next(steps)
         assert steps.send(Response()).action["Command"] == "core waitfullybooted"
         ends(steps, Response())
 
     def test_a_user_who_may_neither_see_nor_ask_does_not_wait(self):
-        steps = boot_steps(lambda: False)
+        steps = boot_steps(gate(), 5)
         next(steps)
         steps.send(Response())
         with pytest.raises(StopIteration):
@@ -160,66 +167,51 @@ class TestOtherSteps:
         assert within(Ask(Action("Ping"), 500), Deadline(0)) == 0
 
 
-class TestPerforming:
-    class Connection:
-        def __init__(self, *answers):
-            self.answers, self.calls = list(answers), []
+class TestPlan:
+    @pytest.fixture
+    def plan(self):
+        return LoginPlan(make_options({"secret": "x", "event_mask": "call", "wait_fully_booted": True}))
 
-        def call(self, action, timeout):
-            self.calls.append((action.name, timeout))
-            answer = self.answers.pop(0)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+    def said(self, plan, made=None, again=False):
+        """Return what is said on a new connection."""
+        connection = SimpleNamespace(greeting=lambda: "hello")
+        steps, names = plan.steps(connection, made or gate(), 1.0, again=again), []
+        try:
+            ask = next(steps)
+            while True:
+                action = ask.action
+                told = (action.get(name) for name in ("Events", "EventMask", "Command"))
+                names.append(" ".join(filter(None, (action.name, *told))))
+                ask = steps.send(UPTIME if "uptime" in names[-1] else OK)
+        except StopIteration:
+            pass
+        assert plan.greeting == "hello"
+        return names
 
-    def test_all_steps(self):
-        connection = self.Connection(Response({"Challenge": "1"}), Response())
-        perform(connection, login(), Deadline(100))
-        assert [name for name, _ in connection.calls] == ["Challenge", "Login"]
-        assert all(0 < timeout <= 100 for _, timeout in connection.calls)
+    def test_a_first_login(self, plan):
+        assert self.said(plan) == ["Challenge", "Login call", "Ping", "Command core waitfullybooted"]
+        assert not plan.boot_seen
 
-    def test_an_error_that_a_step_survives(self):
-        connection = self.Connection(Response(), refused("Command", "no"))
-        perform(connection, boot_steps(lambda: False), Deadline(None))
-        assert connection.calls == [("Ping", None), ("Command", None)]
+    def test_a_later_login_asks_whether_the_server_was_restarted(self, plan):
+        made = gate()
+        assert self.said(plan, made, again=True)[4:] == ["Command core show uptime seconds"]
+        assert made.uptime == 7
 
-    def test_an_error_that_none_survives(self):
-        with pytest.raises(LoginRejected):
-            perform(self.Connection(refused("Login", "Authentication failed")), login(auth="plain"), Deadline(1))
+    def test_what_was_learned_is_said_again(self):
+        plan = LoginPlan(make_options({"secret": "x", "event_mask": "call"}))
+        for action in (
+            Action("Events", EventMask="system"),
+            Action("Events"),
+            Action("Filter", Operation="Add", Filter="Event: Newexten"),
+            Action("Ping"),
+        ):
+            plan.learn(action, OK)
+        assert self.said(plan) == ["Challenge", "Login off", "Filter", "Events system"]
 
 
-class TestChannels:
-    def test_plain(self):
-        with Peer() as peer:
-            channel = open_channel(make_options(peer.options()), Deadline(10))
-            assert type(channel).__name__ == "Channel"
-            channel.close()
-
-    @pytest.mark.parametrize("tls", ["options", "context", "name"])
-    def test_tls(self, tls):
-        import ssl
-
-        ca_file = certificates()["ca"]
-        chosen = {
-            "options": TLS(ca_file=ca_file),
-            "context": ssl.create_default_context(cafile=ca_file),
-            "name": TLS(ca_file=ca_file, server_name="localhost"),
-        }[tls]
-        with Peer(context=server_context()) as peer:
-            channel = open_channel(make_options(peer.options(tls=chosen)), Deadline(10))
-            assert type(channel).__name__ == "TLSChannel"
-            channel.close()
-
-    def test_a_failed_handshake_leaves_no_socket(self):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            host, port = server.getsockname()
-            server.settimeout(10)
-            with pytest.raises(ConnectError, match="no TLS handshake"):
-                # Ready-made, because loading the authorities takes its time.
-                options = make_options({"host": host, "port": port, "tls": ssl.create_default_context()})
-                open_channel(options, Deadline(0.3))
-            accepted, _ = server.accept()
-            accepted.settimeout(10)
-            while accepted.recv(65536):  # a hello, then the end
-                pass
-            accepted.close()
+@pytest.mark.parametrize("headers", [{"Response": "Success"}, {"Response": "Success", "Challenge": ""}])
+def test_an_answer_without_a_challenge_is_an_error_not_an_empty_challenge(headers):
+    steps = login()
+    next(steps)
+    with pytest.raises(ConnectError, match="holds no challenge"):
+        steps.send(Response(headers))

@@ -25,6 +25,7 @@ class Call:
     """One action under way: what it asked, what has come of it so far."""
 
     __slots__ = (
+        "_claims",
         "action",
         "begun",
         "deadline",
@@ -58,9 +59,18 @@ class Call:
         # action that is reported as not sent is certainly not sent.
         self.sent = False
         self.given_up = False
+        self._claims = [None]
         self.response: Response | None = None  # the start of a list
         self.items: list[Event] = []
         self.names = NO_NAMES  # event names known to be items of this list, as spelled on the wire
+
+    def claim(self) -> bool:
+        """Return True for the one caller, of any number of threads, that decides the outcome."""
+        try:
+            self._claims.pop()  # one atomic step
+        except IndexError:
+            return False
+        return True
 
     def settle(self, result: Response | BaseException) -> None:
         """Take the outcome; runs once, on the thread that took the call out of the table."""

@@ -1,0 +1,62 @@
+"""Hints at what is allowed but probably not meant: a typo in a header of a known action.
+
+A server ignores a header that it does not know, so a typo shows in nothing but what then does not happen. It is a
+warning, never a refusal, because a server may know more than the catalogue does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import cache
+
+from .model import fields_of, load_actions
+
+__all__ = ["advise"]
+
+MOST_SEEN = 1000
+ALIKE = 0.8  # of difflib's ratio; `Interfase` and `Interface` have 0.89
+_seen: set[tuple[str, ...]] = set()
+
+
+def advise(action: str, headers: Iterable[str], *, stacklevel: int = 3) -> None:
+    """Warn of each header that looks like a typo of one that the action has.
+
+    Each combination of an action and its headers is looked at once in a process. Callable from any thread: a
+    combination that two threads look at side by side is looked at twice.
+
+    Args:
+        action: name of the action.
+        headers: names of its headers.
+        stacklevel: as for :func:`warnings.warn`; 2 is the caller of this function.
+
+    """
+    names = (action, *headers)
+    if names in _seen:
+        return
+    if len(_seen) >= MOST_SEEN:  # names may come from outside: don't let them pile up
+        _seen.clear()
+    _seen.add(names)
+    known = _headers().get(action.lower())
+    if known is None:
+        return
+    for header in names[1:]:
+        folded = header.lower()
+        if folded in known or folded == "actionid":
+            continue
+        near = get_close_matches(folded, known, n=1, cutoff=ALIKE)
+        if near:
+            warnings.warn(
+                f"{action} has no header {header!r} that is known here; did you mean {known[near[0]]!r}?",
+                stacklevel=stacklevel,
+            )
+
+
+@cache
+def _headers() -> dict[str, dict[str, str]]:
+    """Return the spelling of each action's headers by their names, all in lower case."""
+    return {
+        each.action_name.lower(): {field.header.lower(): field.header for field in fields_of(each).values()}
+        for each in load_actions()
+    }

@@ -1,0 +1,299 @@
+"""AsyncAGI: scripts for the calls that the dialplan hands to the AMI session, ``AGI(agi:async,ivr/en)``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Literal, Self
+
+from ..deadline import Deadline
+from ..exceptions import AMIError, ConnectionClosed, ConnectionLost, EventsLost
+from ..message import Event
+from .async_transport import AsyncTransport
+from .call import STATUS_VARIABLE, AGICall
+from .errors import ScriptNotFound
+from .router import Router, split_path
+from .scripts import LOST, REFUSED, ScriptThreads, run_script
+from .wire import Environment, decode_result, parse_environment
+
+if TYPE_CHECKING:
+    from ..client import AMIClient
+
+__all__ = ["AsyncAGI"]
+
+logger = logging.getLogger("pyami_sync.agi")
+
+BUFFER = 100_000  # events: each script has at most a few under way
+REFUSAL = 5.0  # seconds that letting a call go may take
+MOST_REFUSALS = 50
+
+
+class AsyncAGI:
+    """Runs scripts for the calls that a server hands to ``AGI(agi:async,ivr/en,argument,…)``.
+
+    :meth:`~pyami_sync.AMIClient.agi` makes one. The first argument is the script's path, what follows are its
+    arguments. The user needs the class ``agi`` to read and to write. All scripts use the one session, each on a thread
+    of its own. When all threads are busy, and for a path that no route has, the call goes on in the dialplan with the
+    variable ``AGISCRIPT`` set to ``REFUSED`` or ``NOTFOUND``; it is ``DONE`` or ``ERROR`` after a script.
+
+    When the link is lost, scripts under way end with :exc:`~pyami_sync.ConnectionLost` at their command. When it is
+    there again their calls go on in the dialplan, with ``AGISCRIPT`` set to ``LOST``; calls that came meanwhile, or
+    before the start, get their scripts then (for this the user needs the class ``reporting`` or ``system``).
+
+    After a fork it belongs to the parent. Close it before the client, or let the client's close do so.
+
+    Args:
+        ami: the session; open.
+        scripts: the :class:`Router`; may be replaced, which counts for new calls.
+        threads: most scripts at a time.
+        timeout: seconds that a command may take unless its call says otherwise; :data:`None` for no limit.
+        media_timeout: seconds for one that plays, listens or records, besides the time that it was told to listen.
+        unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another process
+            serves it.
+        adopt: give scripts to calls that wait for one from before the start. Not when another process that has the
+            same routes may still be at work on them.
+
+    """
+
+    def __init__(
+        self,
+        ami: AMIClient,
+        scripts: Router,
+        *,
+        threads: int = 100,
+        timeout: float | None = 10.0,
+        media_timeout: float | None = 300.0,
+        unknown: Literal["refuse", "ignore"] = "refuse",
+        adopt: bool = True,
+    ) -> None:
+        if unknown not in ("refuse", "ignore"):
+            raise ValueError(f"unknown is 'refuse' or 'ignore', not {unknown!r}")
+        self.scripts = scripts
+        self.threads = threads
+        self.served = 0
+        """Calls that got a script so far."""
+        self.refused = 0
+        """Calls that were refused so far because all threads were busy."""
+        self._ami = ami
+        self._timeout = timeout
+        self._media_timeout = media_timeout
+        self._unknown = unknown
+        self._adopts = adopt
+        self._running = ScriptThreads(threads)
+        self._refusals = ScriptThreads(MOST_REFUSALS)
+        self._lock = threading.Lock()  # guards the next one; nothing else is done under it
+        self._transports: dict[str, AsyncTransport] = {}
+        self._orphans: set[str] = set()  # unique ids of calls whose scripts a lost link has ended
+        self._closed = False
+        self._stream = ami.events(
+            *("AsyncAGIStart", "AsyncAGIExec", "AsyncAGIEnd", "ConnectionLost", "Reconnected"), maxsize=BUFFER
+        )
+        self._dispatcher = threading.Thread(target=self._dispatch, name="pyami-agi-events", daemon=True)
+        self._dispatcher.start()
+
+    @property
+    def busy(self) -> int:
+        """Scripts under way."""
+        return len(self._running)
+
+    def close(self, grace: float = 10.0) -> None:
+        """Take no more calls, and wait for the scripts under way; idempotent, also from a script.
+
+        A script that is not through after ``grace`` seconds gets :exc:`~pyami_sync.ConnectionClosed` from its
+        command. The calls go on in the dialplan.
+        """
+        self._closed = True
+        self._running.close()
+        self._refusals.close()
+        if self._running.join(Deadline(grace)):
+            for transport in self._all():
+                transport.finish(ConnectionClosed("AsyncAGI was closed"))
+        # Each may have to give back its call, which takes two actions.
+        left = self._running.join(Deadline(2 * REFUSAL)) + self._refusals.join(Deadline(2 * REFUSAL))
+        self._stream.close()
+        if threading.current_thread() is not self._dispatcher:
+            self._dispatcher.join()
+        for thread in left:
+            logger.warning("%s is still running: its script does not return", thread.name)
+
+    def after_fork(self) -> None:
+        """Be closed in a forked child: the calls are the parent's."""
+        self._closed = True
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncAGI of {self._ami!r}, {self.busy} of {self.threads} threads busy>"
+
+    # On the dispatching thread
+
+    def _dispatch(self) -> None:
+        if self._adopts:
+            self._adopt()
+        while True:
+            try:
+                event = self._stream.get()
+            except EventsLost as exc:
+                # Answers may be among them: whoever waits for one must not wait for ever.
+                for transport in self._all():
+                    transport.deliver(exc)
+                continue
+            except ConnectionClosed as exc:  # the stream is closed, or the session is over
+                self._end_all(exc)
+                return
+            try:
+                self._handle(event)
+            except Exception:  # a defect here must not silence all other scripts
+                logger.exception("%r could not be handled", event)
+
+    def _handle(self, event: Event) -> None:
+        name = event.name
+        if name == "ConnectionLost":
+            self._orphans.update(transport.uniqueid for transport in self._all())
+            self._end_all(ConnectionLost(event.get("Reason") or "the link to the server was lost"))
+        elif name == "Reconnected":
+            self._adopt()
+        elif name == "AsyncAGIStart":
+            raw = event.get("Env", "")
+            environment = decode_result(raw)
+            cut = not environment.endswith(b"\n\n")
+            before = self._transports.get(event.get("Uniqueid", ""))
+            if before is not None:
+                if before.adopted:  # the list was quicker than this event
+                    before.adopted = False
+                    return
+                # The event that says that the channel has left is lost.
+                self._drop(before)
+                before.finish(None)
+            self._begin(event, parse_environment(environment.split(b"\n"), cut=cut))
+        else:
+            uniqueid = event.get("Uniqueid", "")
+            transport = self._transports.get(uniqueid)
+            if transport is None:
+                return
+            if name == "AsyncAGIExec":
+                transport.deliver(event)
+            else:
+                self._drop(transport)
+                transport.finish(None)
+
+    def _all(self) -> list[AsyncTransport]:
+        with self._lock:
+            return list(self._transports.values())
+
+    def _keep(self, transport: AsyncTransport) -> None:
+        with self._lock:
+            self._transports[transport.uniqueid] = transport
+
+    def _drop(self, transport: AsyncTransport) -> None:
+        with self._lock:
+            # The channel may be in AsyncAGI once more by now, with another transport.
+            if self._transports.get(transport.uniqueid) is transport:
+                del self._transports[transport.uniqueid]
+
+    def _end_all(self, exc: ConnectionClosed) -> None:
+        with self._lock:
+            transports, self._transports = self._transports, {}
+        for transport in transports.values():
+            transport.cut_off(exc)
+
+    def _begin(self, event: Event, environment: Environment, *, adopted: bool = False) -> None:
+        channel, uniqueid = event.get("Channel", ""), event.get("Uniqueid", "")
+        # The event's own headers are whole where the environment was cut, and no caller can forge them.
+        environment.values.update(channel=channel, uniqueid=uniqueid)
+        raw, *arguments = environment.arguments or ("",)
+        try:
+            path, params = split_path(raw)
+        except ScriptNotFound:
+            path, params = raw, {}
+        transport = AsyncTransport(self._ami, channel, uniqueid)
+        call = AGICall(
+            transport, environment, path, arguments, timeout=self._timeout, media_timeout=self._media_timeout
+        )
+        call.params.update(params)
+        if self._unknown == "ignore":
+            try:
+                self.scripts.resolve(path)
+            except ScriptNotFound:
+                return
+        transport.adopted = adopted
+        self._keep(transport)
+        if self._running.start(f"pyami-agi-{uniqueid}", lambda: self._run(transport, call)):
+            self.served += 1
+            return
+        self.refused += 1
+        call.log.warning("script %r was refused: %d scripts are under way", path, self.busy)
+        self._let_go(call, REFUSED)
+
+    def _run(self, transport: AsyncTransport, call: AGICall) -> None:
+        try:
+            run_script(self.scripts, call)
+        finally:
+            self._drop(transport)
+
+    def _let_go(self, call: AGICall, status: str) -> None:
+        """Have a call go on in the dialplan, without waiting for it here."""
+        if not self._refusals.start(f"pyami-agi-refuse-{call.uniqueid}", lambda: call.finish(status)):
+            # Not even that can be waited for: two actions whose answers nobody looks at.
+            for command in (f'SET VARIABLE "{STATUS_VARIABLE}" "{status}"', "ASYNCAGI BREAK"):
+                try:
+                    self._ami.submit("AGI", Channel=call.channel, Command=command, timeout=REFUSAL)
+                except AMIError as exc:
+                    call.log.warning("the call could not be refused: %s", exc)
+
+    def _adopt(self) -> None:
+        """Take over the calls that are in AsyncAGI without a script: those from before, and those of lost scripts."""
+        orphans, self._orphans = self._orphans, set()
+        try:
+            channels = self._ami.send("CoreShowChannels").events
+        except ConnectionClosed:
+            self._orphans |= orphans
+            return
+        except AMIError as exc:
+            logger.warning("calls that wait for a script from before can't be found: %s", exc)
+            return
+        for event in channels:
+            data = event.get("ApplicationData", "")
+            uniqueid = event.get("Uniqueid", "")
+            if event.get("Application", "").lower() != "agi" or not data.lower().startswith("agi:async"):
+                continue
+            if uniqueid in self._transports or self._closed:
+                continue
+            environment = _environment_of(event, data)
+            if uniqueid in orphans:
+                self._release(event, environment)
+            else:
+                self._begin(event, environment, adopted=True)
+
+    def _release(self, event: Event, environment: Environment) -> None:
+        channel, uniqueid = event.get("Channel", ""), event.get("Uniqueid", "")
+        transport = AsyncTransport(self._ami, channel, uniqueid)
+        self._keep(transport)
+        call = AGICall(transport, environment, "", ())
+        call.log.warning("the script of this call was ended by a lost link: the call goes on in the dialplan")
+        self._let_go(call, LOST)
+
+
+def _environment_of(event: Event, data: str) -> Environment:
+    """Return what an item of CoreShowChannels tells of a call."""
+    headers = {
+        "channel": "Channel",
+        "uniqueid": "Uniqueid",
+        "language": "Language",
+        "callerid": "CallerIDNum",
+        "calleridname": "CallerIDName",
+        "context": "Context",
+        "extension": "Exten",
+        "priority": "Priority",
+        "accountcode": "AccountCode",
+    }
+    values = {name: event.get(header, "") for name, header in headers.items()}
+    for name in ("callerid", "calleridname"):
+        if values[name] in ("", "<unknown>"):
+            values[name] = "unknown"
+    return Environment({"request": "async", **values}, tuple(data.split(",")[1:]), cut=True)

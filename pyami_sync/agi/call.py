@@ -1,0 +1,279 @@
+"""The call that a script controls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from typing import Any, Protocol
+
+from ..exceptions import AMIError
+from .commands import DEFAULT, Commands
+from .errors import HungUp
+from .wire import Environment, Reply, render
+
+__all__ = ["STATUS_VARIABLE", "AGICall", "AGITransport", "Variables"]
+
+logger = logging.getLogger("pyami_sync.agi")
+
+STATUS_VARIABLE = "AGISCRIPT"
+"""The channel variable that says how a script ended."""
+CLEANUP = 5.0  # seconds that telling the dialplan how a script ended may take
+
+
+class AGITransport(Protocol):
+    """What carries commands to a channel. One script uses it, on one thread at a time."""
+
+    kind: str
+    """``fast`` or ``async``."""
+    limit: int
+    """Most bytes of a command."""
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the call is over for the script, as far as is known without asking."""
+
+    def execute(self, line: bytes, command: str, timeout: float | None, *, free_text: bool = False) -> Reply:
+        """Send a command and wait for its answer.
+
+        Args:
+            line: the command, rendered.
+            command: its name, for messages.
+            timeout: seconds; :data:`None` for no limit.
+            free_text: whether the answer may hold text with line ends.
+
+        Raises:
+            HungUp: the call is over.
+            CommandTimeout: no answer in time.
+            ConnectionClosed: the link is gone, or whatever runs the scripts was stopped.
+
+        """
+
+    def leave(self, timeout: float) -> None:
+        """Let the channel go on in the dialplan; does nothing when it is not with the script any more."""
+
+
+class _Log(logging.LoggerAdapter[logging.Logger]):
+    """Puts the unique id of the call before each line."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
+        # The logger formats this together with the message's arguments, so that it must hold no percent sign.
+        return f"[{str((self.extra or {}).get('uniqueid', '')).replace('%', '_')}] {msg}", kwargs
+
+
+class Variables:
+    """The variables of a channel: ``call.variables["ORDER"] = "7"``.
+
+    Names may be functions, too: ``call.variables["CALLERID(num)"]``. Each access asks the server; they can't be
+    listed.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    def __getitem__(self, name: str) -> str:
+        value = self._commands.get_variable(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """Return a variable's value, or the default when it is not set."""
+        value = self._commands.get_variable(name)
+        return default if value is None else value
+
+    def __setitem__(self, name: str, value: str | int) -> None:
+        self._commands.set_variable(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        self._commands.set_variable(name, "")
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._commands.get_variable(name) is not None
+
+    def __iter__(self) -> Any:
+        raise TypeError("AGI can't list the variables of a channel; ask for each by its name")
+
+    def update(self, values: Mapping[str, str | int]) -> None:
+        """Set several."""
+        for name, value in values.items():
+            self[name] = value
+
+
+class AGICall(Commands):
+    """A call under the control of a script: what is known of it, and every AGI command as a method.
+
+    A script runs on a thread of its own and uses its call there; no other thread may use it at the same time.
+
+    Args:
+        transport: carries the commands.
+        environment: what the server told of the call.
+        path: which script the dialplan asked for.
+        arguments: that the dialplan gave it.
+        timeout: seconds for a command that does not play, listen or record; :data:`None` for no limit.
+        media_timeout: seconds for one that does, besides the time that it was told to listen.
+
+    """
+
+    def __init__(
+        self,
+        transport: AGITransport,
+        environment: Environment,
+        path: str,
+        arguments: Sequence[str] = (),
+        *,
+        timeout: float | None = 10.0,
+        media_timeout: float | None = 300.0,
+    ) -> None:
+        self._transport = transport
+        self.environment = environment.values
+        """What the server told, by names without ``agi_`` such as ``callerid`` or ``dnid``."""
+        self.path = path
+        """Which script the dialplan asked for, such as ``ivr/en``."""
+        self.arguments = tuple(arguments)
+        """What the dialplan gave the script besides."""
+        self.params: dict[str, str] = {}
+        """What stood in the path where its route has names, and behind a ``?``."""
+        self.timeout = timeout
+        self.media_timeout = media_timeout
+        self.variables = Variables(self)
+        """The channel's variables, as a mapping."""
+        self.log = _Log(logger, {"uniqueid": self.uniqueid, "channel": self.channel, "script": path})
+        """A logger that puts the call's unique id before each line."""
+
+    @property
+    def channel(self) -> str:
+        """Name of the channel when the script began."""
+        return self.environment.get("channel", "")
+
+    @property
+    def uniqueid(self) -> str:
+        """Unique id of the channel."""
+        return self.environment.get("uniqueid", "")
+
+    @property
+    def caller_id(self) -> str:
+        """Number of the caller; empty when it is not known."""
+        return self._known("callerid")
+
+    @property
+    def caller_name(self) -> str:
+        """Name of the caller; empty when it is not known."""
+        return self._known("calleridname")
+
+    @property
+    def language(self) -> str:
+        """Language of the channel, such as ``en``."""
+        return self.environment.get("language", "")
+
+    @property
+    def context(self) -> str:
+        """Context of the dialplan that called the script."""
+        return self.environment.get("context", "")
+
+    @property
+    def extension(self) -> str:
+        """Extension of the dialplan that called the script."""
+        return self.environment.get("extension", "")
+
+    @property
+    def dialed(self) -> str:
+        """The number that the caller dialled; empty when it is not known."""
+        return self._known("dnid")
+
+    def _known(self, name: str) -> str:
+        value = self.environment.get(name, "")
+        return "" if value == "unknown" else value
+
+    @property
+    def transport(self) -> str:
+        """``fast`` for FastAGI, ``async`` for AsyncAGI."""
+        return self._transport.kind
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the call is over, as far as is known without asking the server."""
+        return self._transport.hung_up
+
+    def __repr__(self) -> str:
+        return f"<AGICall {self.path!r} on {self.channel} ({self.uniqueid})>"
+
+    def _execute(self, command: str, arguments: Sequence[str], timeout: float | None, free_text: bool) -> Reply:
+        line = render(command, arguments, self._transport.limit)
+        return self._transport.execute(line, command, timeout, free_text=free_text)
+
+    # What scripts do most
+
+    def play(self, *sounds: str, escape_digits: str = "", timeout: float | None = DEFAULT) -> str:
+        """Play sounds one after the other; return the key that ended it, or an empty text."""
+        for each in sounds:
+            digit = self.stream_file(each, escape_digits, timeout=timeout).digit
+            if digit:
+                return digit
+        return ""
+
+    def menu(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        digits: int = 1,
+        timeout: float = 5.0,
+        tries: int = 3,
+        choices: Collection[str] | None = None,
+        invalid: str | None = None,
+    ) -> str:
+        """Play a menu until the caller chooses; return the keys, or an empty text when the tries are used up.
+
+        Args:
+            prompt: the sound, or several; the first key ends it.
+            digits: most keys of a choice; ``#`` ends it, too.
+            timeout: seconds to wait for a key.
+            tries: how often it is played.
+            choices: what may be chosen; anything unless given.
+            invalid: a sound that is played after any other choice.
+
+        """
+        for _ in range(tries):
+            pressed = self.get_data(prompt, max_digits=digits, timeout=timeout)
+            if pressed and (choices is None or pressed in choices):
+                return pressed
+            if pressed and invalid is not None:
+                self.play(invalid)
+        return ""
+
+    def record(
+        self,
+        name: str,
+        format: str = "wav",
+        *,
+        longest: float | None = None,
+        silence: int | None = None,
+        escape_digits: str = "#",
+        beep: bool = True,
+    ) -> float:
+        """Record the caller to a file on the server, after a beep; return the length in seconds, at 8 kHz."""
+        recording = self.record_file(name, format, escape_digits, longest, beep=beep, silence=silence)
+        return recording.endpos / 8000
+
+    def go_to(self, context: str, extension: str = "s", priority: int | str = 1) -> None:
+        """Have the dialplan go on there when the script returns."""
+        self.set_context(context)
+        self.set_extension(extension)
+        self.set_priority(priority)
+
+    def leave(self) -> None:
+        """Give the call back to the dialplan now; every further command raises :exc:`CallLeft`."""
+        self._transport.leave(CLEANUP)
+
+    def finish(self, status: str) -> None:
+        """Tell the dialplan how the script ended, in the variable ``AGISCRIPT``, and let the call go on there."""
+        try:
+            if not self.hung_up:
+                self.set_variable(STATUS_VARIABLE, status, timeout=CLEANUP)
+        except HungUp:
+            pass
+        except AMIError as exc:
+            self.log.warning("the dialplan could not be told how the script ended (%s): %s", status, exc)
+        self._transport.leave(CLEANUP)

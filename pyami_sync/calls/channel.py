@@ -1,0 +1,277 @@
+"""What one can do with a channel, whoever placed it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..exceptions import ActionError
+from ..response import Response
+from .target import dialplan_place
+from .variables import Variables
+
+if TYPE_CHECKING:
+    from ..message import Event
+    from .call import Call
+
+__all__ = ["Channel"]
+
+CONTEXT = "pyami-sync"
+"""The context of the dialplan that :meth:`Channel.play` adds its one extension to."""
+
+
+RECORDING = "PYAMI_RECORDING"  # the variable that MixMonitor leaves the id of a recording in
+
+
+class Placer(Protocol):
+    """Places calls and sends actions on one server."""
+
+    def send(self, name: str, /, **headers: Any) -> Response:
+        """Send an action and wait for its answer."""
+
+    def place(self, device: str, to: str, **options: Any) -> Call:
+        """Place a call."""
+
+    def wait_parked(self, channel: Channel, headers: dict[str, Any]) -> Event:
+        """Park a channel and return the ParkedCall event."""
+
+
+class Channel:
+    """A channel of a server, by its name or its unique id. Every method sends an action and blocks for its answer.
+
+    An action that the server refuses raises :exc:`~pyami_sync.ActionError`, for example because the channel is gone.
+    """
+
+    def __init__(self, placer: Placer, name: str) -> None:
+        self._placer = placer
+        self._name = name
+
+    @property
+    def channel(self) -> str:
+        """Its name, or its unique id."""
+        return self._name
+
+    def request(self, action: str, /, **headers: Any) -> Response:
+        """Send any action about this channel."""
+        return self._placer.send(action, Channel=self.channel, **headers)
+
+    # Ending and moving
+
+    def hangup(self, cause: int | None = None) -> None:
+        """Hang it up; nothing happens if it is gone.
+
+        Args:
+            cause: the hangup cause that the other side is told, such as 17 for busy.
+
+        """
+        try:
+            self.request("Hangup", Cause=cause)
+        except ActionError as exc:
+            if "no such channel" not in exc.response.message.lower():
+                raise
+
+    def redirect(self, to: str) -> None:
+        """Send this channel itself to a place in the dialplan, ``"exten@context"``, out of whatever it does."""
+        exten, context, priority = dialplan_place(to)
+        self.request("Redirect", Exten=exten, Context=context, Priority=priority)
+
+    def transfer(self, to: str) -> None:
+        """Transfer blindly: the party that this channel talks with goes to ``"exten@context"``, this one is done."""
+        exten, context, _ = dialplan_place(to)
+        self.request("BlindTransfer", Exten=exten, Context=context)
+
+    def attended_transfer(self, to: str) -> None:
+        """Begin an attended transfer: put the party on hold and call ``"exten@context"`` to consult it.
+
+        It is as if the telephone's keys for it were pressed: the call must allow that (option ``t`` or ``T`` of Dial),
+        and ``features.conf`` must have a code for ``atxfer``. The transfer is completed when this channel hangs up, or
+        :meth:`complete_transfer` does it, also while the target still rings (a blonde transfer);
+        :meth:`cancel_transfer` goes back to the party.
+        """
+        exten, context, _ = dialplan_place(to)
+        self.request("Atxfer", Exten=exten, Context=context)
+
+    def complete_transfer(self) -> None:
+        """Complete an attended transfer: hang this channel up, so that the other two talk."""
+        self.hangup()
+
+    def cancel_transfer(self) -> None:
+        """Give an attended transfer up and return to the party on hold."""
+        self.request("CancelAtxfer")
+
+    def park(self, lot: str | None = None, *, timeout: float | None = None) -> str:
+        """Park it, and return the number of its parking space; blocks until it is parked.
+
+        Args:
+            lot: the parking lot, the default one unless given.
+            timeout: seconds that it may stay there before it calls back.
+
+        """
+        headers = {"Parkinglot": lot, "Timeout": None if timeout is None else round(timeout * 1000)}
+        return self._placer.wait_parked(self, headers)["ParkingSpace"]
+
+    def pickup(self, device: str, **options: Any) -> Call:
+        """Let another device take this ringing channel: call it, and connect it with the caller when it answers.
+
+        Args:
+            device: such as ``"PJSIP/1102"``.
+            options: those of :meth:`AMIClient.call() <pyami_sync.AMIClient.call>`.
+
+        """
+        return self._placer.place(device, f"PickupChan({self.channel})", **options)
+
+    def bridge_with(self, other: Channel | str, *, tone: bool = False) -> None:
+        """Connect it with another channel; both leave what they do.
+
+        Args:
+            other: a channel or call, or the name of one.
+            tone: play a tone to both.
+
+        """
+        second = other.channel if isinstance(other, Channel) else other
+        self._placer.send("Bridge", Channel1=self.channel, Channel2=second, Tone="Both" if tone else None)
+
+    # Sound
+
+    def hold(self, music: str | None = "default") -> None:
+        """Put the party on hold: neither hears the other, and the party hears music.
+
+        The bridge stays, so that the dialplan and the records of the call do not notice. Without ``music``, or
+        where the party is not known, there is silence. What a telephone's own hold key does is another thing:
+        its Hold and Unhold events show it.
+        """
+        self.request("MuteAudio", Direction="all", State="on")
+        party = self._party()
+        if music is not None and party is not None:
+            self._music = party.play_application("MusicOnHold", music)
+
+    def unhold(self) -> None:
+        """Let them hear each other again."""
+        music = self._music
+        if music is not None:
+            self._music = None
+            music.hangup()
+            for leg in music.legs:  # without sound ChanSpy may not notice that the other half is gone
+                if not leg.ended:
+                    Channel(self._placer, leg.channel).hangup()
+        self.request("MuteAudio", Direction="all", State="off")
+
+    _music: Call | None = None
+
+    def _party(self) -> Channel | None:
+        """Return the channel that this one talks with, if that is known."""
+        status = self._status()
+        bridge = status.get("BridgeID") if status is not None else None
+        if status is None or not bridge:
+            return None
+        events = self._placer.send("BridgeInfo", BridgeUniqueid=bridge).events
+        others = [event["Channel"] for event in events if event.get("Uniqueid") != status["Uniqueid"]]
+        return Channel(self._placer, others[0]) if len(others) == 1 else None
+
+    def _status(self) -> Event | None:
+        return next((event for event in self.request("Status").events if event.name == "Status"), None)
+
+    def mute(self, direction: str = "in") -> None:
+        """Mute it.
+
+        Args:
+            direction: ``"in"``: the others do not hear it; ``"out"``: it does not hear them; ``"all"``: both.
+
+        """
+        self.request("MuteAudio", Direction=direction, State="on")
+
+    def unmute(self, direction: str = "all") -> None:
+        """Undo :meth:`mute`."""
+        self.request("MuteAudio", Direction=direction, State="off")
+
+    def send_dtmf(self, digits: str, *, duration: float | None = None) -> None:
+        """Send digits to the device behind the channel, one after the other.
+
+        Args:
+            digits: of ``0``-``9``, ``*``, ``#``, ``A``-``D``.
+            duration: seconds of each.
+
+        Raises:
+            ValueError: another character.
+
+        """
+        if not digits or set(digits.upper()) - set("0123456789*#ABCD"):
+            raise ValueError(f"DTMF digits are 0-9, *, #, A-D, not {digits!r}")
+        for digit in digits:
+            self.request("PlayDTMF", Digit=digit, Duration=None if duration is None else round(duration * 1000))
+
+    def play(self, sound: str) -> Call:
+        """Play a sound to this channel, whatever it is doing; return the call that plays it.
+
+        ``play("beep").wait_ended()`` waits for the end of it. Needs app_chanspy and the write class ``system``: the
+        server is given an extension in a context of its own, ``pyami-sync``, where the sound is whispered from.
+        """
+        return self.play_application("Playback", sound)
+
+    def play_application(self, application: str, data: str) -> Call:
+        """Let this channel hear what an application plays, whatever it is doing."""
+        self._placer.send(
+            "DialplanExtensionAdd",
+            Context=CONTEXT,
+            Extension="whisper",
+            Priority=1,
+            Application="ChanSpy",
+            ApplicationData="${PYAMI_TARGET},qwES",
+            Replace=True,
+        )
+        return self._placer.place(
+            f"Local/whisper@{CONTEXT}/n",
+            f"{application}({data})",
+            variables={"__PYAMI_TARGET": self._spied()},
+            hangup_on_exit=False,
+        )
+
+    def _spied(self) -> str:
+        """Return its name: ChanSpy finds a channel by the beginning of its name, not by its unique id."""
+        if "/" in self.channel:
+            return self.channel
+        status = self._status()
+        return self.channel if status is None else status["Channel"]
+
+    def record(self, file: str, options: str | None = None) -> str:
+        """Record what is said (MixMonitor); return an id for :meth:`stop_recording`.
+
+        Args:
+            file: on the server, relative to its directory for recordings; the extension chooses the format.
+            options: of MixMonitor, such as ``"b"`` for recording only while it is bridged.
+
+        """
+        self.request("MixMonitor", File=file, Options=f"{options or ''}i({RECORDING})")
+        return self.variables[RECORDING]
+
+    def stop_recording(self, recording: str | None = None) -> None:
+        """Stop a recording, or all of them."""
+        self.request("StopMixMonitor", MixMonitorID=recording or None)
+
+    def spy(self, device: str, *, whisper: bool = False, barge: bool = False, **options: Any) -> Call:
+        """Call a device and let it listen to this channel.
+
+        Args:
+            device: such as ``"PJSIP/1100"``.
+            whisper: let it speak to this channel.
+            barge: let it speak to this channel and its party.
+            options: those of :meth:`AMIClient.call() <pyami_sync.AMIClient.call>`.
+
+        """
+        mode = "q" + ("B" if barge else "w" if whisper else "") + "E"
+        return self._placer.place(device, f"ChanSpy({self._spied()},{mode})", **options)
+
+    # Variables
+
+    @property
+    def variables(self) -> Variables:
+        """Its variables, and functions of the dialplan, as a mapping."""
+        return Variables(self)
+
+    def __getitem__(self, name: str) -> str:
+        return self.variables[name]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self.variables[name] = value
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.channel}>"

@@ -1,0 +1,1 @@
+"""Real application servers with the client in them, against the simulator."""
