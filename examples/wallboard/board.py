@@ -1,6 +1,6 @@
-"""What the wallboard shows: channels and queues of a server, kept current by its events.
+"""What the wallboard shows: channels and queues of a server, as the library's live model has them.
 
-One thread per process listens. Pages are given the latest picture, never a backlog: a slow reader skips pictures and
+One thread per process draws. Pages are given the latest picture, never a backlog: a slow reader skips pictures and
 holds up nobody.
 """
 
@@ -12,57 +12,34 @@ import os
 import threading
 import time
 
-from pyami_sync import AMIError, ConnectionClosed, EventsLost, LoginRejected, WaitTimeout
+from pyami_sync import AMIError, LoginRejected, WaitTimeout
 
 logger = logging.getLogger("wallboard")
 
-EVENTS = (
-    "Newchannel",
-    "Newstate",
-    "NewCallerid",
-    "NewConnectedLine",
-    "Newexten",
-    "Hangup",
-    "QueueCaller*",
-    "QueueMember*",
-    "AgentComplete",
-    "ConnectionLost",
-    "Reconnected",
-)
 PAUSE = 2.0  # seconds between tries to get a first session
 QUIET = 0.05  # seconds that a picture waits for the rest of a burst of events
-MEMBER_STATES = {
-    "0": "unknown",
-    "1": "free",
-    "2": "in use",
-    "3": "busy",
-    "4": "invalid",
-    "5": "unavailable",
-    "6": "ringing",
-    "7": "ringing, in use",
-    "8": "on hold",
-}
+MEMBER_STATES = (
+    *("unknown", "free", "in use", "busy", "invalid", "unavailable", "ringing", "ringing, in use", "on hold"),
+)
 
 
 class Board:
     """The picture, and the thread that keeps it.
 
     Args:
-        get_client: gives this process's open client, or raises AMIError.
+        get_client: returns this process's open client, or raises AMIError.
 
     """
 
     def __init__(self, get_client):
         self._get_client = get_client
-        self._channels = {}  # by unique id; the thread's own
-        self._queues = {}  # by name; the thread's own
         self._changed = threading.Condition()
         self._closed = False
         self._version = 0
-        self._link = {"state": "connecting", "detail": ""}
+        self._shown = {"channels": [], "queues": []}
         self._picture = ""
         self._started_in = None
-        self._draw()
+        self._show("connecting", "")
 
     # For requests, on any thread
 
@@ -124,124 +101,63 @@ class Board:
                 self._changed.wait_for(lambda: self._closed, PAUSE)
 
     def _listen(self, client):
-        # Open before the state is read: what happens meanwhile comes again, and changes nothing twice.
-        with client.events(*EVENTS) as stream:
-            self._read_state(client)
+        with client.live("calls", "queues") as live:
+            seen = None
             while not self._closed:
                 try:
-                    event = stream.get()
-                except EventsLost:
-                    self._read_state(client)
+                    live.wait(lambda view: self._closed or seen != (view.version, view.health), timeout=PAUSE)  # noqa: B023
+                except WaitTimeout:
                     continue
-                dirty = self._apply(event, client)
-                until = time.monotonic() + QUIET
-                while (left := until - time.monotonic()) > 0:
-                    try:
-                        dirty = self._apply(stream.get(left), client) or dirty
-                    except WaitTimeout:
-                        break
-                    except EventsLost:  # told once: only a fresh look knows what the lost ones said
-                        self._read_state(client)
-                if dirty:
-                    self._draw()
-        raise ConnectionClosed
-
-    def _read_state(self, client):
-        """Ask for everything there is: at the start, and after a gap."""
-        channels = client.send("CoreShowChannels").events
-        queues = client.send("QueueStatus", check=False).events
-        self._channels = {channel.uniqueid: self._channel(channel) for channel in channels}
-        self._queues = {}
-        for item in queues:
-            self._apply_queue(item)
-        self._show("connected", client.options.address)
-
-    def _apply(self, event, client):
-        """Take an event in; tell whether the picture has changed."""
-        name = event.name
-        if name == "ConnectionLost":
-            self._show("reconnecting", event.reason or "")
-        elif name == "Reconnected":
-            self._read_state(client)
-        elif name == "Hangup":
-            return self._channels.pop(event.uniqueid, None) is not None
-        elif name.startswith(("Queue", "AgentComplete")):
-            self._apply_queue(event)
-        else:
-            known = self._channels.get(event.uniqueid)
-            if known is None and name != "Newchannel":
-                return False  # gone already: some events come behind its Hangup
-            self._channels[event.uniqueid] = self._channel(event, known)
-        return True
-
-    @staticmethod
-    def _channel(event, known=None):
-        since = known["since"] if known else time.time() - seconds(event.get("Duration", "0"))
-        return {
-            "id": event.uniqueid,
-            "name": event.channel,
-            "state": event.channel_state_desc or "",
-            "caller": event.caller_id_num or "",
-            "caller_name": event.caller_id_name or "",
-            "connected": event.connected_line_num or "",
-            "exten": event.get("Exten", ""),
-            "since": round(since, 1),
-        }
-
-    def _apply_queue(self, event):
-        queue = self._queues.setdefault(
-            event["Queue"], {"name": event["Queue"], "completed": 0, "abandoned": 0, "members": {}, "callers": {}}
-        )
-        name = event.name
-        if name == "QueueParams":
-            queue["completed"] = int(event.get("Completed", "0"))
-            queue["abandoned"] = int(event.get("Abandoned", "0"))
-        elif name in ("QueueCallerJoin", "QueueEntry"):
-            queue["callers"][event["Uniqueid"]] = {
-                "caller": event.get("CallerIDNum", ""),
-                "since": round(time.time() - int(event.get("Wait", "0")), 1),
-            }
-        elif name == "AgentComplete":
-            queue["completed"] += 1
-        elif name == "QueueCallerAbandon":
-            queue["abandoned"] += 1
-        elif name == "QueueCallerLeave":
-            queue["callers"].pop(event["Uniqueid"], None)
-        elif name == "QueueMemberRemoved":
-            queue["members"].pop(event["Interface"], None)
-        elif name.startswith("QueueMember"):
-            interface = event.get("Interface") or event.get("Location")
-            member = queue["members"].setdefault(interface, {"interface": interface, "state": "unknown", "calls": 0})
-            member["name"] = event.get("MemberName") or event.get("Name") or interface
-            if "Status" in event:
-                member["state"] = MEMBER_STATES.get(event["Status"], "unknown")
-            member["paused"] = event.get("Paused", "0") == "1"
-            member["calls"] = int(event.get("CallsTaken", member["calls"]))
+                time.sleep(QUIET)
+                view = live.view()
+                seen = (view.version, view.health)
+                self._shown = {
+                    "channels": sorted(map(channel, view.channels.values()), key=lambda shown: shown["since"]),
+                    "queues": [queue(each) for each in view.queues.values()],
+                }
+                if view.health == "consistent":
+                    self._show("connected", client.options.address)
+                else:
+                    self._show("reconnecting", f"this is what was {view.age:.0f} s ago")
 
     def _show(self, state, detail):
-        self._link = {"state": state, "detail": detail}
-        self._draw()
-
-    def _draw(self):
-        queues = [
-            {
-                **queue,
-                "members": sorted(queue["members"].values(), key=lambda member: member["name"]),
-                "callers": list(queue["callers"].values()),
-            }
-            for queue in sorted(self._queues.values(), key=lambda queue: queue["name"])
-        ]
-        channels = sorted(self._channels.values(), key=lambda channel: (channel["since"], channel["id"]))
-        picture = json.dumps({"link": self._link, "channels": channels, "queues": queues, "at": round(time.time(), 1)})
+        link = {"state": state, "detail": detail}
+        picture = json.dumps({"link": link, **self._shown, "at": round(time.time(), 1)})
         with self._changed:
             self._picture = picture
             self._version += 1
             self._changed.notify_all()
 
 
-def seconds(text):
-    """Read a duration as CoreShowChannels spells it."""
-    total = 0
-    for part in text.split(":"):
-        total = total * 60 + (int(part) if part.isdecimal() else 0)
-    return total
+def channel(each):
+    """Return what is shown of a channel."""
+    return {
+        "id": each.uniqueid,
+        "name": each.channel,
+        "state": each.channel_state_desc,
+        "caller": each.caller_id_num or "",
+        "caller_name": each.caller_id_name or "",
+        "connected": each.connected_line_num or "",
+        "exten": each.exten,
+        "since": round(each.since.timestamp(), 1) if each.since else 0.0,
+    }
+
+
+def queue(each):
+    """Return what is shown of a queue."""
+    members = [
+        {
+            "interface": member.interface,
+            "name": member.name,
+            "state": MEMBER_STATES[member.status] if member.status < len(MEMBER_STATES) else "unknown",
+            "paused": member.paused,
+            "calls": member.calls_taken,
+        }
+        for member in sorted(each.members, key=lambda member: member.name)
+    ]
+    callers = [
+        {"caller": caller.caller_id_num or "", "since": round(caller.since.timestamp(), 1) if caller.since else 0.0}
+        for caller in each.waiting
+    ]
+    figures = {"completed": each.completed, "abandoned": each.abandoned}
+    return {"name": each.name, **figures, "members": members, "callers": callers}

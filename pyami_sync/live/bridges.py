@@ -53,6 +53,8 @@ def join(d: Draft, bridge: Bridge, uniqueid: str) -> None:
         after = evolve(bridge, {"channels": (*bridge.channels, uniqueid)})
         d.put(d.bridges, bridge.uniqueid, bridge, after)
         talk(d, after)
+        if bridge.uniqueid in d.moved and len(after.channels) > 1:
+            d.unknown.discard(bridge.uniqueid)  # it goes on with somebody else
 
 
 def part(d: Draft, bridge: Bridge | None, uniqueid: str) -> None:
@@ -67,8 +69,9 @@ def part(d: Draft, bridge: Bridge | None, uniqueid: str) -> None:
         d.put(d.bridges, bridge.uniqueid, bridge, after)
         stop_talking(d, uniqueid, bridge=None)
         talk(d, after)
-        if not after.channels:
-            d.unknown.add(bridge.uniqueid)  # unless its end is told soon, it has to be looked up
+        if not after.channels or (after.bridge_type == "basic" and len(after.channels) == 1):
+            # It ends now, and its last channel leaves it. Unless that is told soon, it has to be looked up.
+            d.unknown.add(bridge.uniqueid)
             d.note_move(bridge.uniqueid)
 
 

@@ -10,7 +10,7 @@ from .calls import Transfer
 from .draft import Draft, Headers, number, seconds_between
 from .entities import Channel, evolve
 from .legs import end_leg, find_leg, note_transfer, set_leg
-from .seeing import Prefix, pair, rename, see
+from .seeing import PLAIN, Prefix, pair, rename, see
 
 __all__ = ["HANDLERS", "vanish"]
 
@@ -52,7 +52,11 @@ def began(d: Draft, channel: Channel) -> None:
 
 
 def mention(d: Draft, h: Headers, prefix: Prefix) -> str | None:
-    """Return the unique id of a channel that an event names, whose headers may be older than what is known."""
+    """Return the unique id of a channel that an event is about besides others.
+
+    What it repeats of the channel is not taken over if the channel is known: it may be older, or something that a queue
+    or a transfer has set for a moment.
+    """
     uniqueid = h.get(prefix.uniqueid)
     return uniqueid if uniqueid is not None and uniqueid in d.channels else see(d, h, prefix)
 
@@ -90,16 +94,16 @@ def on_rename(d: Draft, h: Headers) -> None:
 
 
 def on_dial_begin(d: Draft, h: Headers) -> None:
-    caller = see(d, h)
-    called = see(d, h, DEST)
+    caller = mention(d, h, PLAIN)
+    called = mention(d, h, DEST)
     if called is not None:
         dialed = {"dialed_by": caller, "dialed_at": d.when, "dial_string": h.get("DialString", ""), "direction": "out"}
         set_leg(d, called, **dialed)
 
 
 def on_dial_state(d: Draft, h: Headers) -> None:
-    see(d, h)
-    called = see(d, h, DEST)
+    mention(d, h, PLAIN)
+    called = mention(d, h, DEST)
     if called is not None and h.get("DialStatus") == "RINGING":
         leg = find_leg(d, called)
         if leg is not None and leg.ringing_at is None:
@@ -107,8 +111,8 @@ def on_dial_state(d: Draft, h: Headers) -> None:
 
 
 def on_dial_end(d: Draft, h: Headers) -> None:
-    caller = see(d, h)
-    see(d, h, DEST)
+    caller = mention(d, h, PLAIN)
+    mention(d, h, DEST)
     called = h.get(DEST.uniqueid)
     if called is None:
         return
@@ -142,14 +146,14 @@ def hold(d: Draft, uniqueid: str | None, *, on: bool) -> None:
 
 
 def on_local_bridge(d: Draft, h: Headers) -> None:
-    one, two = see(d, h, LOCAL_ONE), see(d, h, LOCAL_TWO)
+    one, two = mention(d, h, LOCAL_ONE), mention(d, h, LOCAL_TWO)
     if one is not None and two is not None:
         pair(d, one, two)
         pair(d, two, one)
 
 
 def on_optimized(d: Draft, h: Headers) -> None:
-    one, two = see(d, h, LOCAL_ONE), see(d, h, LOCAL_TWO)
+    one, two = mention(d, h, LOCAL_ONE), mention(d, h, LOCAL_TWO)
     if h.get("Success", "").lower() == "yes":
         for each in (one, two):
             if each is not None:

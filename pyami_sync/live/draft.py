@@ -146,6 +146,8 @@ class Draft:
         """Areas of which an event said that they changed without saying how."""
         self.rechecks = 0
         """How often to look at the queues again: the last list had counted less than events told."""
+        self.served: dict[str, bool] = {}
+        """Unique ids and Linkedids of calls that members of queues have answered lately."""
         self.moved: dict[str, datetime | None] = {}
         """When channels entered or left a bridge lately; lists follow these events with a delay."""
         self.doubtful: set[str] = set()
@@ -213,6 +215,12 @@ class Draft:
         if len(self.moved) > MOST_MOVED:
             self.moved.clear()
         self.moved[uniqueid] = self.when
+
+    def note_served(self, *ids: str | None) -> None:
+        """Remember the channels and calls that a member of a queue has answered."""
+        if len(self.served) > MOST_MOVED:
+            self.served.clear()
+        self.served.update((each, True) for each in ids if each)
 
     def just_moved(self, uniqueid: str, within: float = LIST_DELAY) -> bool:
         """Return True if a list of now may not know yet where a channel is, or that a bridge has ended."""

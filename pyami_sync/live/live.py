@@ -148,8 +148,12 @@ class Base:
             self._changed.notify_all()
 
     def _end(self) -> None:
-        self._feed.finish()
         self._closed = True
+        self._feed.finish()
+        for tracker in self._live_trackers():
+            tracker.close()
+        if self._auditor is not None:
+            self._auditor.close()
         self._notify()
 
     # Life
@@ -351,7 +355,7 @@ class Live(Base):
 
     @property
     def health(self) -> str:
-        """``consistent``; ``loading`` while lists are fetched; ``gap`` while the connection is lost."""
+        """``consistent``; ``loading`` while lists are fetched; ``gap`` while the connection is lost; ``closed``."""
         return self._one.health
 
     @property
@@ -451,8 +455,12 @@ class ClusterLive(Base, Mapping[str, View]):
     def _consider(self, node_id: str) -> None:
         """Begin with a node once it is connected."""
         node = self._source.nodes.get(node_id)
-        if node is not None and node.connected and not self._closed:
-            self._tracker(node_id)
+        if node is None or not node.connected or self._closed:
+            return
+        tracker = self._tracker(node_id)
+        with tracker.lock:
+            if tracker.health == "gap":  # one that was removed and added again has no Reconnected
+                tracker.load()
 
     def _settled(self) -> bool:
         nodes = self._source.nodes

@@ -149,8 +149,7 @@ def merge_queues(d: Draft, lists: Lists) -> None:
         waiting = tuple(sorted(queue.waiting, key=lambda caller: caller.position))
         queue = evolve(queue, {"waiting": waiting})
         old = d.queues.get(name)
-        if old is not None and (old.completed > queue.completed or old.abandoned > queue.abandoned):
-            # A server tells of a call's end before it counts it, if it does.
+        if old is not None and behind(old, queue):
             d.rechecks = RECHECKS
         if old != queue:
             d.put(d.queues, name, old, queue)
@@ -169,6 +168,17 @@ def merge_queues(d: Draft, lists: Lists) -> None:
         if uniqueid not in there:
             d.queue_of.pop(uniqueid)
             set_leg(d, uniqueid, queue=None, queued_since=None)
+
+
+def behind(old: Queue, listed: Queue) -> bool:
+    """Return True if the server may be about to count a call of a queue.
+
+    It tells of a call's end before it counts it, if it does; and a caller who left without being told is counted after
+    that.
+    """
+    waiting = {caller.uniqueid for caller in listed.waiting}
+    left = any(caller.uniqueid not in waiting for caller in old.waiting)
+    return left or old.completed > listed.completed or old.abandoned > listed.abandoned
 
 
 def queue_of_list(d: Draft, h: Headers) -> Queue:

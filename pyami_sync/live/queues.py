@@ -179,8 +179,13 @@ def leave(d: Draft, name: str, uniqueid: str) -> None:
 
 
 def on_hangup(d: Draft, h: Headers) -> None:
-    """Take a caller out whose leaving the server could not tell, since the channel was gone already."""
+    """Take a caller out whose leaving the server could not tell, since the channel was gone already.
+
+    For the same reason the end of a call with a member may be counted without being told.
+    """
     uniqueid = h.get("Uniqueid", "")
+    if uniqueid in d.served or h.get("Linkedid", "") in d.served:
+        d.stale.add("queues")
     name = d.queue_of.get(uniqueid)
     if name is not None:
         leave(d, name, uniqueid)
@@ -237,6 +242,7 @@ def on_connect(d: Draft, h: Headers) -> None:
     if queue is None:
         return
     d.stale.add("queues")
+    d.note_served(h.get("Uniqueid"), h.get("Linkedid"), h.get("DestUniqueid"), h.get("DestLinkedid"))
     held = number(h.get("HoldTime"))
     if queue.completed or queue.abandoned:
         held = average(queue.hold_time, held)

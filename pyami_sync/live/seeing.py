@@ -11,7 +11,7 @@ from .draft import Draft, Headers, text_or_none
 from .entities import Channel, evolve
 from .legs import add_leg, find_leg, move_leg, set_leg
 
-__all__ = ["Prefix", "pair", "rename", "see"]
+__all__ = ["PLAIN", "Prefix", "pair", "rename", "see"]
 
 SNAPSHOT = (
     *("Channel", "ChannelStateDesc", "CallerIDNum", "CallerIDName", "ConnectedLineNum", "ConnectedLineName"),

@@ -24,12 +24,12 @@ __all__ = ["Health", "Tracker"]
 
 logger = logging.getLogger("pyami_sync")
 
-CONSISTENT, LOADING, GAP = "consistent", "loading", "gap"
+CONSISTENT, LOADING, GAP, CLOSED = "consistent", "loading", "gap", "closed"
 Health = str
 MOST_HELD = 200_000  # events that may wait for a list; beyond, they count as lost
 SETTLE = 0.25  # seconds that a Hangup may be later than a list that does not show its channel any more
 PATIENCE = 0.2  # seconds between noticing that something is unknown and asking for it
-SHARE = 0.05  # of the time may be spent on asking for what is unknown
+SHARE = 0.2  # of the time may be spent on asking for what is unknown
 RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -174,10 +174,14 @@ class Tracker:
         self._lost()
         self.load()
 
-    def _lost(self) -> None:
+    def _note_wrong(self, health: Health) -> None:
+        """Note that the model does not follow the server any more, and since when."""
         if self.health == CONSISTENT:
             self._right_at = time.monotonic()
-        self.health = GAP
+        self.health = health
+
+    def _lost(self) -> None:
+        self._note_wrong(GAP)
         self._generation += 1
         for event in self._held or ():
             self._apply_held(event)
@@ -195,7 +199,7 @@ class Tracker:
             self._want_all = True
             self._wake.set()
             if self.health != GAP:
-                self.health = LOADING
+                self._note_wrong(LOADING)
         else:
             self._wanted |= areas
         if self._loader is None:
@@ -272,7 +276,7 @@ class Tracker:
 
     def _finished(self) -> None:
         """Note that all lists are in; the caller holds the lock."""
-        if not self._want_all:
+        if not self._want_all and not self._closed:
             self.health = CONSISTENT
             self._known = True
             self._publish([])
@@ -399,12 +403,13 @@ class Tracker:
         """Fetch no more lists: the thread that would is the parent's, and so is what it had locked."""
         self.lock, self._listing = Lock(), Lock()
         self._closed, self._loader = True, None
-        self.health = GAP
+        self._note_wrong(CLOSED)
 
     def close(self) -> Thread | None:
         """Fetch no more lists; return the thread that does, if there is one."""
         with self.lock:
             self._closed = True
+            self._note_wrong(CLOSED)
             self._wake.set()
             self._closing.set()
             return self._loader

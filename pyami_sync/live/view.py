@@ -94,7 +94,7 @@ class View:
     at: datetime | None = None
     """The server's time when it was taken."""
     health: str = "replay"
-    """``consistent``, ``loading`` or ``gap``; ``replay`` for a model that has no server."""
+    """``consistent``, ``loading``, ``gap`` or ``closed``; ``replay`` for a model that has no server."""
     age: float = 0.0
     """Seconds since the model was last known to be right: 0.0 while it is consistent."""
     node: str | None = None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pyami_sync import AMIClient
-from pyami_sync.live import CallRecord, Channel, Live
+from pyami_sync.live import CallRecord, Channel
 from tests.faults.proxy import Proxy
 
 from .records import against_cdr, against_cel
@@ -116,11 +116,9 @@ def test_a_model_that_begins_in_mid_storm_is_consistent(asterisk_storm, looker):
                     assert live.health == "consistent"
                     for leg in (leg for each in live.calls.values() for leg in each.legs):
                         assert leg.started is not None
-                    last: Live = live
                     thread.join(0.3)
         finally:
             thread.join()
-        assert last.health == "consistent"
         with client(asterisk_storm.port) as other, other.live() as live:
             storm.end()
             assert Watch(looker).compare(live) == []
@@ -145,6 +143,26 @@ def test_records_are_those_of_the_servers_files(asterisk_storm, looker):
     legs = [dataclasses.replace(first.legs[0], cause=99), dataclasses.replace(first.legs[1], answered_at=None)]
     wrong = dataclasses.replace(first, legs=tuple(legs))
     assert len(list(against_cel([wrong], asterisk_storm.cel, others))) > 3
+
+
+def test_transfers_are_recorded_with_their_kind(asterisk_storm, looker):
+    with client(asterisk_storm.port) as ami, ami.live(records=10_000) as live, live.changes(CallRecord) as ended:
+        call(looker, "dial-rest")
+        view = live.wait(lambda view: any(each.talking for each in view.calls.values()), timeout=20)
+        (talking,) = next(iter(view.calls.values())).talking
+        looker.send("BlindTransfer", Channel=talking[0].channel, Context="storm", Exten="talk")
+        view = live.wait(lambda view: any(each.transfers for each in view.calls.values()), timeout=20)
+        (transfer,) = next(iter(view.calls.values())).transfers
+        assert (transfer.kind, transfer.to, transfer.result) == ("blind", "talk@storm", "Success")
+        assert transfer.by in {leg.uniqueid for leg in talking}
+        looker.send("Hangup", Channel="/.*/")
+        record = ended.get(timeout=20).after
+        assert record.transfers == (transfer,)
+        assert Watch(looker).quiet(10)
+    mine = {leg.uniqueid for leg in record.legs}
+    others = {line.split('","')[1] for line in asterisk_storm.cel.read_text().splitlines()} - mine
+    assert '"BLINDTRANSFER"' in asterisk_storm.cel.read_text()
+    assert list(against_cel([record], asterisk_storm.cel, others)) == []
 
 
 def test_an_audit_finds_no_drift_and_repairs_what_is_made_wrong(asterisk_storm, looker):

@@ -149,9 +149,13 @@ def test_it_ends_with_the_client_or_by_itself(ami_simulator):
         with pytest.raises(ConnectionClosed):
             live.wait(lambda view: False, timeout=5)
         assert ami.ping() > 0
-        second = ami.live("queues")
+        second = ami.live("queues", audit=60)
         changes = second.changes()
     assert list(changes) == []
+    second._thread.join(5)
+    assert second.health == "closed"
+    assert set(second.queues) == {"empty", "support"}  # what was, with its age
+    assert second.view().age > 0
     with pytest.raises(ConnectionClosed):
         second.wait(lambda view: False, timeout=5)
     second.close()
@@ -218,6 +222,10 @@ def test_a_cluster_has_a_model_of_each_node():
             assert set(live.health.values()) == {"consistent"}
             with pytest.raises(UnknownNode):
                 live["none"]
+            pool.remove_node("late")
+            assert set(live) == {"one", "two"}
+            pool.add_node("late", late.url)
+            live.wait(lambda views: "late" in views and views["late"].health == "consistent", timeout=10)
 
 
 def test_explain_draws_the_ladder_of_a_call(ami_client):
@@ -291,7 +299,7 @@ with connect(sys.argv[1]) as ami, ami.live("queues") as live:
     pid = os.fork()
     if not pid:
         view = live.view()
-        assert view.health == "gap" and set(view.queues) == {"empty", "support"}, view
+        assert view.health == "closed" and set(view.queues) == {"empty", "support"}, view
         with ami.live("queues") as own:  # over a connection of its own
             assert own.health == "consistent"
         os._exit(0)
