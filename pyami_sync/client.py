@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import logging
+import os
 import signal
 import threading
 import weakref
@@ -164,12 +165,18 @@ class AMIClient(Caller):
     def from_url(cls, url: str | None = None, **options: Any) -> Self:
         """Make a client from ``ami://user:secret@host:5038/?timeout=5``, not opened yet.
 
-        ``amis://`` is TLS. Without a URL ``AMI_URL`` of the environment is read. Options win over the URL.
+        ``amis://`` is TLS. Without a URL ``AMI_URL`` of the environment is read. Options win over the URL. The URL of a
+        broker (``redis://broker/0?node=paris``, ``amqp://…``) makes a :class:`~pyami_sync.bridge.BridgeClient`.
 
         Raises:
             ValueError: it can't be read; the message never shows the secret.
 
         """
+        broker = broker_url(url)
+        if broker is not None and cls is AMIClient:
+            from .bridge import BridgeClient
+
+            return BridgeClient(broker, **options)  # type: ignore[return-value]
         transport = options.pop("transport", None)
         callback_threads = options.pop("callback_threads", 32)
         client = cls.__new__(cls)
@@ -638,8 +645,9 @@ def connect(url_or_host: str | None = None, **options: Any) -> AMIClient:
             ami.send("QueueAdd", Queue="support", Interface="PJSIP/1101")
 
     Args:
-        url_or_host: ``ami://user:secret@host:5038``, ``amis://`` for TLS, or a host with ``username`` and
-            ``secret`` as options; ``AMI_URL`` of the environment when there is none.
+        url_or_host: ``ami://user:secret@host:5038``, ``amis://`` for TLS, the URL of a broker with the node
+            (``redis://broker/0?node=paris``, ``amqp://…``), or a host with ``username`` and ``secret`` as
+            options; ``AMI_URL`` of the environment when there is none.
         options: those of :class:`AMIClient`.
 
     Raises:
@@ -648,6 +656,15 @@ def connect(url_or_host: str | None = None, **options: Any) -> AMIClient:
 
     """
     return AMIClient.from_url(url_or_host, **options).open()
+
+
+BROKERS = ("amqp://", "amqps://", "memory://", "redis://", "rediss://")
+
+
+def broker_url(url: str | None) -> str | None:
+    """Return the URL, or that in ``AMI_URL``, if it names a broker and not a server."""
+    found = url if url is not None else os.environ.get("AMI_URL")
+    return found if found is not None and found.startswith(BROKERS) else None
 
 
 def interrupt_main() -> None:

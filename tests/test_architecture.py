@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "client": ("session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
     "what the servers do": ("live", "calls", "agi"),
-    "around it": ("__init__", "testing", "integrations", "cli"),
+    "around it": ("__init__", "bridge", "testing", "integrations", "cli"),
 }
 ORDER = [module for layer in LAYERS.values() for module in layer]
 
@@ -56,6 +56,7 @@ LAZY = {
     ("model", "events"),  # 170 event classes, loaded with the first event
     ("message", "schema"),  # only pydantic calls for it
     ("client", "integrations"),  # an extra
+    ("client", "bridge"),  # only for the URL of a broker
     ("client", "agi"),  # few programs run call scripts
     ("cluster", "integrations"),
     ("listening", "integrations"),
@@ -64,7 +65,7 @@ LAZY = {
     ("client", "live"),  # the model is large, and most sessions have none
     ("cluster", "live"),
 }
-TOP = {"testing", "integrations", "cli"}
+TOP = {"bridge", "testing", "integrations", "cli"}
 
 
 def part_of(path: pathlib.Path) -> str:

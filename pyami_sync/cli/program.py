@@ -29,6 +29,7 @@ COMPLETION_VARIABLE = "_PYAMI_SYNC_COMPLETE"
 
 COMMANDS = {
     "agi": ("agi", "Serve call scripts, over FastAGI or AsyncAGI."),
+    "bridge": ("bridge", "Connect servers to a broker, and look at what it carries."),
     "channels": ("tables", "Calls that are up, as a table."),
     "cluster": ("cluster", "Ask, tell and watch many servers at once."),
     "command": ("asking", "Run console commands."),

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from ..client import AMIClient
+from ..client import AMIClient, broker_url
 from ..options import Options, options_from_url
 from ..selection import Selectors
 from ..subscriptions import MAXSIZE, EventStream, Overflow
@@ -144,7 +144,25 @@ class Settings:
     def make_client(self, **options: Any) -> AMIClient:
         """Make a client, not opened yet; see :meth:`make_options`."""
         self.start_logging()
+        broker = self._broker()
+        if broker is not None:
+            return self._make_bridged(broker, options)
         return AMIClient.from_options(self.make_options(**options))
+
+    def _broker(self) -> str | None:
+        """Return the URL of the broker, if it is one that is given."""
+        profile = self._chosen_profile()
+        return broker_url(self.url or (profile.url if profile else None))
+
+    def _make_bridged(self, url: str, options: dict[str, Any]) -> AMIClient:
+        from ..bridge import BridgeClient
+
+        if self.timeout is not None:
+            options = {"timeout": self.timeout, "connect_timeout": self.timeout, **options}
+        try:
+            return BridgeClient(url, **options)
+        except (ValueError, ImportError) as exc:
+            raise click.UsageError(str(exc)) from None
 
     @contextmanager
     def connect(self, *, events: bool | str = False, stay: bool = False, **options: Any) -> Iterator[AMIClient]:

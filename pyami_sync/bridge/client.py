@@ -1,0 +1,156 @@
+"""The client of a node behind a broker."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from .. import Action, AMIClient, Response
+from .envelope import Position
+from .gateway import USERNAME, Gateway
+from .transport import Start, Transport, open_transport
+
+__all__ = ["BridgeClient"]
+
+OWN = ("node", "start", "user")
+
+
+class BridgeClient(AMIClient):
+    """A client of one node, whose events and actions travel over a broker.
+
+    It listens and sends as :class:`~pyami_sync.AMIClient` does. What differs:
+
+    * Events are delivered at least once by the broker and handed on once, in the order of the node. Gaps are events at
+      their place: ``LeaderChanged``, ``EventsLost``, and the ``ConnectionLost`` and ``Reconnected`` of the bridge's own
+      session with the server.
+    * An action is run once, at most. An :exc:`~pyami_sync.ActionError` also says that the bridge refused it, or that
+    its
+      time was over before it ran; :exc:`~pyami_sync.ActionTimeout` that it may have run.
+    * ``Filter`` is refused: the session with the server is everybody's.
+    * There is no keepalive: the link that it would check does not leave the process.
+
+    Args:
+        url: of the broker, with the node: ``redis://broker/0?node=paris``; ``user=`` names whom the bridge's
+            allow-list is to take it for (``AMI_BRIDGE_USER`` of the environment, or ``default``, unless given);
+            ``start=`` is ``now``, ``first`` or a position ``<epoch>-<seq>``.
+        transport: the broker, in place of the one in the URL.
+        options: those of :class:`~pyami_sync.AMIClient` that do not concern the connection.
+
+    Raises:
+        ValueError: no node is named, or an option is none.
+
+    """
+
+    def __init__(self, url: str, *, transport: Transport | None = None, **options: Any) -> None:
+        broker, own = split_url(url)
+        node = options.pop("node", None) or own.get("node")
+        if not node:
+            raise ValueError("which node? Name it in the URL: redis://broker/0?node=paris")
+        user = options.pop("user", None) or own.get("user") or os.environ.get("AMI_BRIDGE_USER") or "default"
+        start = parse_start(options.pop("start", None) or own.get("start", "now"))
+        timeout = options.get("timeout", 10.0)
+        callback_threads = options.pop("callback_threads", 32)
+        options.pop("keepalive", None)
+        for name in ("host", "port", "username", "secret", "auth", "tls"):
+            if name in options:
+                raise ValueError(f"{name} is the bridge's matter: a bridged client has no connection with the server")
+        self.gateway = Gateway(
+            transport or open_transport(broker),
+            node,
+            user=user,
+            start=start,
+            timeout=3600.0 if timeout is None else timeout,
+        )
+        try:
+            super().__init__(
+                "127.0.0.1",
+                self.gateway.port,
+                username=USERNAME,
+                secret=self.gateway.secret,
+                callback_threads=callback_threads,
+                keepalive=None,
+                node=node,
+                **options,
+            )
+        except BaseException:
+            self.gateway.close()
+            raise
+        self.gateway.moved = self._follow
+
+    def _follow(self, port: int) -> None:
+        """Connect to the gateway of this forked child from now on."""
+        # The session and whatever connects for it share this object, which is frozen for everyone else. Nothing of
+        # the child's has looked at it yet: this runs inside fork().
+        object.__setattr__(self.options, "port", port)
+
+    @property
+    def node(self) -> str:
+        """The node that it is a client of."""
+        return self.gateway.node
+
+    @property
+    def position(self) -> Position | None:
+        """The place of the latest event that was handed on; pass it as ``start`` to go on behind it."""
+        return self.gateway.sequence.last
+
+    def open(self, timeout: float | None = None) -> Self:
+        """Begin to listen to the broker; see :meth:`AMIClient.open`."""
+        self.gateway.start()
+        return super().open(timeout)
+
+    def close(self, timeout: float | None = 5.0) -> None:
+        """End it for good: a closed bridged client stays closed."""
+        super().close(timeout)
+        self.gateway.close()
+
+    def send(self, action: Any, /, *, check: bool = True, **more: Any) -> Any:
+        """Send an action and wait for its answer; see :meth:`AMIClient.send`."""
+        return super().send(self._dated(action, more), check=check, **more)
+
+    def submit(self, action: Any, /, *, check: bool = True, **more: Any) -> Any:
+        """Send an action and return a future of its answer; see :meth:`AMIClient.submit`."""
+        return super().submit(self._dated(action, more), check=check, **more)
+
+    def _dated(self, action: Action[Response] | str, more: dict[str, Any]) -> Any:
+        """Return the action with an id, under which the gateway finds its time; takes its headers out of ``more``."""
+        self.gateway.start()  # in a child of a fork, or before open()
+        headers = {name: more.pop(name) for name in list(more) if name != "timeout"}
+        if isinstance(action, str):
+            action = Action(action, headers, encoding=self.options.encoding)
+        elif headers:
+            raise TypeError("headers go with an action's name; an Action brings its own")
+        elif not isinstance(action, Action):
+            raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")
+        action_id = action.action_id
+        if action_id is None:
+            action_id = f"b{uuid.uuid4().hex}"
+            action = action.with_action_id(action_id)
+        if isinstance(more.get("timeout"), int | float):
+            self.gateway.limit(action_id, more["timeout"])
+        return action
+
+
+def split_url(url: str) -> tuple[str, Mapping[str, str]]:
+    """Return the broker's URL and the options that are the client's."""
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    own = {name: value for name, value in query if name in OWN}
+    rest = urlencode([(name, value) for name, value in query if name not in OWN])
+    return urlunsplit(parts._replace(query=rest)), own
+
+
+def parse_start(text: str | Position) -> Start:
+    """Read a start.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    if isinstance(text, Position):
+        return text
+    if text == "now" or text == "first":
+        return text  # type: ignore[return-value]
+    return Position.parse(text)

@@ -1,0 +1,45 @@
+"""What the bridge raises besides the errors of a client."""
+
+from __future__ import annotations
+
+from .. import AMIError
+
+__all__ = ["BrokerUnavailable", "Fenced", "NotSupported"]
+
+
+class BrokerUnavailable(AMIError):
+    """The broker did not take or give something in time; trying again later may succeed.
+
+    Attributes:
+        reason: what is known, without credentials.
+
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"broker unavailable: {self.reason}"
+
+
+class Fenced(AMIError):
+    """A write of an old epoch was refused: another bridge leads the node now.
+
+    Attributes:
+        node: the node whose lease was lost.
+        epoch: the epoch that was refused.
+
+    """
+
+    def __init__(self, node: str, epoch: int) -> None:
+        super().__init__(node, epoch)
+        self.node = node
+        self.epoch = epoch
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch} of node {self.node!r} is over: another bridge leads the node"
+
+
+class NotSupported(AMIError):
+    """The operation needs a session of its own with the server, which a bridged client does not have."""

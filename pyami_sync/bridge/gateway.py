@@ -1,0 +1,423 @@
+"""The local end of a bridged client: speaks AMI on a loopback socket, and the broker's language behind it.
+
+A bridged client is an ordinary :class:`~pyami_sync.AMIClient` whose server is this gateway, in the same process. So
+everything that works on a session works over a broker, down to the classes of answers and events. The gateway accepts
+only who knows a secret that it made itself and that never leaves the process.
+
+Threads: one accepts; one takes answers; each connection has one that reads actions and one that writes events. In a
+forked child the gateway begins anew, on a socket of its own.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+import secrets
+import socket
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterable
+from hashlib import md5
+from threading import Event as Flag
+from threading import Lock, Thread, current_thread
+
+from .. import AMIError, Message
+from .envelope import Record, decode_body
+from .errors import BrokerUnavailable
+from .requests import Answer, Request
+from .sequence import Sequence
+from .transport import Reader, Start, Transport
+
+__all__ = ["Gateway"]
+
+logger = logging.getLogger("pyami_sync")
+
+USERNAME = "bridge"
+BANNER = b"Asterisk Call Manager/0 (pyami-sync bridge)\r\n"
+BATCH = 1_000
+IDLE = 0.25
+MARGIN = 0.4  # part of an action's time that is left for saying that it has expired
+MOST_MARGIN = 0.25
+NOT_SUPPORTED = frozenset({"filter", "waitevent"})
+
+gateways: weakref.WeakSet[Gateway] = weakref.WeakSet()
+
+
+class Gateway:
+    """Serves one client with the events of one node, and carries its actions there.
+
+    Args:
+        transport: the broker; closed with the gateway.
+        node: the node.
+        user: whom the bridge is to take it for (see :class:`~pyami_sync.bridge.AllowList`).
+        start: where the events begin.
+        timeout: seconds in which an action must have begun to run, for actions that bring no time of their own.
+
+    """
+
+    def __init__(
+        self, transport: Transport, node: str, *, user: str, start: Start = "now", timeout: float = 10.0
+    ) -> None:
+        self.node = node
+        self.secret = secrets.token_hex(16)
+        self.sequence = Sequence(node)
+        """What the latest connection has been given; the next one goes on behind it."""
+        self._transport = transport
+        self._user = user
+        self._start = start
+        self._timeout = timeout
+        self.moved: Callable[[int], None] = lambda port: None
+        """Called in a forked child with the port that its own gateway listens on."""
+        self._listen()
+        self._reset()
+        gateways.add(self)
+
+    def _listen(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+
+    def _reset(self) -> None:
+        self.requester = uuid.uuid4().hex
+        self._lock = Lock()  # guards what follows
+        self._waiting: dict[str, tuple[Request, str, _Connection]] = {}
+        self._limits: dict[str, float] = {}
+        self._connections: set[_Connection] = set()
+        self._threads: list[Thread] = []
+        self._closed = Flag()
+        self._asked = Flag()  # set while an answer is waited for: nothing is polled for otherwise
+        self._started = False
+
+    def start(self) -> None:
+        """Begin to accept; does nothing if it has begun."""
+        with self._lock:
+            if self._started:
+                return
+            self._started = True
+            for target, name in ((self._accept, "accept"), (self._take_answers, "answers")):
+                thread = Thread(target=target, name=f"pyami-bridge-{name}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def limit(self, action_id: str, seconds: float | None) -> None:
+        """Note how long the action with that id may wait for its turn."""
+        with self._lock:
+            if len(self._limits) > 10_000:
+                self._limits.clear()
+            if seconds is not None:
+                self._limits[action_id] = time.time() + seconds
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End all connections and threads, and the transport."""
+        self._closed.set()
+        self._asked.set()
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._listener.close()
+        with self._lock:
+            connections, threads = list(self._connections), list(self._threads)
+        for connection in connections:
+            connection.close()
+        for thread in threads:
+            if thread is not current_thread():
+                thread.join(timeout)
+        self._transport.close()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child."""
+        started, closed = self._started, self._closed.is_set()
+        connections = self._connections
+        self._reset()
+        self.sequence = Sequence(self.node)
+        self._start = "now"
+        for connection in connections:
+            connection.forget()
+        self._listener.close()  # this process's copy; the parent goes on listening
+        if closed:
+            self._closed.set()
+            return
+        self._listen()
+        self.moved(self.port)
+        if started:
+            self.start()
+
+    # The thread that accepts
+
+    def _accept(self) -> None:
+        while not self._closed.is_set():
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            connection = _Connection(self, sock)
+            with self._lock:
+                self._connections.add(connection)
+                self._threads = [each for each in self._threads if each.is_alive()]
+                self._threads += connection.threads
+            for thread in connection.threads:
+                thread.start()
+
+    def forget(self, connection: _Connection) -> None:
+        """A connection is over; what it asked for goes unanswered."""
+        with self._lock:
+            self._connections.discard(connection)
+            for key in [key for key, (_, _, asker) in self._waiting.items() if asker is connection]:
+                del self._waiting[key]
+
+    # Actions
+
+    def ask(self, action: Message, connection: _Connection) -> None:
+        """Send an action to the bridge that leads the node; the answer comes on the answers' thread."""
+        action_id = action.get("ActionID", "")
+        with self._lock:
+            limit = self._limits.pop(action_id, None)
+        now = time.time()
+        left = (self._timeout if limit is None else limit - now) or self._timeout
+        deadline = now + max(0.0, left - min(MARGIN * left, MOST_MARGIN))
+        request = Request(self.node, action.to_bytes(), self.requester, self._user, deadline)
+        with self._lock:
+            self._waiting[request.id] = (request, action_id, connection)
+            self._asked.set()
+        try:
+            answer = self._transport.ask(request, max(0.05, left))
+        except BrokerUnavailable as exc:
+            # It may have been handed over, or not: nobody can say, and nobody sends it again.
+            logger.warning("request %s of node %r: %s", request.id, self.node, exc)
+            return
+        if answer is not None:
+            self._deliver([answer])
+
+    def _take_answers(self) -> None:
+        while not self._closed.is_set():
+            with self._lock:
+                if not self._waiting:
+                    self._asked.clear()
+            self._asked.wait()
+            try:
+                answers = self._transport.answers(self.requester, 0.05)
+            except BrokerUnavailable as exc:
+                logger.debug("answers: %s", exc)
+                self._closed.wait(0.2)
+                continue
+            self._deliver(answers)
+            now = time.time()
+            with self._lock:
+                due = [request for request, _, _ in self._waiting.values() if request.deadline <= now]
+            for request in due:
+                self._expire(request)
+
+    def _expire(self, request: Request) -> None:
+        """Take back what no bridge has taken in time; what one has taken may still be answered."""
+        try:
+            withdrawn = self._transport.withdraw(request)
+        except BrokerUnavailable:
+            withdrawn = False
+        if withdrawn:
+            self._deliver([Answer(request.id, "expired", "no bridge took it in time")])
+        else:
+            with self._lock:
+                found = self._waiting.get(request.id)
+                if found is not None:  # look at it no more; an answer may still come
+                    later = Request(
+                        request.node, b"", request.requester, request.user, request.deadline + 120.0, request.id
+                    )
+                    if request.action:
+                        self._waiting[request.id] = (later, *found[1:])
+                    else:
+                        del self._waiting[request.id]
+
+    def _deliver(self, answers: Iterable[Answer]) -> None:
+        for answer in answers:
+            with self._lock:
+                found = self._waiting.pop(answer.id, None)
+            if found is None:
+                continue
+            _, action_id, connection = found
+            if answer.outcome == "done":
+                connection.write(b"".join(answer.messages))
+            elif answer.outcome == "unknown":
+                # The truth is that no answer is known: the caller's own time says so.
+                logger.warning("node %r: the outcome of an action is unknown: %s", self.node, answer.reason)
+            else:
+                text = answer.reason if answer.outcome == "refused" else f"expired: {answer.reason}; it has not run"
+                connection.respond("Error", action_id, text)
+
+    # Events
+
+    def new_sequence(self) -> Sequence:
+        """Return the order of a new connection's events: it goes on behind those of the latest one."""
+        self.sequence = Sequence(self.node, self.sequence.last)
+        return self.sequence
+
+    def open_reader(self, sequence: Sequence) -> Reader:
+        """Return a reader of the node's events, behind what has been delivered."""
+        start = self._start if sequence.last is None else sequence.last
+        return self._transport.reader([self.node], {self.node: start})
+
+    @property
+    def closed(self) -> Flag:
+        """Set when the gateway is closed."""
+        return self._closed
+
+
+class _Connection:
+    """One connection of the client."""
+
+    def __init__(self, gateway: Gateway, sock: socket.socket) -> None:
+        self._gateway = gateway
+        self._sock = sock
+        self._writing = Lock()  # held while bytes of one or more whole messages are written
+        self._challenge = str(secrets.randbelow(10**9))
+        self._over = Flag()
+        self._listening = Flag()
+        self._mask: frozenset[str] | None = None  # None: every class
+        self.threads = [
+            Thread(target=self._read, name="pyami-bridge-actions", daemon=True),
+            Thread(target=self._feed, name="pyami-bridge-events", daemon=True),
+        ]
+
+    def close(self) -> None:
+        self._over.set()
+        self._listening.set()
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def forget(self) -> None:
+        """Close this process's copy of the socket; the connection stays the parent's."""
+        self._sock.close()
+
+    def write(self, data: bytes) -> None:
+        try:
+            with self._writing:
+                self._sock.sendall(data)
+        except OSError:
+            self.close()
+
+    def respond(self, status: str, action_id: str, message: str, *more: str) -> None:
+        lines = [f"Response: {status}", *([f"ActionID: {action_id}"] if action_id else []), *more]
+        lines.append("Message: " + " ".join(message.split()))
+        self.write("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n")
+
+    # The thread that reads actions
+
+    def _read(self) -> None:
+        buffer = bytearray()
+        logged_in = False
+        try:
+            self.write(BANNER)
+            while not self._over.is_set():
+                data = self._sock.recv(65536)
+                if not data:
+                    return
+                buffer += data
+                while (end := buffer.find(b"\r\n\r\n")) >= 0:
+                    action = Message.from_bytes(bytes(buffer[: end + 4]))
+                    del buffer[: end + 4]
+                    if logged_in:
+                        self._act(action)
+                    else:
+                        logged_in = self._log_in(action)
+        except (OSError, ValueError) as exc:
+            logger.debug("bridged connection: %s", exc)
+        finally:
+            self.close()
+            self._gateway.forget(self)
+            if self.threads[1].ident is not None:
+                self.threads[1].join(5.0)
+            self._sock.close()
+
+    def _log_in(self, action: Message) -> bool:
+        name, action_id = action.get("Action", "").lower(), action.get("ActionID", "")
+        if name == "challenge":
+            self.respond("Success", action_id, "Challenge", f"Challenge: {self._challenge}")
+            return False
+        secret = self._gateway.secret
+        key = md5(f"{self._challenge}{secret}".encode(), usedforsecurity=False).hexdigest()
+        given, expected = action.get("Key", ""), key
+        if "Key" not in action:
+            given, expected = action.get("Secret", ""), secret
+        if name != "login" or not hmac.compare_digest(given.encode(), expected.encode()):
+            self.respond("Error", action_id, "Authentication failed")
+            self.close()
+            return False
+        self._set_mask(action.get("Events", "on"))
+        self.respond("Success", action_id, "Authentication accepted")
+        return True
+
+    def _act(self, action: Message) -> None:
+        name, action_id = action.get("Action", "").lower(), action.get("ActionID", "")
+        if name == "logoff":
+            self.respond("Goodbye", action_id, "Thanks for all the fish.")
+            self.close()
+        elif name == "events":
+            self._set_mask(action.get("EventMask", "on"))
+            state = "Events: Off" if self._mask == frozenset() else "Events: On"
+            self.respond("Success", action_id, "Event mask set", state)
+        elif name in NOT_SUPPORTED:
+            self.respond("Error", action_id, f"NotSupported: {action.get('Action')} needs a session of one's own")
+        else:
+            self._gateway.ask(action, self)
+
+    def _set_mask(self, text: str) -> None:
+        words = frozenset(word.strip().lower() for word in text.split(","))
+        if words & {"on", "all", "yes", "true"}:
+            self._mask = None
+        elif words & {"off", "none", "no", "false"}:
+            self._mask = frozenset()
+        else:
+            self._mask = words
+        if self._mask != frozenset():
+            self._listening.set()
+
+    # The thread that writes events
+
+    def _feed(self) -> None:
+        self._listening.wait()
+        sequence = self._gateway.new_sequence()
+        reader: Reader | None = None
+        try:
+            while not self._over.is_set():
+                try:
+                    if reader is None:
+                        reader = self._gateway.open_reader(sequence)
+                    found = reader.read(BATCH, IDLE)
+                except BrokerUnavailable as exc:
+                    logger.info("events of node %r wait: %s", self._gateway.node, exc)
+                    if reader is not None:
+                        reader.close()
+                        reader = None
+                    self._over.wait(0.2)
+                    continue
+                if found:
+                    self._pass_on(found, sequence)
+        except AMIError as exc:
+            logger.warning("events of node %r: %s", self._gateway.node, exc)
+            self.close()
+        finally:
+            if reader is not None:
+                reader.close()
+
+    def _pass_on(self, records: list[Record], sequence: Sequence) -> None:
+        accept = sequence.accept
+        mask = self._mask
+        frames = []
+        for record in records:
+            for each in accept(record):
+                if mask is None or each.category in mask or each.category in ("bridge", "none"):
+                    frames.append(decode_body(each.body))
+        if frames:
+            self.write(b"\r\n\r\n".join(frames) + b"\r\n\r\n")
+
+
+def _after_fork() -> None:
+    for gateway in list(gateways):
+        gateway.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,293 @@
+"""Leading a node: its session's events to the broker, the broker's requests to its session.
+
+The session's event stream is the spool: its buffer is bounded, the engine never waits for it, and events that do not
+fit are counted at their place. One thread takes events out, numbers them, and publishes them in batches; while one
+batch is being confirmed, the next one gathers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import Event as Flag
+from threading import Thread
+from typing import Any
+
+from .. import (
+    Action,
+    ActionError,
+    ActionTimeout,
+    AMIClient,
+    AMIError,
+    ConnectionClosed,
+    Event,
+    EventsLost,
+    InvalidAction,
+    Message,
+    Response,
+    State,
+    WaitTimeout,
+)
+from .. import ConnectionLost as LinkLost
+from .envelope import Position, Record, make_record
+from .errors import BrokerUnavailable, Fenced
+from .markers import events_lost, leader_changed, snapshot
+from .requests import AllowList, Answer, Outcome, Request
+from .transport import Lease, Transport
+
+__all__ = ["Leader", "LeaderStats", "run_request"]
+
+logger = logging.getLogger("pyami_sync")
+
+SPOOL = 50_000
+BATCH = 1_000
+CONFIRM = 5.0  # seconds for a batch to be confirmed before it is published again
+IDLE = 0.25  # seconds after which an idle pump looks whether it is to end
+LONGEST_PAUSE = 1.0
+RUN_LIMIT = 60.0  # seconds that a server may take for an action once it was sent
+
+Snapshot = Callable[[AMIClient], str]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderStats:
+    """A picture of what one leader has done."""
+
+    node: str
+    epoch: int
+    connected: bool
+    published: int
+    """Events that the broker has confirmed, markers included."""
+    lost: int
+    """Events that did not fit into the spool."""
+    spool: int
+    """Events that wait for the broker."""
+    lag: float
+    """Seconds that the oldest of the batch under way has waited."""
+    retries: int
+
+
+class Leader:
+    """Publishes the events of one node while it holds the lease.
+
+    Args:
+        lease: the right to do it.
+        transport: the broker.
+        client: the node's session; it may be down, and come and go.
+        spool: most events that may wait for the broker.
+        batch: most events in one batch.
+        snapshot: returns the state of the node as text, called on the leader's thread at the beginning and after each
+            reconnect; :data:`None` for no snapshots.
+        ended: called on the leader's thread when it publishes no more.
+
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        transport: Transport,
+        client: AMIClient,
+        *,
+        spool: int = SPOOL,
+        batch: int = BATCH,
+        snapshot: Snapshot | None = None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.lease = lease
+        self.client = client
+        self._transport = transport
+        self._stream = client.events(maxsize=spool)
+        self._most = batch
+        self._snapshot = snapshot
+        self._ended = ended
+        self._seq = 0
+        self._published = 0
+        self._retries = 0
+        self._oldest: float | None = None
+        self._stop = Flag()
+        self._abandoned = Flag()
+        self.drained = Flag()
+        """Set when it publishes no more; then the lease may be released."""
+        self._thread = Thread(target=self._run, name=f"pyami-bridge-{lease.node}", daemon=True)
+        self._thread.start()
+
+    # For other threads
+
+    def resign(self) -> None:
+        """Publish what the spool holds, and nothing after it; does not wait."""
+        self._stop.set()
+
+    def abandon(self) -> None:
+        """Publish nothing more: the lease is gone. Does not wait."""
+        self._abandoned.set()
+        self._stop.set()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait until it has ended; return True if it has."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def leading(self) -> bool:
+        """Whether it is at work."""
+        return not self._stop.is_set()
+
+    def stats(self) -> LeaderStats:
+        """Return a picture of now."""
+        oldest = self._oldest
+        return LeaderStats(
+            node=self.lease.node,
+            epoch=self.lease.epoch,
+            connected=self.client.state is State.CONNECTED,
+            published=self._published,
+            lost=self._stream.lost,
+            spool=self._stream.pending,
+            lag=0.0 if oldest is None else max(0.0, time.time() - oldest),
+            retries=self._retries,
+        )
+
+    # On its own thread
+
+    def _run(self) -> None:
+        lease = self.lease
+        try:
+            first = leader_changed(lease.node, lease.epoch, lease.owner, lease.previous)
+            self._publish([self._numbered(first), *self._state()])
+            while not self._stop.is_set():
+                self._publish(self._gather(IDLE))
+            # What came until now is published; a leader that resigns does not wait for more.
+            left = self._stream.pending
+            while left > 0 and not self._abandoned.is_set() and (batch := self._gather(0.0)):
+                left -= len(batch)
+                self._publish(batch)
+        except Fenced as exc:
+            logger.warning("%s", exc)
+        except ConnectionClosed:
+            pass  # the session is over, and every event before its end was published
+        except Exception:
+            logger.exception("the leader of node %r failed", lease.node)
+        finally:
+            self._stop.set()
+            self._stream.close()
+            self.drained.set()
+            self._ended()
+
+    def _gather(self, wait: float) -> list[Record]:
+        """Return the next events, numbered; an empty list if none came in time."""
+        batch: list[Record] = []
+        get = self._stream.get
+        while len(batch) < self._most:
+            try:
+                event = get(0.0 if batch else wait)
+            except WaitTimeout:
+                break
+            except EventsLost as exc:
+                # The lost events keep their numbers, so that the numbers alone show what is missing.
+                first = Position(self.lease.epoch, self._seq + 1)
+                self._seq += exc.count
+                last = Position(self.lease.epoch, self._seq)
+                batch.append(self._numbered(events_lost(self.lease.node, first, last, "spool full")))
+                continue
+            except ConnectionClosed:
+                if batch:
+                    break
+                raise
+            batch.append(self._numbered(event))
+            if event.name == "Reconnected":
+                batch += self._state()
+        return batch
+
+    def _numbered(self, event: Event) -> Record:
+        self._seq += 1
+        return make_record(self.lease.node, Position(self.lease.epoch, self._seq), event)
+
+    def _state(self) -> list[Record]:
+        if self._snapshot is None:
+            return []
+        try:
+            return [self._numbered(snapshot(self.lease.node, self._snapshot(self.client)))]
+        except AMIError as exc:
+            logger.warning("no snapshot of node %r: %s", self.lease.node, exc)
+            return []
+
+    def _publish(self, batch: list[Record]) -> None:
+        """Publish a batch again and again until it is confirmed: nothing may overtake it.
+
+        Raises:
+            Fenced: another one leads the node.
+
+        """
+        if not batch:
+            return
+        pause = 0.02
+        self._oldest = batch[0].time
+        while not self._abandoned.is_set():
+            try:
+                self._transport.publish(self.lease, batch, CONFIRM)
+            except BrokerUnavailable as exc:
+                self._retries += 1
+                logger.info("node %r: %d events wait: %s", self.lease.node, len(batch) + self._stream.pending, exc)
+                self._abandoned.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                self._published += len(batch)
+                self._oldest = None
+                return
+
+
+def run_request(
+    request: Request, client: AMIClient | None, allowed: AllowList, reply: Callable[[Request, Answer], None]
+) -> None:
+    """Run a request, once, if it may be run, and reply; does not wait for the server.
+
+    ``reply`` is called on a callback thread of the client, or at once on this one if there is nothing to wait for.
+    """
+    try:
+        message = Message.from_bytes(request.action)
+        action = Action(*_parts(message))
+    except (ValueError, InvalidAction, IndexError) as exc:
+        reply(request, Answer(request.id, "refused", f"no valid action: {exc}"))
+        return
+    refusal = allowed.refusal(request.user, request.node, action)
+    if refusal is not None:
+        logger.warning("request %s refused: %s", request.id, refusal)
+        reply(request, Answer(request.id, "refused", f"Permission denied by the bridge: {refusal}"))
+        return
+    if client is None or client.state is not State.CONNECTED:
+        reply(request, Answer(request.id, "refused", f"node {request.node!r} is not connected; the action has not run"))
+        return
+    # The last look at the clock stands directly before the sending: nothing that may take time comes between.
+    if request.expired:
+        reply(request, Answer(request.id, "expired", "its time was over before it could be run"))
+        return
+    try:
+        future = client.submit(action, timeout=RUN_LIMIT, check=False)
+    except AMIError as exc:
+        outcome: Outcome = "unknown" if getattr(exc, "sent", False) else "refused"
+        reply(request, Answer(request.id, outcome, str(exc)))
+        return
+    future.add_done_callback(lambda done: reply(request, _answer_of(request, done)))
+
+
+def _parts(message: Message) -> tuple[str, list[tuple[str, str]]]:
+    (name, value), *rest = message.items()
+    if name.lower() != "action":
+        raise ValueError("the first header is not Action")
+    return value, rest
+
+
+def _answer_of(request: Request, done: Future[Any]) -> Answer:
+    try:
+        response: Response = done.result()
+    except ActionError as exc:
+        return Answer.of_response(request.id, exc.response)
+    except (ActionTimeout, LinkLost) as exc:
+        if not exc.sent:
+            return Answer(request.id, "refused", f"{exc}; the action has not run")
+        return Answer(request.id, "unknown", str(exc))
+    except Exception as exc:
+        return Answer(request.id, "unknown", str(exc))
+    return Answer.of_response(request.id, response)

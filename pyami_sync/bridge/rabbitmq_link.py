@@ -1,0 +1,479 @@
+"""The connection with RabbitMQ over which a bridge leads: leases, and events with pipelined confirms.
+
+One thread runs pika's ``SelectConnection``; all state belongs to it, and other threads hand it jobs and wait for their
+results. When the connection is lost it is made again, and nodes that are led stand by for their own leases: if the
+token still bears their epoch, nobody has led meanwhile, and they go on where they were.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from copy import copy
+from dataclasses import dataclass, field
+from threading import Event as Flag
+from threading import Lock, Thread
+from typing import Any
+
+import pika  # type: ignore[import-untyped]
+from pika.exceptions import AMQPError  # type: ignore[import-untyped]
+
+from .envelope import Record
+from .errors import BrokerUnavailable, Fenced
+from .transport import Lease
+
+__all__ = ["EXCHANGE", "PERSISTENT", "RabbitLink", "declare_stream", "record_of", "stream_name"]
+
+logger = logging.getLogger("pyami_sync")
+
+EXCHANGE = "pyami.events"
+PERSISTENT = 2
+PREFIX = "cloudEvents:"
+TIMEOUT = 5.0
+SETTLE = 2.0  # seconds after a reconnect in which the token of a node must have come
+REFRESH = 600.0  # seconds after which a token is replaced: a server takes deliveries back after half an hour
+
+
+def stream_name(node: str) -> str:
+    """Return the name of the queue that holds a node's events."""
+    return f"pyami.events.{node}"
+
+
+def stream_arguments(max_bytes: int) -> dict[str, Any]:
+    """Return the arguments of such a queue."""
+    segment = max(1 << 20, min(max_bytes // 4, 100 << 20))
+    return {"x-queue-type": "stream", "x-max-length-bytes": max_bytes, "x-stream-max-segment-size-bytes": segment}
+
+
+def declare_stream(channel: Any, node: str, max_bytes: int, **more: Any) -> None:
+    """Declare what a node's events go through, on a channel of either kind."""
+    channel.exchange_declare(EXCHANGE, "topic", durable=True)
+    channel.queue_declare(stream_name(node), durable=True, arguments=stream_arguments(max_bytes), **more)
+    channel.queue_bind(stream_name(node), EXCHANGE, f"ami.{node.replace('.', '_')}.#")
+
+
+def record_of(properties: Any, body: bytes) -> Record | None:
+    """Return the record of a message; :data:`None` for one that something else published."""
+    headers = properties.headers or {}
+    found = {name.removeprefix(PREFIX): value for name, value in headers.items()}
+    try:
+        return Record.from_attributes(found, body)
+    except ValueError:
+        return None
+
+
+@dataclass
+class _Node:
+    """What the link knows of one node."""
+
+    name: str
+    consuming: bool = False
+    epoch: int | None = None
+    """The epoch that this bridge leads in."""
+    owner: str = ""
+    offered: tuple[int, int] | None = None
+    """Epoch and delivery tag of a token that nobody here has taken."""
+    tag: int | None = None
+    """Delivery tag of the token of :attr:`epoch`; :data:`None` while it is not known to be the latest."""
+    since: float = 0.0
+    """When the token came."""
+
+
+@dataclass
+class _Batch:
+    """Messages under way to the server, with delivery tags from ``begin`` to ``end``."""
+
+    first: str
+    begin: int
+    end: int
+    low: int
+    """Every tag up to this one is confirmed."""
+    single: set[int] = field(default_factory=set)
+    """Confirmed tags above :attr:`low`."""
+    refused: bool = False
+    future: Future[None] = field(default_factory=Future)
+
+    def note(self, tag: int, multiple: bool, refused: bool) -> bool:
+        """Note a confirm; return True if it was the last one."""
+        if multiple:
+            if tag < self.begin:
+                return False
+            self.low = max(self.low, min(tag, self.end))
+            self.single = {each for each in self.single if each > self.low}
+        elif self.begin <= tag <= self.end:
+            self.single.add(tag)
+        else:
+            return False
+        self.refused = self.refused or refused
+        return self.low - self.begin + 1 + len(self.single) == self.end - self.begin + 1
+
+
+class RabbitLink:
+    """Leads nodes over one connection; any thread may use it.
+
+    Args:
+        parameters: how to connect.
+        heartbeat: seconds; the server closes the connection after up to twice as much silence.
+        max_bytes: how much of each node's events is kept.
+
+    """
+
+    def __init__(self, parameters: Any, heartbeat: int, max_bytes: int) -> None:
+        own = copy(parameters)
+        own.heartbeat = heartbeat
+        own.blocked_connection_timeout = None  # an alarm may last: the session and its spool wait
+        self._parameters = own
+        self._max_bytes = max_bytes
+        self._nodes: dict[str, _Node] = {}
+        self._connection: Any = None
+        self._channel: Any = None
+        self._ready = False
+        self._ready_since = 0.0
+        self._blocked = False
+        self._next_tag = 1
+        self._batches: dict[str, _Batch] = {}
+        self._order: list[_Batch] = []
+        self._bridges = 1
+        self._why = "not connected yet"
+        self._closed = Flag()
+        self._lock = Lock()  # guards _loop only
+        self._loop: Any = None
+        self._thread = Thread(target=self._run, name="pyami-bridge-amqp", daemon=True)
+        self._thread.start()
+
+    # For other threads
+
+    def publish(self, lease: Lease, records: Sequence[Record], timeout: float) -> None:
+        """Publish records and wait until the server has confirmed them.
+
+        Raises:
+            Fenced: the lease is over.
+            BrokerUnavailable: not confirmed in time; they may be stored.
+
+        """
+        confirmed: Future[None] = self._do(lambda: self._publish(lease, records))
+        try:
+            confirmed.result(timeout)
+        except FutureTimeout:
+            raise BrokerUnavailable(f"RabbitMQ: {self._why_slow()}") from None
+
+    def acquire(self, nodes: Sequence[str], owner: str, most: int) -> list[Lease]:
+        """Stand by for these nodes, and take at most ``most`` of those that are offered."""
+        taken: list[Future[Lease]] = self._do(lambda: self._acquire(nodes, owner, most))
+        made = []
+        for each in taken:
+            try:
+                made.append(each.result(TIMEOUT))
+            except FutureTimeout:
+                logger.warning("a lease that was offered could not be taken in time")
+            except BrokerUnavailable as exc:
+                logger.info("%s", exc)
+        return made
+
+    def held(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Return those of the leases that are held."""
+        kept: list[Lease] = self._do(lambda: self._held(leases))
+        return kept
+
+    def release(self, lease: Lease) -> None:
+        """Give a lease up."""
+        self._do(lambda: self._release(lease))
+
+    def announce(self) -> int:
+        """Return how many bridges were connected when the server was asked the last time, and ask again."""
+        count: int = self._do(self._count_bridges)
+        return count
+
+    def close(self) -> None:
+        """Close the connection; all leases go."""
+        self._closed.set()
+        with self._lock:
+            if self._loop is not None:
+                self._loop.add_callback_threadsafe(self._shut)
+        self._thread.join(2 * TIMEOUT)
+
+    def _do(self, job: Callable[[], Any]) -> Any:
+        """Run a job on the link's thread and return what it returns."""
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                if not self._ready:
+                    raise BrokerUnavailable(f"RabbitMQ: {self._why}")
+                result = job()
+            except AMQPError as exc:
+                future.set_exception(BrokerUnavailable(f"RabbitMQ: {exc!r}"))
+            except BaseException as exc:
+                future.set_exception(exc)
+            else:
+                future.set_result(result)
+
+        with self._lock:
+            if self._loop is None:
+                raise BrokerUnavailable(f"RabbitMQ: {self._why}")
+            self._loop.add_callback_threadsafe(run)
+        try:
+            return future.result(TIMEOUT)
+        except FutureTimeout:
+            future.cancel()
+            raise BrokerUnavailable(f"RabbitMQ: {self._why_slow()}") from None
+
+    def _why_slow(self) -> str:
+        return "the server blocks publishing (memory or disk alarm)" if self._blocked else "no answer in time"
+
+    # On the link's thread: the connection
+
+    def _run(self) -> None:
+        pause = 0.1
+        while not self._closed.is_set():
+            connection = pika.SelectConnection(
+                self._parameters,
+                on_open_callback=self._opened,
+                on_open_error_callback=self._ended,
+                on_close_callback=self._ended,
+            )
+            self._connection = connection
+            connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
+            connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
+            with self._lock:
+                self._loop = connection.ioloop
+            try:
+                connection.ioloop.start()
+            except Exception as exc:
+                logger.warning("RabbitMQ: %r", exc)
+                self._ended(connection, exc)
+            with self._lock:
+                self._loop = None
+            if self._ready_since:
+                pause = 0.1
+            self._ready_since = 0.0
+            connection.ioloop.close()
+            self._closed.wait(pause)
+            pause = min(2 * pause, 1.0)
+
+    def _opened(self, connection: Any) -> None:
+        connection.channel(on_open_callback=self._channel_opened)
+
+    def _channel_opened(self, channel: Any) -> None:
+        self._channel = channel
+        channel.add_on_close_callback(self._channel_closed)
+        channel.basic_qos(prefetch_count=2)
+        channel.confirm_delivery(self._confirmed)
+        channel.queue_declare("pyami.bridges", durable=True)
+        channel.basic_consume("pyami.bridges", lambda c, m, p, b: c.basic_ack(m.delivery_tag))
+        self._next_tag = 1
+        self._ready = True
+        self._ready_since = time.monotonic()
+        for node in self._nodes.values():
+            node.consuming = False
+            node.offered = node.tag = None
+            if node.epoch is not None:
+                self._stand_by(node)
+
+    def _channel_closed(self, channel: Any, reason: Exception) -> None:
+        if channel.connection.is_open:
+            self._why = str(reason)
+            channel.connection.close()
+
+    def _ended(self, connection: Any, reason: BaseException) -> None:
+        self._ready = False
+        self._blocked = False
+        self._why = str(reason) or repr(reason)
+        self._channel = None
+        batches, self._order = self._order, []
+        self._batches.clear()
+        for batch in batches:
+            batch.future.set_exception(BrokerUnavailable(f"RabbitMQ: {self._why}"))
+        connection.ioloop.stop()
+
+    def _shut(self) -> None:
+        loop = self._connection.ioloop
+        # A server that blocks publishing reads nothing, not even that the connection is to be closed.
+        loop.call_later(TIMEOUT / 2, loop.stop)
+        if self._connection.is_open:
+            self._connection.close()
+        elif not self._connection.is_closing:
+            loop.stop()
+
+    def _set_blocked(self, blocked: bool) -> None:
+        self._blocked = blocked
+        logger.warning("RabbitMQ %s publishing", "blocks" if blocked else "no longer blocks")
+
+    def _count_bridges(self) -> int:
+        def counted(frame: Any) -> None:
+            self._bridges = max(1, frame.method.consumer_count)
+
+        self._channel.queue_declare("pyami.bridges", passive=True, callback=counted)
+        return self._bridges
+
+    # On the link's thread: leases
+
+    def _stand_by(self, node: _Node) -> None:
+        """Become a consumer of a node's lease; the active one gets the token."""
+        node.consuming = True
+        channel, name = self._channel, f"pyami.lease.{node.name}"
+        declare_stream(channel, node.name, self._max_bytes)
+        channel.queue_declare(f"pyami.requests.{node.name}", durable=True)
+        channel.queue_declare(f"pyami.leader.{node.name}", durable=True, arguments={"x-max-length": 1})
+
+        def declared(frame: Any) -> None:
+            if frame.method.message_count == 0 and frame.method.consumer_count == 0:
+                self._put_token(node.name, node.epoch or 0)  # a second one does no harm: the older is dropped
+            channel.basic_consume(
+                name,
+                lambda c, method, properties, body: self._token(node, method.delivery_tag, int(body)),
+                consumer_tag=name,
+            )
+
+        channel.queue_declare(name, durable=True, arguments={"x-single-active-consumer": True}, callback=declared)
+
+    def _put_token(self, node: str, epoch: int) -> None:
+        self._send("", f"pyami.lease.{node}", str(epoch).encode(), pika.BasicProperties(delivery_mode=PERSISTENT))
+
+    def _token(self, node: _Node, tag: int, epoch: int) -> None:
+        """The token of a node came: this bridge is its lease's active consumer."""
+        if node.epoch is None:
+            if node.offered is not None:
+                older, newer = sorted([node.offered, (epoch, tag)])
+                self._channel.basic_ack(older[1])
+                epoch, tag = newer
+            node.offered = (epoch, tag)
+        elif epoch < node.epoch:
+            self._channel.basic_ack(tag)
+        elif epoch == node.epoch:
+            if node.tag is not None:
+                self._channel.basic_ack(node.tag)
+            node.tag, node.since = tag, time.monotonic()
+        else:
+            # Somebody else has led meanwhile.
+            node.epoch = node.tag = None
+            node.offered = (epoch, tag)
+
+    def _acquire(self, nodes: Sequence[str], owner: str, most: int) -> list[Future[Lease]]:
+        taken: list[Future[Lease]] = []
+        for name in nodes:
+            node = self._nodes.setdefault(name, _Node(name))
+            if node.epoch is not None:
+                continue
+            if most <= len(taken):
+                self._step_back(node)
+            elif node.offered is not None:
+                taken.append(self._take(node, owner))
+            elif not node.consuming:
+                self._stand_by(node)
+        return taken
+
+    def _take(self, node: _Node, owner: str) -> Future[Lease]:
+        assert node.offered is not None
+        (epoch, tag), node.offered = node.offered, None
+        node.epoch, node.owner = max(epoch + 1, int(time.time())), owner
+        lease = Lease(node.name, owner, node.epoch)
+        future: Future[Lease] = Future()
+        self._put_token(node.name, node.epoch)
+        headers = {"owner": owner, "epoch": node.epoch}
+        batch = self._expect(
+            f"lease {node.name}",
+            self._send(
+                "", f"pyami.leader.{node.name}", b"", pika.BasicProperties(headers=headers, delivery_mode=PERSISTENT)
+            ),
+            2,
+        )
+        channel = self._channel
+
+        def stored(done: Future[None]) -> None:
+            exc = done.exception()
+            if exc is None:
+                channel.basic_ack(tag)  # only now: a token is always stored
+                future.set_result(lease)
+            else:
+                node.epoch = None
+                future.set_exception(exc)
+
+        batch.add_done_callback(stored)
+        return future
+
+    def _step_back(self, node: _Node) -> None:
+        """Let another consumer be the active one."""
+        if node.consuming:
+            self._channel.basic_cancel(f"pyami.lease.{node.name}")
+            if node.offered is not None:
+                self._channel.basic_nack(node.offered[1], requeue=True)
+            elif node.tag is not None:
+                self._channel.basic_nack(node.tag, requeue=True)
+            node.consuming = False
+        node.offered = node.tag = node.epoch = None
+
+    def _held(self, leases: Sequence[Lease]) -> list[Lease]:
+        kept = []
+        now = time.monotonic()
+        for lease in leases:
+            node = self._nodes.get(lease.node)
+            if node is None or node.epoch != lease.epoch:
+                continue
+            if node.tag is None and now - self._ready_since > SETTLE and now - node.since > SETTLE:
+                self._step_back(node)  # reconnected, and another one is the active consumer
+                continue
+            if node.tag is not None and now - node.since > REFRESH and not self._blocked:
+                node.since = now
+                self._put_token(node.name, lease.epoch)
+            kept.append(lease)
+        return kept
+
+    def _release(self, lease: Lease) -> None:
+        node = self._nodes.get(lease.node)
+        if node is not None and node.epoch == lease.epoch:
+            self._step_back(node)
+
+    # On the link's thread: events
+
+    def _publish(self, lease: Lease, records: Sequence[Record]) -> Future[None]:
+        node = self._nodes.get(lease.node)
+        if node is None or node.epoch != lease.epoch:
+            raise Fenced(lease.node, lease.epoch)
+        if node.tag is None:
+            raise BrokerUnavailable(f"RabbitMQ: the lease of node {lease.node!r} is not confirmed yet")
+        under_way = self._batches.get(lease.node)
+        if under_way is not None and under_way.first == records[0].id:
+            return under_way.future  # published on this connection already: its confirm is yet to come
+        if self._blocked:
+            raise BrokerUnavailable(f"RabbitMQ: {self._why_slow()}")
+        tag = 0
+        for record in records:
+            headers = {PREFIX + name: value for name, value in record.attributes().items()}
+            properties = pika.BasicProperties(
+                content_type="application/json", message_id=record.id, headers=headers, delivery_mode=PERSISTENT
+            )
+            tag = self._send(EXCHANGE, record.key, record.body, properties)
+        return self._expect(lease.node, tag, len(records), records[0].id)
+
+    def _send(self, exchange: str, key: str, body: bytes, properties: Any) -> int:
+        self._channel.basic_publish(exchange, key, body, properties)
+        tag = self._next_tag
+        self._next_tag += 1
+        return tag
+
+    def _expect(self, name: str, last_tag: int, count: int, first: str = "") -> Future[None]:
+        """Return a future of the confirms of the ``count`` messages up to a tag."""
+        batch = _Batch(first, last_tag - count + 1, last_tag, last_tag - count)
+        self._batches[name] = batch
+        self._order.append(batch)
+        return batch.future
+
+    def _confirmed(self, frame: Any) -> None:
+        method = frame.method
+        refused = isinstance(method, pika.spec.Basic.Nack)
+        for batch in list(self._order):
+            if not batch.note(method.delivery_tag, method.multiple, refused):
+                continue
+            self._order.remove(batch)
+            for name in [name for name, each in self._batches.items() if each is batch]:
+                del self._batches[name]
+            if batch.refused:
+                batch.future.set_exception(BrokerUnavailable("RabbitMQ: the server did not take a message (nack)"))
+            else:
+                batch.future.set_result(None)

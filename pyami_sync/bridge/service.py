@@ -1,0 +1,282 @@
+"""The bridge itself: leads as many of its nodes as is its share, and stands by for the others.
+
+Three kinds of threads: the *keeper* takes, renews and gives up leases; the *requests* thread takes requests from the
+broker; each node that is led has a thread that publishes its events. One engine thread serves all sessions.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Event as Flag
+from threading import Lock, Thread, current_thread
+from types import TracebackType
+from typing import Any, Self
+
+from .. import AMIClient, ClusterPool, UnknownNode
+from .errors import BrokerUnavailable
+from .leader import BATCH, SPOOL, Leader, LeaderStats, Snapshot, run_request
+from .requests import AllowList, Answer, Request, Rule
+from .transport import Lease, Transport
+
+__all__ = ["Bridge", "BridgeHealth"]
+
+logger = logging.getLogger("pyami_sync")
+
+REPLY_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeHealth:
+    """A picture of one bridge."""
+
+    name: str
+    broker: bool
+    """Whether the broker answered the last time."""
+    bridges: int
+    """Bridges that share the nodes, this one included."""
+    nodes: int
+    """Nodes that it could lead."""
+    leaders: tuple[LeaderStats, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the broker answers and every node that it leads is connected."""
+        return self.broker and all(each.connected for each in self.leaders)
+
+
+class Bridge:
+    """Connects servers to a broker; several bridges with the same nodes share them, and stand by for each other.
+
+    Use it as a context manager, or :meth:`start` and :meth:`close` it.
+
+    Args:
+        nodes: the URL (``ami://…``) of each node, by its id, or the arguments of
+            :meth:`~pyami_sync.ClusterPool.add_node` for it.
+        transport: the broker.
+        name: of this bridge, unique; made of the host's name, the process and a random part unless given.
+        ttl: seconds that a lease is held without being renewed. A standby takes over within twice this time.
+        allowed: which requester may run which actions; none may run any unless given.
+        spool: most events of a node that may wait for the broker.
+        batch: most events that are published at once.
+        snapshot: returns the state of a node's client as text for ``Snapshot`` markers.
+        defaults: options of all nodes.
+
+    """
+
+    def __init__(
+        self,
+        nodes: Mapping[str, Any],
+        transport: Transport,
+        *,
+        name: str | None = None,
+        ttl: float = 5.0,
+        allowed: AllowList | Mapping[str, Rule] | None = None,
+        spool: int = SPOOL,
+        batch: int = BATCH,
+        snapshot: Snapshot | None = None,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not nodes:
+            raise ValueError("a bridge needs at least one node")
+        if not ttl > 0:
+            raise ValueError(f"ttl is a positive number of seconds, not {ttl!r}")
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self.ttl = ttl
+        self._nodes = dict(nodes)
+        self._transport = transport
+        self._allowed = allowed if isinstance(allowed, AllowList) else AllowList(allowed or {})
+        self._spool = spool
+        self._batch = batch
+        self._snapshot = snapshot
+        self._defaults = {"when_down": "fail", "keepalive": 15.0, **(defaults or {})}
+        self._pool = ClusterPool({}, **self._defaults)
+        self._lock = Lock()  # guards _leaders; nothing is called under it
+        self._leaders: dict[str, Leader] = {}
+        self._bridges = 1
+        self._broker = True
+        self._wake = Flag()
+        self._closing = Flag()
+        self._halt = Flag()
+        self._keeper = Thread(target=self._keep, name="pyami-bridge-keeper", daemon=True)
+        self._taker = Thread(target=self._take_requests, name="pyami-bridge-requests", daemon=True)
+
+    # Life
+
+    def start(self) -> Self:
+        """Begin; returns at once. Nodes are led as leases can be had."""
+        self._pool.open()
+        self._keeper.start()
+        self._taker.start()
+        return self
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Publish what has come, give the leases up, and end all sessions and threads.
+
+        Args:
+            timeout: seconds for handing over; what the broker has not confirmed by then is lost.
+
+        """
+        self._closing.set()
+        self._wake.set()
+        if current_thread() not in (self._keeper, self._taker):
+            self._keeper.join(timeout)
+            if self._keeper.is_alive():
+                logger.warning("bridge %s: events left unpublished after %g s", self.name, timeout)
+        self._halt.set()
+        self._wake.set()
+        for leader in self._led():
+            leader.abandon()
+        for leader in self._led():
+            leader.join(timeout)
+        self._keeper.join(timeout)
+        self._pool.close()
+        self._taker.join(timeout)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def health(self) -> BridgeHealth:
+        """Return a picture of now; does not block."""
+        leaders = tuple(leader.stats() for leader in self._led())
+        return BridgeHealth(self.name, self._broker, self._bridges, len(self._nodes), leaders)
+
+    def leads(self, node: str) -> bool:
+        """Return True if this bridge leads the node."""
+        leader = self._leader(node)
+        return leader is not None and leader.leading
+
+    def client(self, node: str) -> AMIClient:
+        """Return the session with a node that this bridge leads.
+
+        Raises:
+            UnknownNode: it does not lead it.
+
+        """
+        return self._pool[node]
+
+    def _led(self) -> list[Leader]:
+        with self._lock:
+            return list(self._leaders.values())
+
+    def _leader(self, node: str) -> Leader | None:
+        with self._lock:
+            return self._leaders.get(node)
+
+    # The keeper's thread
+
+    def _keep(self) -> None:
+        while not self._halt.is_set():
+            begun = time.monotonic()
+            try:
+                self._turn()
+                self._broker = True
+            except BrokerUnavailable as exc:
+                # Nobody else can take a lease either: the sessions stay, and their spools fill.
+                self._broker = False
+                logger.warning("bridge %s: %s", self.name, exc)
+            except Exception:
+                logger.exception("bridge %s: the keeper failed; it goes on", self.name)
+            if self._closing.is_set() and not self._led():
+                return
+            self._wake.wait(max(0.01, begun + self.ttl / 3 - time.monotonic()))
+            self._wake.clear()
+
+    def _turn(self) -> None:
+        for leader in self._led():
+            if leader.drained.is_set():
+                self._end(leader)
+        held = {leader.lease.node: leader for leader in self._led()}
+        if held:
+            kept = {lease.node for lease in self._transport.renew([each.lease for each in held.values()], self.ttl)}
+            for node, leader in held.items():
+                if node not in kept:
+                    logger.warning("bridge %s lost the lease of node %r", self.name, node)
+                    leader.abandon()
+        if self._closing.is_set():
+            for leader in held.values():
+                leader.resign()
+            return
+        self._bridges = max(1, self._transport.announce(self.name, self.ttl))
+        share = math.ceil(len(self._nodes) / self._bridges)
+        leading = [leader for leader in held.values() if leader.leading]
+        if len(leading) > share:
+            # A few at a time: each one handed over is a short gap for its consumers.
+            for leader in leading[: max(1, (len(leading) - share + 3) // 4)]:
+                leader.resign()
+        wanted = [node for node in self._nodes if node not in held]
+        # With none to take, too: a transport may have it stand by, and is told to let others go first.
+        for lease in self._transport.acquire(wanted, self.name, self.ttl, max(0, share - len(leading))):
+            self._lead(lease)
+
+    def _lead(self, lease: Lease) -> None:
+        logger.info("bridge %s leads node %r, epoch %d", self.name, lease.node, lease.epoch)
+        given = self._nodes[lease.node]
+        if isinstance(given, str):
+            self._pool.add_node(lease.node, given, wait=False)
+        else:
+            self._pool.add_node(lease.node, wait=False, **given)
+        leader = Leader(
+            lease,
+            self._transport,
+            self._pool[lease.node],
+            spool=self._spool,
+            batch=self._batch,
+            snapshot=self._snapshot,
+            ended=self._wake.set,
+        )
+        with self._lock:
+            self._leaders[lease.node] = leader
+
+    def _end(self, leader: Leader) -> None:
+        lease = leader.lease
+        try:
+            # The session ends before the lease: whoever takes over never shares the node with this one.
+            self._pool.remove_node(lease.node)
+        except UnknownNode:
+            pass
+        with self._lock:
+            self._leaders.pop(lease.node, None)
+        self._transport.release(lease)
+
+    # The requests' thread
+
+    def _take_requests(self) -> None:
+        while not self._halt.is_set():
+            leases = [leader.lease for leader in self._led() if leader.leading]
+            if not leases:
+                self._halt.wait(0.05)
+                continue
+            try:
+                taken = self._transport.requests(leases, min(0.5, self.ttl / 3))
+            except BrokerUnavailable:
+                self._halt.wait(0.2)
+                continue
+            for request in taken:
+                leader = self._leader(request.node)
+                try:
+                    run_request(request, None if leader is None else leader.client, self._allowed, self._reply)
+                except Exception:
+                    logger.exception("request %s failed", request.id)
+
+    def _reply(self, request: Request, answer: Answer) -> None:
+        for number in range(REPLY_TRIES):
+            try:
+                self._transport.reply(request, answer)
+                return
+            except BrokerUnavailable as exc:
+                logger.info("the answer to request %s waits: %s", request.id, exc)
+                if self._halt.wait(0.1 * 2**number):
+                    return
+        logger.warning("the answer to request %s (%s) could not be sent", request.id, answer.outcome)
