@@ -9,7 +9,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .action import Action, HeaderValue
-from .calls import LEAST, PING, FutureCall
+from .request import LEAST, PING, FutureCall
 from .connection import Connection
 from .deadline import Deadline
 from .engine import Engine

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .action import Action
 from .calling import Caller
@@ -31,6 +31,9 @@ from .response import Response
 from .selection import Selector, Where
 from .session import Session, State
 from .subscriptions import Subscription, Subscriptions
+
+if TYPE_CHECKING:
+    from .live import Live
 
 __all__ = ["AMIClient", "connect"]
 
@@ -330,6 +333,36 @@ class AMIClient(Caller):
         from .integrations.rx import observable
 
         return observable(self, *selectors, where=where, **buffer)
+
+    def live(
+        self,
+        *areas: str,
+        audit: float | None = None,
+        history: int = 20_000,
+        records: int = 1_000,
+        timeout: float | None = 30.0,
+    ) -> Live:
+        """Start the live model of the server: its channels, calls, queues and so on, right at every moment.
+
+        Blocks until the lists of the server have been taken up. Close it (``with``) when done; it ends with the client.
+
+        Args:
+            areas: what to keep: ``calls`` (with channels and bridges), ``queues``, ``conferences``, ``parking``,
+                ``devices``, ``extensions``, ``endpoints``, ``mailboxes``; all of them when none is named. Only what is
+                named is looked up and listened to; see also :func:`pyami_sync.live.event_mask`.
+            audit: seconds between two comparisons with fresh lists; None for none.
+            history: how many events are kept for :meth:`~pyami_sync.live.Live.explain`.
+            records: how many records of ended calls are kept.
+            timeout: seconds that loading may take.
+
+        Raises:
+            ValueError: there is no area of that name.
+            WaitTimeout: the lists were not there in time.
+
+        """
+        from .live import Live
+
+        return Live(self, areas, audit=audit, history=history, records=records, timeout=timeout)
 
     # Inside
 

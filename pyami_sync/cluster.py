@@ -8,7 +8,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .action import Action, HeaderValue
 from .client import interrupt_main
@@ -27,6 +27,9 @@ from .node import Node, NodeClient
 from .response import Response
 from .routing import NodeFilter, Router, Strategy, matcher
 from .subscriptions import Subscription, Subscriptions
+
+if TYPE_CHECKING:
+    from .live import ClusterLive
 
 __all__ = ["ClusterPool"]
 
@@ -451,6 +454,22 @@ class ClusterPool(Listener):
         if len(having) > 1:
             raise ClusterError(f"several nodes have a channel {channel!r}: {', '.join(having)}; use its unique id")
         return having[0] if having else None
+
+    def live(
+        self,
+        *areas: str,
+        audit: float | None = None,
+        history: int = 20_000,
+        records: int = 1_000,
+        timeout: float | None = 30.0,
+    ) -> ClusterLive:
+        """Start the live models of all nodes; blocks until those that are connected have been looked up.
+
+        The arguments are those of :meth:`AMIClient.live`. Nodes that are added or connected later join by themselves.
+        """
+        from .live import ClusterLive
+
+        return ClusterLive(self, areas, audit=audit, history=history, records=records, timeout=timeout)
 
     # Inside
 

@@ -17,7 +17,7 @@ from threading import Condition, Event, Lock, RLock, get_ident
 from typing import Any, Protocol
 
 from .action import Action, check_action_id
-from .calls import LEAST, BlockingCall, Call, Fence
+from .request import LEAST, BlockingCall, Call, Fence
 from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .engine import Engine

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from .calls import Call
+from .request import Call
 from .connection import Connection, no_greeting
 from .deadline import Deadline
 from .engine import Engine, Timer

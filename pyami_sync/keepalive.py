@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from .action import Action
-from .calls import Call
+from .request import Call
 from .connection import Connection
 from .engine import Timer
 from .exceptions import AMIError, ConcurrencyError, ConnectionLost

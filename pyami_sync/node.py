@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .action import Action
-from .calls import PING, BlockingCall, Call, FutureCall
+from .request import PING, BlockingCall, Call, FutureCall
 from .client import AMIClient
 from .cluster_config import NodeConfig
 from .connection import Connection

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple
 
-from .calls import BlockingCall, Call, Fence
+from .request import BlockingCall, Call, Fence
 from .catalogue.rules import AnswerRule
 from .exceptions import ActionError, AMIError, ConnectionLost, InvalidAction, RemoteProtocolError
 from .message import Event, Origin, make_event

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from .calls import BlockingCall
+from .request import BlockingCall
 from .engine import Engine
 
 __all__ = ["Relay"]

@@ -7,7 +7,7 @@ import threading
 import time
 
 from pyami_sync.action import Action
-from pyami_sync.calls import FutureCall
+from pyami_sync.request import FutureCall
 from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.connection import Connection
 from pyami_sync.deadline import Deadline

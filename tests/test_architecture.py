@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "vocabulary": ("fields", "model", "markers", "events", "actions", "catalogue", "jsonform", "schema"),
     "threads, no sockets": (
         *("reconnect", "metrics", "state", "workers", "hooks", "futures", "gap", "selection"),
-        *("routes", "subscriptions", "calls", "pending"),
+        *("routes", "subscriptions", "request", "pending"),
     ),
     "sockets": (
         *(

@@ -10,7 +10,7 @@ import pytest
 
 from pyami_sync import actions, events
 from pyami_sync.action import Action
-from pyami_sync.calls import BlockingCall, Call, FutureCall
+from pyami_sync.request import BlockingCall, Call, FutureCall
 from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost, InvalidAction, RemoteProtocolError
 from pyami_sync.framing import Framer

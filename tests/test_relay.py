@@ -8,7 +8,7 @@ import pytest
 
 from pyami_sync import relay as relay_module
 from pyami_sync.action import Action
-from pyami_sync.calls import BlockingCall
+from pyami_sync.request import BlockingCall
 from pyami_sync.relay import Relay
 
 from .peer import eventually

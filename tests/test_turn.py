@@ -12,7 +12,7 @@ import pytest
 
 from pyami_sync import turn as turn_module
 from pyami_sync.action import Action
-from pyami_sync.calls import BlockingCall
+from pyami_sync.request import BlockingCall
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost
 
 from .peer import eventually

@@ -270,7 +270,7 @@ class AsteriskServer:
             self._guard = None
 
     def _write_files(self) -> None:
-        for directory in ("etc", "lib/moh", "lib/keys", "db", "spool", "run", "log"):
+        for directory in ("etc", "lib/moh", "lib/keys", "db", "spool", "run", "log/cdr-custom", "log/cel-custom"):
             (self.run_dir / directory).mkdir(parents=True)
         marks = {
             "SYSTEMNAME": self.systemname,

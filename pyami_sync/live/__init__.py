@@ -1,0 +1,70 @@
+"""The live model: what the servers are doing now.
+
+::
+
+    with connect() as ami, ami.live() as live:
+        print(live.queues["support"].waiting)
+
+The reducer (:class:`Reducer`, :func:`apply`, :func:`replay`) also runs on recorded events, without a server.
+"""
+
+from .areas import event_mask
+from .calls import Call, CallRecord, Leg, Transfer
+from .draft import Change
+from .entities import (
+    Bridge,
+    Channel,
+    Conference,
+    ConferenceMember,
+    Contact,
+    Device,
+    Endpoint,
+    Extension,
+    Mailbox,
+    ParkedCall,
+    ParkingLot,
+    Party,
+    Queue,
+    QueueCaller,
+    QueueMember,
+    Registration,
+)
+from .feed import ChangeStream, ChangeSubscription
+from .ladder import explain
+from .live import ClusterLive, Live
+from .reducer import Reducer, apply, replay
+from .view import View
+
+__all__ = [
+    "Bridge",
+    "Call",
+    "CallRecord",
+    "Change",
+    "ChangeStream",
+    "ChangeSubscription",
+    "Channel",
+    "ClusterLive",
+    "Conference",
+    "ConferenceMember",
+    "Contact",
+    "Device",
+    "Endpoint",
+    "Extension",
+    "Leg",
+    "Live",
+    "Mailbox",
+    "ParkedCall",
+    "ParkingLot",
+    "Party",
+    "Queue",
+    "QueueCaller",
+    "QueueMember",
+    "Reducer",
+    "Registration",
+    "Transfer",
+    "View",
+    "apply",
+    "event_mask",
+    "explain",
+    "replay",
+]

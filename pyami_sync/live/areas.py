@@ -1,0 +1,87 @@
+"""The areas of the model: which events and lists each of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from . import bridges, channels, conferences, devices, merging, parking, queues
+from .draft import Draft, Headers
+from .merging import Ask, Lists
+
+__all__ = ["AREAS", "Area", "choose", "event_mask"]
+
+
+@dataclass(frozen=True)
+class Area:
+    """A part of the model that can be loaded by itself.
+
+    Attributes:
+        name: what users call it.
+        handlers: the events that change it.
+        ask: fetches its lists.
+        merge: takes them over.
+        classes: classes of its events, for an event mask.
+        uncertain: events that count something up: after a list it can't be known whether the list had it counted.
+
+    """
+
+    name: str
+    handlers: dict[str, Callable[[Draft, Headers], None]]
+    ask: Callable[[Ask], Lists]
+    merge: Callable[[Draft, Lists], None]
+    classes: tuple[str, ...]
+    uncertain: frozenset[str] = frozenset()
+
+
+COUNTING = frozenset({"AgentConnect", "AgentComplete", "QueueCallerAbandon"})
+AREAS: dict[str, Area] = {
+    each.name: each
+    for each in (
+        Area(
+            "calls",
+            {**channels.HANDLERS, **bridges.HANDLERS},
+            merging.ask_calls,
+            merging.merge_calls,
+            ("call", "dialplan"),
+        ),
+        Area("queues", queues.HANDLERS, merging.ask_queues, merging.merge_queues, ("agent",), COUNTING),
+        Area("conferences", conferences.HANDLERS, merging.ask_conferences, merging.merge_conferences, ("call",)),
+        Area("parking", parking.HANDLERS, merging.ask_parking, merging.merge_parking, ("call",)),
+        Area("devices", devices.DEVICES, merging.ask_devices, merging.merge_devices, ("call",)),
+        Area("extensions", devices.EXTENSIONS, merging.ask_extensions, merging.merge_extensions, ("call",)),
+        Area("endpoints", devices.ENDPOINTS, merging.ask_endpoints, merging.merge_endpoints, ("system",)),
+        Area("mailboxes", devices.MAILBOXES, merging.ask_mailboxes, merging.merge_mailboxes, ("call",)),
+    )
+}
+ALIASES = {"channels": "calls", "bridges": "calls", "parked": "parking", "parking_lots": "parking"}
+ALIASES |= {"registrations": "endpoints", "mwi": "mailboxes"}
+
+
+def choose(names: Iterable[str]) -> tuple[Area, ...]:
+    """Return the areas of these names; all of them when there is no name.
+
+    Raises:
+        ValueError: there is no area of that name.
+
+    """
+    wanted = {ALIASES.get(name, name) for name in names}
+    unknown = sorted(wanted - set(AREAS))
+    if unknown:
+        raise ValueError(f"the live model has no {unknown[0]!r}, but {', '.join(AREAS)}")
+    return tuple(area for name, area in AREAS.items() if not wanted or name in wanted)
+
+
+def event_mask(*names: str) -> str:
+    """Return the event mask that a session needs whose only use is a live model of these areas.
+
+    ::
+
+        with connect(event_mask=event_mask("queues")) as ami, ami.live("queues") as live:
+            ...
+
+    The server then does not send what the model would not look at. ``system`` is always part of it: FullyBooted says
+    when a server that has been restarted can answer.
+    """
+    classes = {each for area in choose(names) for each in area.classes}
+    return ",".join(sorted({*classes, "system"}))

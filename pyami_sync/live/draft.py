@@ -1,0 +1,250 @@
+"""The state of the model while it is being changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from ..message import Event
+from .calls import Call
+from .entities import (
+    Bridge,
+    Channel,
+    Conference,
+    Device,
+    Endpoint,
+    Extension,
+    Mailbox,
+    ParkedCall,
+    ParkingLot,
+    Queue,
+    Registration,
+)
+from .table import Editor, Table
+
+__all__ = ["Change", "Draft", "Headers", "Tables"]
+
+T = TypeVar("T")
+Headers = dict[str, str]
+MOST_GONE = 5_000  # tombstones in a generation; there are two
+NOTHING = frozenset({"", "<unknown>", "<none>", "(null)"})
+
+
+class Change(Generic[T]):
+    """One entity that has changed.
+
+    Attributes:
+        before: what it was; None if it is new.
+        after: what it is; None if it is gone.
+        event: the event that said so; None if a list did.
+        inferred: True if nothing told of the change itself: it was found by comparing with lists, after a gap.
+        at: when it happened, by the server's clock; of an inferred one, when it was found.
+        node: the cluster's node, if it is of one.
+
+    """
+
+    __slots__ = ("after", "at", "before", "event", "inferred", "node")
+
+    def __init__(
+        self,
+        before: T | None,
+        after: T | None,
+        event: Event | None = None,
+        inferred: bool = False,
+        at: datetime | None = None,
+        node: str | None = None,
+    ) -> None:
+        self.before = before
+        self.after = after
+        self.event = event
+        self.inferred = inferred
+        self.at = at
+        self.node = node
+
+    @property
+    def kind(self) -> type:
+        """The class of the entity."""
+        return type(self.before if self.after is None else self.after)
+
+    def __repr__(self) -> str:
+        mark = " inferred" if self.inferred else ""
+        return f"<Change{mark} {self.before!r} -> {self.after!r}>"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Everything that the model knows of a server, immutable."""
+
+    channels: Table[Channel] = field(default_factory=Table)
+    names: Table[str] = field(default_factory=Table)
+    """Unique ids by the names of channels."""
+    bridges: Table[Bridge] = field(default_factory=Table)
+    calls: Table[Call] = field(default_factory=Table)
+    call_of: Table[str] = field(default_factory=Table)
+    """The Linkedid of the call that a leg is kept with, by unique id."""
+    queues: Table[Queue] = field(default_factory=Table)
+    conferences: Table[Conference] = field(default_factory=Table)
+    parking_lots: Table[ParkingLot] = field(default_factory=Table)
+    parked: Table[ParkedCall] = field(default_factory=Table)
+    devices: Table[Device] = field(default_factory=Table)
+    extensions: Table[Extension] = field(default_factory=Table)
+    endpoints: Table[Endpoint] = field(default_factory=Table)
+    registrations: Table[Registration] = field(default_factory=Table)
+    mailboxes: Table[Mailbox] = field(default_factory=Table)
+    gone: Table[bool] = field(default_factory=Table)
+    """Unique ids of channels and bridges that have ended lately: no list or late event brings them back."""
+    gone_before: Table[bool] = field(default_factory=Table)
+    when: datetime | None = None
+    """The server's time of the last event or list."""
+
+
+NAMES = tuple(name for name in Tables.__dataclass_fields__ if name != "when")
+
+
+class Draft:
+    """What the reducers write to; :meth:`freeze` gives a picture of it at any time.
+
+    One thread at a time may use it.
+    """
+
+    channels: Editor[Channel]
+    names: Editor[str]
+    bridges: Editor[Bridge]
+    calls: Editor[Call]
+    call_of: Editor[str]
+    queues: Editor[Queue]
+    conferences: Editor[Conference]
+    parking_lots: Editor[ParkingLot]
+    parked: Editor[ParkedCall]
+    devices: Editor[Device]
+    extensions: Editor[Extension]
+    endpoints: Editor[Endpoint]
+    registrations: Editor[Registration]
+    mailboxes: Editor[Mailbox]
+    gone: Editor[bool]
+    gone_before: Editor[bool]
+
+    def __init__(self, tables: Tables | None = None, node: str | None = None) -> None:
+        tables = tables or Tables()
+        for name in NAMES:
+            setattr(self, name, Editor(getattr(tables, name)))
+        self._when = tables.when
+        self.node = node
+        self.event: Event | None = None
+        self.inferred = False
+        self.changes: list[Change[Any]] = []
+        self.unknown: set[str] = set()
+        """Unique ids that events named although their beginning was not seen; the shell asks for fresh lists."""
+        self.stale: set[str] = set()
+        """Areas of which an event said that they changed without saying how."""
+        self.doubtful: set[str] = set()
+        """Unique ids of channels that the last list left out."""
+        self.ended: list[str] = []
+        """Linkedids of calls that may have ended with the event."""
+
+    # The moment
+
+    def begin(self, event: Event | None, headers: Headers | None, when: datetime | None = None) -> None:
+        """Take up an event, or a list when there is none."""
+        self.event = event
+        self._headers = headers
+        if when is not None:
+            self._when = when
+
+    @property
+    def when(self) -> datetime | None:
+        """The server's time of the event or list under way, or of the last one that told it."""
+        headers = self._headers
+        if headers is not None:
+            self._headers = None  # read once
+            stamp = headers.get("Timestamp")
+            if stamp is not None:
+                try:
+                    self._when = datetime.fromtimestamp(float(stamp), UTC)
+                except (ValueError, OverflowError, OSError):
+                    pass
+            elif self.event is not None and self.event.received_at is not None:
+                self._when = self.event.received_at
+        return self._when
+
+    _headers: Headers | None = None
+
+    # Writing
+
+    def put(self, table: Editor[T], key: str, before: T | None, after: T) -> None:
+        """Set an entity and note the change."""
+        table.put(key, after)
+        self.changes.append(self.change(before, after))
+
+    def change(self, before: Any, after: Any) -> Change[Any]:
+        """Return a change that happens now."""
+        return Change(before, after, self.event, self.inferred, self.when, self.node)
+
+    def drop(self, table: Editor[T], key: str) -> T | None:
+        """Remove an entity and note the change."""
+        before = table.pop(key)
+        if before is not None:
+            self.changes.append(self.change(before, None))
+        return before
+
+    def bury(self, uniqueid: str) -> None:
+        """Remember that a channel or bridge is gone."""
+        if len(self.gone) >= MOST_GONE:
+            self.gone_before, self.gone = self.gone, Editor(Table())
+        self.gone.put(uniqueid, True)
+
+    def is_gone(self, uniqueid: str) -> bool:
+        """Return True if a channel or bridge is known to be gone."""
+        return uniqueid in self.gone or uniqueid in self.gone_before
+
+    def take_changes(self) -> list[Change[Any]]:
+        """Return the changes since the last time."""
+        changes, self.changes = self.changes, []
+        return changes
+
+    def freeze(self) -> Tables:
+        """Return a picture of everything, in constant time."""
+        return Tables(*[getattr(self, name).freeze() for name in NAMES], self._when)
+
+
+def text_or_none(text: str | None) -> str | None:
+    """Return text, or None for what servers write when there is none."""
+    return None if text is None or text in NOTHING else text
+
+
+def number(text: str | None, default: int = 0) -> int:
+    """Return a whole number, or `default` when the text is none."""
+    try:
+        return int(text or default)
+    except ValueError:
+        return default
+
+
+def decimal(text: str | None) -> float:
+    """Return a number, or 0.0 when the text is none."""
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def truth(text: str | None) -> bool:
+    """Return True for the spellings of yes."""
+    return text is not None and text.lower() in ("1", "yes", "true", "on")
+
+
+def moment(text: str | None) -> datetime | None:
+    """Return a time sent as seconds since 1970; None for 0."""
+    seconds = decimal(text)
+    return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
+
+
+def ago(when: datetime | None, seconds: float) -> datetime | None:
+    """Return the time so many seconds before another one."""
+    return None if when is None else when - timedelta(seconds=seconds)
+
+
+def seconds_between(begin: datetime | None, end: datetime | None) -> float:
+    """Return the seconds between two times; 0.0 when one of them is not known."""
+    return 0.0 if begin is None or end is None else max(0.0, (end - begin).total_seconds())

@@ -1,0 +1,396 @@
+"""What the live model consists of: immutable pictures of channels, bridges, queues, conferences and the rest.
+
+The names of fields are AMI's, in snake case. Times are the server's, in UTC; None means that the moment is not known
+because it was before the model began to look or during a gap. Calls and their legs are in :mod:`.calls`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
+
+__all__ = [
+    "Bridge",
+    "Channel",
+    "Conference",
+    "ConferenceMember",
+    "Contact",
+    "Device",
+    "Endpoint",
+    "Extension",
+    "Mailbox",
+    "ParkedCall",
+    "ParkingLot",
+    "Party",
+    "Queue",
+    "QueueCaller",
+    "QueueMember",
+    "Registration",
+    "evolve",
+]
+
+T = TypeVar("T")
+
+
+def evolve(entity: T, changes: dict[str, Any]) -> T:
+    """Return a copy of a frozen entity with some fields changed; several times faster than dataclasses.replace()."""
+    made = object.__new__(type(entity))
+    values = made.__dict__
+    values.update(entity.__dict__)
+    values.update(changes)
+    return made
+
+
+class Party(NamedTuple):
+    """Number and name of somebody on the telephone; None where the server does not know."""
+
+    num: str | None
+    name: str | None
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One leg of a call on the server: a device's, or half of a Local channel."""
+
+    uniqueid: str
+    channel: str
+    """Its name, such as ``PJSIP/1101-00000001``."""
+    linkedid: str = ""
+    channel_state_desc: str = ""
+    """``Down``, ``Ring``, ``Ringing``, ``Up``, ``Busy`` and so on."""
+    caller_id_num: str | None = None
+    caller_id_name: str | None = None
+    connected_line_num: str | None = None
+    connected_line_name: str | None = None
+    language: str = ""
+    account_code: str = ""
+    context: str = ""
+    exten: str = ""
+    priority: str = ""
+    application: str = ""
+    application_data: str = ""
+    bridge: str | None = None
+    """Unique id of the bridge it is in."""
+    hold: bool = False
+    """True while its device has put the other side on hold."""
+    since: datetime | None = None
+    """When it was created."""
+    answered_at: datetime | None = None
+    other_half: str | None = None
+    """Unique id of the other half of a Local channel."""
+    wire: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """The headers that it was made of, to notice quickly when an event says nothing new."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as in :attr:`channel`."""
+        return self.channel
+
+    @property
+    def state(self) -> str:
+        """Its state, as in :attr:`channel_state_desc`."""
+        return self.channel_state_desc
+
+    @property
+    def caller(self) -> Party:
+        """Who is at this channel's end."""
+        return Party(self.caller_id_num, self.caller_id_name)
+
+    @property
+    def connected(self) -> Party:
+        """Who is at the other end."""
+        return Party(self.connected_line_num, self.connected_line_name)
+
+    @property
+    def local(self) -> bool:
+        """True for half of a Local channel, which is nobody's device."""
+        return self.channel.startswith("Local/")
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """Channels whose media are joined; one of type *holding* (parking, waiting for somebody) joins nobody."""
+
+    uniqueid: str
+    bridge_type: str = ""
+    bridge_technology: str = ""
+    bridge_creator: str | None = None
+    bridge_name: str | None = None
+    channels: tuple[str, ...] = ()
+    """Unique ids, in the order in which they came."""
+    since: datetime | None = None
+
+    @property
+    def holding(self) -> bool:
+        """True if those in it do not hear each other."""
+        return self.bridge_technology == "holding_bridge"
+
+
+@dataclass(frozen=True)
+class QueueCaller:
+    """Somebody who waits in a queue."""
+
+    uniqueid: str
+    channel: str
+    position: int
+    since: datetime | None = None
+    """When the caller joined."""
+    caller_id_num: str | None = None
+    caller_id_name: str | None = None
+    connected_line_num: str | None = None
+    connected_line_name: str | None = None
+    priority: int | None = None
+    """Known from a list only: no event tells it."""
+
+    @property
+    def caller(self) -> Party:
+        """Who waits."""
+        return Party(self.caller_id_num, self.caller_id_name)
+
+
+@dataclass(frozen=True)
+class QueueMember:
+    """One who answers the calls of a queue."""
+
+    interface: str
+    name: str
+    state_interface: str = ""
+    membership: str = ""
+    """``static``, ``dynamic`` or ``realtime``."""
+    penalty: int = 0
+    calls_taken: int = 0
+    last_call: datetime | None = None
+    """When the last call taken ended."""
+    last_pause: datetime | None = None
+    login_time: datetime | None = None
+    in_call: bool = False
+    """True while the member talks to a caller of this queue."""
+    in_call_since: datetime | None = None
+    status: int = 0
+    """State of the member's device, as a number of Asterisk's: 1 not in use, 2 in use, 3 busy, 4 invalid,
+    5 unavailable, 6 ringing, 7 ringing while in use, 8 on hold, 0 unknown."""
+    paused: bool = False
+    paused_reason: str = ""
+    ring_in_use: bool | None = None
+    """Known from events only: lists do not tell it."""
+    wrapup_time: int = 0
+    """Seconds after a call in which the member gets no other; 0 means the queue's own."""
+    ringing_since: datetime | None = None
+    """Since when a call of this queue rings at the member."""
+
+    def available(self, wrapup_time: int, at: datetime) -> bool:
+        """Return True if a caller could get this member at that time.
+
+        Args:
+            wrapup_time: the queue's own, in seconds.
+            at: the server's time.
+
+        """
+        if self.paused or self.status != 1 or self.in_call:
+            return False
+        wrapup = self.wrapup_time or wrapup_time
+        return self.last_call is None or at >= self.last_call + timedelta(seconds=wrapup)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue: who waits, who answers, and the server's figures."""
+
+    name: str
+    max: int = 0
+    strategy: str = ""
+    waiting: tuple[QueueCaller, ...] = ()
+    """Callers by position."""
+    members: tuple[QueueMember, ...] = ()
+    hold_time: int = 0
+    """Running average of the seconds that answered callers waited, as the server computes it."""
+    talk_time: int = 0
+    """Running average of the seconds of its calls."""
+    completed: int = 0
+    abandoned: int = 0
+    service_level: int = 0
+    """Seconds within which a call should be answered."""
+    servicelevel_perf: float = 0.0
+    """Percentage of completed calls that were answered so soon."""
+    servicelevel_perf2: float = 0.0
+    """The same with abandoned calls counted as well."""
+    weight: int = 0
+    answered_in_time: int | None = None
+    """Calls answered within the service level, and completed."""
+    abandoned_in_time: int | None = None
+    at: datetime | None = field(default=None, compare=False, repr=False)
+    """The moment of the view that it was read from."""
+
+    @property
+    def calls(self) -> int:
+        """How many callers wait."""
+        return len(self.waiting)
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that the caller who has waited longest has waited so far, at the moment of the view; 0.0 for none."""
+        began = [caller.since for caller in self.waiting if caller.since is not None]
+        if self.at is None or not began:
+            return 0.0
+        return max(0.0, (self.at - min(began)).total_seconds())
+
+    @property
+    def logged_in(self) -> int:
+        """Members whose device can be reached, paused or not."""
+        return sum(member.status not in (4, 5) for member in self.members)
+
+    def member(self, interface: str) -> QueueMember | None:
+        """Return the member with that interface, or None."""
+        return next((each for each in self.members if each.interface == interface), None)
+
+
+@dataclass(frozen=True)
+class ConferenceMember:
+    """Somebody in a conference (ConfBridge)."""
+
+    uniqueid: str
+    channel: str
+    admin: bool = False
+    muted: bool = False
+    talking: bool = False
+    """Told only for users whose profile has talk detection."""
+    marked_user: bool | None = None
+    wait_marked: bool | None = None
+    end_marked: bool | None = None
+    waiting: bool | None = None
+    """These four are known from a list only."""
+    caller_id_num: str | None = None
+    caller_id_name: str | None = None
+    since: datetime | None = None
+
+    @property
+    def caller(self) -> Party:
+        """Who it is."""
+        return Party(self.caller_id_num, self.caller_id_name)
+
+
+@dataclass(frozen=True)
+class Conference:
+    """A conference room (ConfBridge) while somebody is in it."""
+
+    name: str
+    bridge: str | None = None
+    """Unique id of its bridge; None until an event names it."""
+    members: tuple[ConferenceMember, ...] = ()
+    recording: bool | None = None
+    """None if it was there before the model began to look: lists do not tell."""
+    locked: bool | None = None
+    """As the last list said: no event tells when it changes."""
+    muted: bool | None = None
+    """As the last list said."""
+    since: datetime | None = None
+
+    @property
+    def parties(self) -> int:
+        """How many are in it."""
+        return len(self.members)
+
+
+@dataclass(frozen=True)
+class ParkingLot:
+    """A parking lot."""
+
+    name: str
+    start_space: int = 0
+    stop_space: int = 0
+    timeout: int = 0
+    """Seconds after which a parked call returns."""
+
+
+@dataclass(frozen=True)
+class ParkedCall:
+    """A parked call."""
+
+    uniqueid: str
+    channel: str
+    parkinglot: str
+    parking_space: int
+    parker_dial_string: str = ""
+    since: datetime | None = None
+    timeout_at: datetime | None = None
+    caller_id_num: str | None = None
+    caller_id_name: str | None = None
+
+    @property
+    def caller(self) -> Party:
+        """Who is parked."""
+        return Party(self.caller_id_num, self.caller_id_name)
+
+
+@dataclass(frozen=True)
+class Device:
+    """State of a device, as hints and queues see it."""
+
+    device: str
+    state: str = ""
+    """``NOT_INUSE``, ``INUSE``, ``BUSY``, ``INVALID``, ``UNAVAILABLE``, ``RINGING``, ``RINGINUSE``, ``ONHOLD``,
+    ``UNKNOWN``."""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Extension:
+    """State of an extension that has a hint."""
+
+    exten: str
+    context: str
+    hint: str = ""
+    status: int = 0
+    status_text: str = ""
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Where an endpoint can be reached."""
+
+    uri: str
+    aor: str = ""
+    status: str = ""
+    """``Reachable``, ``Unreachable``, ``NonQualified``, ``Unknown`` …"""
+    roundtrip_usec: int | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A PJSIP endpoint."""
+
+    name: str
+    device_state: str = ""
+    aors: tuple[str, ...] = ()
+    contacts: tuple[Contact, ...] = ()
+    peer_status: str | None = None
+    """What the last PeerStatus said, such as ``Reachable``."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registration of this server with another one."""
+
+    name: str
+    """Server and user, as events name it."""
+    status: str = ""
+    username: str = ""
+    domain: str = ""
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Mailbox:
+    """Messages in a mailbox."""
+
+    mailbox: str
+    waiting: bool = False
+    new: int | None = None
+    old: int | None = None
+
+
+def without(items: Iterable[T], drop: T | None) -> tuple[T, ...]:
+    """Return a tuple of all items but that very one."""
+    return tuple(item for item in items if item is not drop)

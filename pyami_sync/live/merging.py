@@ -1,0 +1,388 @@
+"""Taking lists over into the model: what they show is so, what they leave out is over.
+
+A list can be older or newer than events that are taken up around it. So merging is idempotent, what has ended is never
+brought back, and a channel that a list leaves out is only doubted: its Hangup may be on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .bridges import destroy, join, part, see_bridge
+from .channels import vanish
+from .conferences import set_conference
+from .devices import put_contact, set_device, set_extension
+from .draft import Draft, Headers, ago, decimal, number, text_or_none, truth
+from .entities import (
+    Conference,
+    ConferenceMember,
+    Contact,
+    Endpoint,
+    Mailbox,
+    ParkingLot,
+    Queue,
+    QueueCaller,
+    QueueMember,
+    Registration,
+    evolve,
+)
+from .legs import find_leg, note_queue, set_leg
+from .parking import parked_call, unpark
+from .queues import member_fields
+from .seeing import see
+from .table import Editor
+
+__all__ = ["Ask", "Lists", "merge_calls", "merge_conferences", "merge_devices", "merge_endpoints"]
+__all__ += ["merge_extensions", "merge_mailboxes", "merge_parking", "merge_queues", "settle"]
+
+T = TypeVar("T")
+Lists = dict[str, list[Headers] | None]
+"""Items by action; None: the server can't say, so that what is known stays."""
+Ask = Callable[..., list[Headers] | None]
+"""Sends a list action and returns its items, or None if the server can't say."""
+
+
+def drop_others(d: Draft, table: Editor[Any], seen: set[str]) -> None:
+    """Remove the entities that a list left out."""
+    for key in table:
+        if key not in seen:
+            d.drop(table, key)
+
+
+# Channels and bridges
+
+
+def ask_calls(ask: Ask) -> Lists:
+    return {"CoreShowChannels": ask("CoreShowChannels"), "BridgeList": ask("BridgeList")}
+
+
+def merge_calls(d: Draft, lists: Lists) -> None:
+    bridges, channels = lists["BridgeList"], lists["CoreShowChannels"]
+    if bridges is not None:
+        seen = {h.get("BridgeUniqueid", "") for h in bridges}
+        for bridge in d.bridges.values():
+            if bridge.uniqueid not in seen:
+                destroy(d, bridge.uniqueid)
+        for h in bridges:
+            see_bridge(d, h, new=True)
+    if channels is None:
+        return
+    for h in channels:
+        uniqueid = see(d, h)
+        if uniqueid is not None:
+            d.unknown.discard(uniqueid)
+            take_channel(d, uniqueid, h)
+    seen = {h.get("Uniqueid", "") for h in channels}
+    d.doubtful = {channel.uniqueid for channel in d.channels.values() if channel.uniqueid not in seen}
+    d.unknown.clear()
+
+
+def take_channel(d: Draft, uniqueid: str, h: Headers) -> None:
+    """Take over what only a list tells of a channel."""
+    channel = d.channels.get(uniqueid)
+    assert channel is not None
+    changes: dict[str, Any] = {
+        "application": h.get("Application", ""),
+        "application_data": h.get("ApplicationData", ""),
+    }
+    if channel.since is None:
+        changes["since"] = ago(d.when, clock(h.get("Duration", "")))
+        set_leg(d, uniqueid, started=changes["since"])
+    if any(getattr(channel, name) != value for name, value in changes.items()):
+        d.put(d.channels, uniqueid, channel, evolve(channel, changes))
+    name = h.get("BridgeId") or None
+    if channel.bridge is not None and channel.bridge != name:
+        part(d, d.bridges.get(channel.bridge), uniqueid)
+    bridge = d.bridges.get(name) if name is not None else None
+    if bridge is not None:
+        join(d, bridge, uniqueid)
+
+
+def clock(text: str) -> float:
+    """Return the seconds of a duration such as ``01:02:03``."""
+    total = 0.0
+    for digits in text.split(":"):
+        total = total * 60 + decimal(digits)
+    return total
+
+
+def settle(d: Draft) -> None:
+    """Remove the channels that a list has left out and whose Hangup has not come since."""
+    for uniqueid in d.doubtful:
+        if uniqueid in d.channels:
+            unpark(d, uniqueid)
+            vanish(d, uniqueid, None)
+    d.doubtful = set()
+
+
+# Queues
+
+
+def ask_queues(ask: Ask) -> Lists:
+    return {"QueueStatus": ask("QueueStatus")}
+
+
+def merge_queues(d: Draft, lists: Lists) -> None:
+    items = lists["QueueStatus"]
+    if items is None:
+        return
+    made: dict[str, Queue] = {}
+    for h in items:
+        name, event = h.get("Queue", ""), h.get("Event")
+        if event == "QueueParams":
+            made[name] = queue_of_list(d, h)
+        elif name in made and event == "QueueMember":
+            queue = made[name]
+            made[name] = evolve(queue, {"members": (*queue.members, member_of_list(d, h))})
+        elif name in made and event == "QueueEntry" and not d.is_gone(h.get("Uniqueid", "")):
+            queue = made[name]
+            made[name] = evolve(queue, {"waiting": (*queue.waiting, caller_of_list(d, h))})
+    for name, queue in made.items():
+        waiting = tuple(sorted(queue.waiting, key=lambda caller: caller.position))
+        queue = evolve(queue, {"waiting": waiting})
+        old = d.queues.get(name)
+        if old != queue:
+            d.put(d.queues, name, old, queue)
+        for caller in waiting:
+            note_queue(d, caller.uniqueid, name)
+            leg = find_leg(d, caller.uniqueid)
+            if leg is not None and leg.queue != name:
+                set_leg(d, caller.uniqueid, queue=name, queued_since=caller.since)
+    drop_others(d, d.queues, set(made))
+    for call in d.calls.values():
+        for leg in call.legs:
+            queue_now = made.get(leg.queue) if leg.queue is not None else None
+            if leg.queue is not None and (
+                queue_now is None or all(each.uniqueid != leg.uniqueid for each in queue_now.waiting)
+            ):
+                set_leg(d, leg.uniqueid, queue=None, queued_since=None)
+
+
+def queue_of_list(d: Draft, h: Headers) -> Queue:
+    completed, abandoned = number(h.get("Completed")), number(h.get("Abandoned"))
+    perf, perf2 = decimal(h.get("ServicelevelPerf")), decimal(h.get("ServicelevelPerf2"))
+    in_time = round(perf * completed / 100)
+    early = round(perf2 * (completed + abandoned) / 100) - in_time if "ServicelevelPerf2" in h else None
+    return Queue(
+        h["Queue"],
+        number(h.get("Max")),
+        h.get("Strategy", ""),
+        hold_time=number(h.get("Holdtime")),
+        talk_time=number(h.get("TalkTime")),
+        completed=completed,
+        abandoned=abandoned,
+        service_level=number(h.get("ServiceLevel")),
+        servicelevel_perf=perf,
+        servicelevel_perf2=perf2,
+        weight=number(h.get("Weight")),
+        answered_in_time=in_time,
+        abandoned_in_time=None if early is None else max(0, early),
+    )
+
+
+def member_of_list(d: Draft, h: Headers) -> QueueMember:
+    interface = h.get("Location", "")
+    queue = d.queues.get(h.get("Queue", ""))
+    old = queue.member(interface) if queue is not None else None
+    fields = member_fields(h)
+    fields["name"] = h.get("Name", "")
+    if not fields["in_call"]:
+        fields["in_call_since"] = None
+    if fields["status"] not in (6, 7):
+        fields["ringing_since"] = None
+    return evolve(old, fields) if old is not None else QueueMember(interface, **fields)
+
+
+def caller_of_list(d: Draft, h: Headers) -> QueueCaller:
+    uniqueid = h.get("Uniqueid", "")
+    queue = d.queues.get(h.get("Queue", ""))
+    known = (each for each in queue.waiting if each.uniqueid == uniqueid) if queue is not None else ()
+    old = next(iter(known), None)
+    since = old.since if old is not None and old.since is not None else ago(d.when, number(h.get("Wait")))
+    return QueueCaller(
+        uniqueid,
+        h.get("Channel", ""),
+        number(h.get("Position")),
+        since,
+        text_or_none(h.get("CallerIDNum")),
+        text_or_none(h.get("CallerIDName")),
+        text_or_none(h.get("ConnectedLineNum")),
+        text_or_none(h.get("ConnectedLineName")),
+        number(h.get("Priority")),
+    )
+
+
+# Conferences
+
+
+def ask_conferences(ask: Ask) -> Lists:
+    rooms = ask("ConfbridgeListRooms")
+    lists: Lists = {"ConfbridgeListRooms": rooms}
+    for h in rooms or ():
+        name = h.get("Conference", "")
+        lists[name] = ask("ConfbridgeList", Conference=name)
+    return lists
+
+
+def merge_conferences(d: Draft, lists: Lists) -> None:
+    rooms = lists.pop("ConfbridgeListRooms")
+    if rooms is None:
+        return
+    seen = set()
+    for h in rooms:
+        name = h.get("Conference", "")
+        members = lists.get(name)
+        if not members:
+            continue  # it ended between the two lists
+        seen.add(name)
+        old = d.conferences.get(name)
+        known = {each.uniqueid: each for each in old.members} if old is not None else {}
+        made = tuple(conference_member(d, item, known.get(item.get("Uniqueid", ""))) for item in members)
+        fields = {"members": made, "locked": truth(h.get("Locked")), "muted": truth(h.get("Muted"))}
+        if old is None:
+            d.put(d.conferences, name, None, Conference(name, **fields))  # type: ignore[arg-type]
+        else:
+            set_conference(d, old, **fields)
+    drop_others(d, d.conferences, seen)
+
+
+def conference_member(d: Draft, h: Headers, old: ConferenceMember | None) -> ConferenceMember:
+    fields: dict[str, Any] = {
+        "admin": truth(h.get("Admin")),
+        "muted": truth(h.get("Muted")),
+        "talking": truth(h.get("Talking")),
+        "marked_user": truth(h.get("MarkedUser")),
+        "wait_marked": truth(h.get("WaitMarked")),
+        "end_marked": truth(h.get("EndMarked")),
+        "waiting": truth(h.get("Waiting")),
+        "caller_id_num": text_or_none(h.get("CallerIDNum")),
+        "caller_id_name": text_or_none(h.get("CallerIDName")),
+    }
+    if old is not None:
+        return evolve(old, fields)
+    return ConferenceMember(h.get("Uniqueid", ""), h.get("Channel", ""), **fields)
+
+
+# Parking
+
+
+def ask_parking(ask: Ask) -> Lists:
+    return {"Parkinglots": ask("Parkinglots"), "ParkedCalls": ask("ParkedCalls")}
+
+
+def merge_parking(d: Draft, lists: Lists) -> None:
+    lots, parked = lists["Parkinglots"], lists["ParkedCalls"]
+    if lots is not None:
+        for h in lots:
+            name = h.get("Name", "")
+            spaces = number(h.get("StartSpace")), number(h.get("StopSpace"))
+            made = ParkingLot(name, *spaces, number(h.get("Timeout")))
+            old = d.parking_lots.get(name)
+            if old != made:
+                d.put(d.parking_lots, name, old, made)
+        drop_others(d, d.parking_lots, {h.get("Name", "") for h in lots})
+    if parked is None:
+        return
+    seen = set()
+    for h in parked:
+        call = parked_call(d, h)
+        if call is None or d.is_gone(call.uniqueid):
+            continue
+        seen.add(call.uniqueid)
+        known = d.parked.get(call.uniqueid)
+        if known is not None:
+            call = evolve(call, {"since": known.since, "timeout_at": known.timeout_at})
+        if known != call:
+            d.put(d.parked, call.uniqueid, known, call)
+        set_leg(d, call.uniqueid, parked=True, parked_since=call.since)
+    for each in d.parked.values():
+        if each.uniqueid not in seen:
+            unpark(d, each.uniqueid)
+
+
+# Devices, extensions, endpoints, mailboxes
+
+
+def ask_devices(ask: Ask) -> Lists:
+    return {"DeviceStateList": ask("DeviceStateList")}
+
+
+def merge_devices(d: Draft, lists: Lists) -> None:
+    items = lists["DeviceStateList"]
+    if items is not None:
+        for h in items:
+            set_device(d, h.get("Device", ""), h.get("State", ""), seen=False)
+        drop_others(d, d.devices, {h.get("Device", "") for h in items})
+
+
+def ask_extensions(ask: Ask) -> Lists:
+    return {"ExtensionStateList": ask("ExtensionStateList")}
+
+
+def merge_extensions(d: Draft, lists: Lists) -> None:
+    items = lists["ExtensionStateList"]
+    if items is not None:
+        for h in items:
+            set_extension(d, h)
+        drop_others(d, d.extensions, {f"{h.get('Exten', '')}@{h.get('Context', '')}" for h in items})
+
+
+def ask_endpoints(ask: Ask) -> Lists:
+    names = ("PJSIPShowEndpoints", "PJSIPShowContacts", "PJSIPShowRegistrationsOutbound")
+    return {name: ask(name) for name in names}
+
+
+def merge_endpoints(d: Draft, lists: Lists) -> None:
+    endpoints, contacts = lists["PJSIPShowEndpoints"], lists["PJSIPShowContacts"]
+    registrations = lists["PJSIPShowRegistrationsOutbound"]
+    if endpoints is not None:
+        for h in endpoints:
+            name = h.get("ObjectName", "")
+            old = d.endpoints.get(name)
+            aors = tuple(each for each in h.get("Aor", "").split(",") if each)
+            mine = old.contacts if old is not None else ()
+            if contacts is not None:
+                mine = ()
+                for item in contacts:
+                    if item.get("Endpoint") == name:
+                        mine = put_contact(mine, contact_of_list(item))
+            status = old.peer_status if old is not None else None
+            made = Endpoint(name, h.get("DeviceState", ""), aors, mine, status)
+            if old != made:
+                d.put(d.endpoints, name, old, made)
+        drop_others(d, d.endpoints, {h.get("ObjectName", "") for h in endpoints})
+    if registrations is not None:
+        seen = set()
+        for h in registrations:
+            if h.get("Event") != "OutboundRegistrationDetail":
+                continue
+            username, domain = h.get("ClientUri", ""), h.get("ServerUri", "")
+            key = f"{username} {domain}"
+            seen.add(key)
+            known = d.registrations.get(key)
+            registration = Registration(key, h.get("Status", ""), username, domain, known.cause if known else "")
+            if known != registration:
+                d.put(d.registrations, key, known, registration)
+        drop_others(d, d.registrations, seen)
+
+
+def contact_of_list(h: Headers) -> Contact:
+    usec = h.get("RoundtripUsec", "")
+    aor = h.get("ObjectName", "").partition(";@")[0]
+    return Contact(h.get("Uri", ""), aor, h.get("Status", ""), int(usec) if usec.isdecimal() else None)
+
+
+def ask_mailboxes(ask: Ask) -> Lists:
+    return {"VoicemailUsersList": ask("VoicemailUsersList")}
+
+
+def merge_mailboxes(d: Draft, lists: Lists) -> None:
+    for h in lists["VoicemailUsersList"] or ():
+        mailbox = f"{h.get('VoiceMailbox', '')}@{h.get('VMContext', '')}"
+        new, old_count = h.get("NewMessageCount"), h.get("OldMessageCount")
+        count = number(new)
+        made = Mailbox(mailbox, count > 0, count, None if old_count is None else number(old_count))
+        old = d.mailboxes.get(mailbox)
+        if old != made:
+            d.put(d.mailboxes, mailbox, old, made)

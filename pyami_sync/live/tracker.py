@@ -1,0 +1,385 @@
+"""Keeping the model of one server right: when lists are fetched, and how they are put between the events."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Event as Flag
+from threading import Lock, Thread
+from typing import Any
+
+from ..exceptions import ActionError, AMIError
+from ..message import Event
+from ..response import Response
+from .areas import Area
+from .comparing import differences
+from .draft import Change, Headers
+from .merging import Lists
+from .reducer import Reducer, headers_of
+from .view import View
+
+__all__ = ["Health", "Tracker"]
+
+logger = logging.getLogger("pyami_sync")
+
+CONSISTENT, LOADING, GAP = "consistent", "loading", "gap"
+Health = str
+MOST_HELD = 200_000  # events that may wait for a list; beyond, they count as lost
+SETTLE = 0.25  # seconds that a Hangup may be later than a list that does not show its channel any more
+UNCERTAIN = 1.0  # seconds after a list in which an event may tell what the list had counted already
+PATIENCE = 0.5  # seconds between noticing that something is unknown and asking for it
+RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+MOST_CHECKS = 3
+
+
+class Answer:
+    """The lists of one area, as the server gave them."""
+
+    def __init__(self, area: Area, send: Callable[..., Response]) -> None:
+        self.area = area
+        self.lists: dict[str, Lists] = {}
+        self.received = 0.0
+        """When the first of them came in, in seconds since the epoch."""
+        self.at = 0.0
+        """When all of them were there, on the monotonic clock."""
+        self.missing = False
+        """True if the server did not know a command."""
+        self._send = send
+
+    def fetch(self) -> None:
+        """Ask the server; blocks.
+
+        Raises:
+            AMIError: no complete answer.
+
+        """
+        self.lists = {self.area.name: self.area.ask(self._ask)}
+        self.at = time.monotonic()
+
+    def _ask(self, action: str, **headers: str) -> list[Headers] | None:
+        try:
+            response = self._send(action, **headers)
+        except ActionError as exc:
+            self.missing = self.missing or "unknown command" in (exc.response.message or "").lower()
+            return None
+        self.received = self.received or response._origin.received
+        return [headers_of(item) for item in response.events]
+
+
+class Tracker:
+    """The model of one server.
+
+    Events are taken up on the thread of the live model; lists are fetched on a thread of their own, which ends with
+    them. While they are under way, events are held back, and then taken up in the order of the wire: those that came
+    before a list, the list, those that came after it.
+
+    Args:
+        reducer: the model.
+        send: sends an action to this server and returns its answer.
+        publish: hands on changes; called with the lock held, so that they keep their order.
+
+    """
+
+    def __init__(
+        self,
+        reducer: Reducer,
+        send: Callable[..., Response],
+        publish: Callable[[list[Change[Any]]], None],
+    ) -> None:
+        self.reducer = reducer
+        self.health: Health = LOADING
+        self.loads = 0
+        """How often lists were fetched."""
+        self.drift = 0
+        """Differences that audits have found; not 0 is a fault of this library or of the server."""
+        self.audits = 0
+        self.lock = Lock()
+        """Guards everything here; nothing blocks and no user code runs while it is held."""
+        self._send = send
+        self._publish = publish
+        self._held: list[Event] | None = None  # events that wait for lists; None while there are no lists under way
+        self._wanted: set[str] = set()  # areas to fetch
+        self._want_all = False
+        self._missing = False  # the server did not know a command at the last full load
+        self._loader: Thread | None = None
+        self._wake = Flag()  # set when all lists are wanted, so that nothing waits
+        self._closing = Flag()
+        self._closed = False
+        self._known = False  # lists have been merged at least once
+        self._generation = 0  # of the connection: lists of an older one are worth nothing
+        self._right_at = time.monotonic()
+        self._offset: float | None = None  # the server's clock minus this machine's monotonic one
+        self._listed_at: dict[str, float] = {}  # when each area was fetched last, on the monotonic clock
+        self._checks: Counter[str] = Counter()
+        self._booted = False
+        self._counting = {name: area.name for area in reducer.areas for name in area.uncertain}
+
+    # Events
+
+    def feed(self, event: Event) -> None:
+        """Take up an event; the caller holds the lock."""
+        name = event.name
+        if name == "ConnectionLost":
+            self._lost()
+        elif name == "Reconnected":
+            restarted = headers_of(event).get("ServerRestarted", "").lower() == "yes"
+            if restarted:
+                self.reducer.clear()
+            self._generation += 1
+            self._booted = False
+            self.load()
+        elif name == "FullyBooted":
+            self._booted = True
+            if self._missing or self.health != CONSISTENT:
+                self._missing = False
+                self._wake.set()
+                if self._loader is None:
+                    self.load()
+        elif self._held is not None:
+            self._held.append(event)
+            if len(self._held) > MOST_HELD:
+                self._held.clear()
+                self.gap()
+        else:
+            self._apply(event)
+
+    def _apply_held(self, event: Event) -> None:
+        changes = self.reducer.apply(event)
+        if changes:
+            self._publish(changes)
+
+    def _apply(self, event: Event) -> None:
+        self._apply_held(event)
+        draft = self.reducer.draft
+        area = self._counting.get(event.name)
+        if area is not None and time.monotonic() - self._listed_at.get(area, 0.0) < UNCERTAIN:
+            draft.stale.add(area)
+        if draft.stale or draft.unknown:
+            self._look_up()
+
+    def _look_up(self) -> None:
+        """Ask for fresh lists of what an event named and nothing is known of."""
+        draft = self.reducer.draft
+        names = {area.name for area in self.reducer.areas}
+        wanted = {name for name in draft.stale if name in names}
+        if draft.unknown:
+            wanted.add("calls")
+        draft.stale.clear()
+        wanted = {name for name in wanted if self._checks[name] < MOST_CHECKS}
+        if wanted and self._held is None:
+            for name in wanted:
+                self._checks[name] += 1
+            self.load(wanted)
+
+    def gap(self) -> None:
+        """Note that events are missing, and repair it; the caller holds the lock."""
+        self._lost()
+        self.load()
+
+    def _lost(self) -> None:
+        if self.health == CONSISTENT:
+            self._right_at = time.monotonic()
+        self.health = GAP
+        self._generation += 1
+        for event in self._held or ():
+            self._apply_held(event)
+        if self._held is not None:
+            self._held = []
+        self.reducer.mark_gap()
+
+    # Lists
+
+    def load(self, areas: set[str] | None = None) -> None:
+        """Fetch lists soon, of all areas unless told otherwise; the caller holds the lock."""
+        if self._closed:
+            return
+        if areas is None:
+            self._want_all = True
+            self._wake.set()
+            self._checks.clear()
+            if self.health != GAP:
+                self.health = LOADING
+        else:
+            self._wanted |= areas
+        if self._loader is None:
+            self._loader = Thread(target=self._load, name="pyami-live-lists", daemon=True)
+            self._loader.start()
+
+    def _load(self) -> None:
+        """Fetch lists until none are wanted; runs on the thread for lists."""
+        attempt = 0
+        delay = 0.0
+        while True:
+            with self.lock:
+                if self._closed or not (self._want_all or self._wanted):
+                    self._loader = None
+                    return
+                # What is unknown may have ended by itself a moment later; a gap does not wait.
+                delay = delay or (0.0 if self._want_all else PATIENCE)
+                self._wake.clear()
+            if delay:
+                self._wake.wait(delay)
+            with self.lock:
+                if self._closed:
+                    self._loader = None
+                    return
+                everything, names = self._want_all, self._wanted
+                areas = [area for area in self.reducer.areas if everything or area.name in names]
+                self._want_all, self._wanted = False, set()
+                generation, booted = self._generation, self._booted
+                self._held = []
+            missing: bool | None
+            try:
+                missing = self._fetch(areas, generation)
+            except AMIError as exc:
+                logger.debug("lists for the live model were not answered: %s", exc)
+                missing = None
+            except Exception:
+                logger.exception("the live model could not take up a list")
+                missing = None
+            delay = 0.0
+            with self.lock:
+                self._release()
+                if generation != self._generation or self._closed:
+                    attempt = 0  # another connection: Reconnected asks for all lists, or has done so by now
+                elif missing is None or (missing and everything and not booted and not self._booted and generation):
+                    if missing and attempt == len(RETRIES):
+                        self._finished()  # the server does not say when it has booted, and had time enough
+                        continue
+                    self._want_all, self._wanted = self._want_all or everything, self._wanted | names
+                    delay = RETRIES[min(attempt, len(RETRIES) - 1)]
+                    attempt += 1
+                elif missing and everything and self._booted and not booted:
+                    self._want_all = True  # it has booted while it was asked
+                elif everything:
+                    attempt = 0
+                    self._missing = missing
+                    self._finished()
+
+    def _finished(self) -> None:
+        """Note that all lists are in; the caller holds the lock."""
+        if not self._want_all:
+            self.health = CONSISTENT
+            self._known = True
+            self._publish([])
+
+    def _fetch(self, areas: list[Area], generation: int) -> bool:
+        """Fetch the lists of areas and merge them.
+
+        Returns:
+            True if the server did not know a command that it may know when it has booted.
+
+        """
+        self._read_clock()
+        answers = [Answer(area, self._send) for area in areas]
+        for answer in answers:
+            answer.fetch()
+        with self.lock:
+            if self._generation != generation or self._closed:
+                return False
+            for answer in answers:
+                self._release(before=answer.received)
+                changes = self.reducer.merge(answer.lists, self._server_time(), inferred=self._known)
+                self._listed_at[answer.area.name] = answer.at
+                if changes:
+                    self._publish(changes)
+            self._release()
+            doubtful = bool(self.reducer.draft.doubtful)
+            self.loads += 1
+        if doubtful:
+            self._closing.wait(SETTLE)
+            self._send("Ping")  # events that were on their way have come before its answer
+            with self.lock:
+                if self._generation == generation and not self._closed:
+                    changes = self.reducer.settle(self._server_time())
+                    if changes:
+                        self._publish(changes)
+        return any(answer.missing for answer in answers)
+
+    def _release(self, before: float | None = None) -> None:
+        """Take up events that were held back: those received before a time, or all; the caller holds the lock."""
+        held = self._held
+        if held is None:
+            return
+        if before is None:
+            self._held = None
+            for event in held:
+                self._apply(event)
+            return
+        count = next((n for n, event in enumerate(held) if event._origin.received >= before), len(held))
+        for event in held[:count]:
+            self._apply_held(event)
+        del held[:count]
+
+    # Auditing
+
+    def compare(self) -> dict[tuple[str, str], Any] | None:
+        """Fetch fresh lists and return how the model differs from them; None if this is no moment for it."""
+        with self.lock:
+            if self._loader is not None or self.health != CONSISTENT or self._closed:
+                return None
+            generation = self._generation
+            self._held = []
+        answers = [Answer(area, self._send) for area in self.reducer.areas]
+        try:
+            for answer in answers:
+                answer.fetch()
+        finally:
+            with self.lock:
+                found: dict[tuple[str, str], Any] | None = {}
+                for answer in answers:
+                    self._release(before=answer.received)
+                    trial = Reducer(*(area.name for area in self.reducer.areas), view=self.reducer.view())
+                    changes = trial.merge(answer.lists, self._server_time()) if answer.lists else []
+                    found.update(differences(changes))  # type: ignore[union-attr]
+                    found.update({("Channel", each): None for each in trial.draft.doubtful})  # type: ignore[union-attr]
+                self._release()
+                if generation != self._generation or self._closed:
+                    found = None
+        return found
+
+    def repair(self, drift: int) -> None:
+        """Count differences that an audit has found, and look everything up again."""
+        with self.lock:
+            self.drift += drift
+            self.load()
+
+    # Clock
+
+    def _read_clock(self) -> None:
+        before = time.monotonic()
+        response = self._send("Ping")
+        after = time.monotonic()
+        stamp = response.get("Timestamp")
+        try:
+            server = float(stamp) if stamp is not None else time.time()
+        except ValueError:
+            server = time.time()
+        self._offset = server - (before + after) / 2
+
+    def _server_time(self) -> datetime | None:
+        """Return the time on the server's clock; None before it was asked."""
+        if self._offset is None:
+            return None
+        return datetime.fromtimestamp(time.monotonic() + self._offset, UTC)
+
+    # Looking
+
+    def view(self) -> View:
+        """Return a picture of now; the caller holds the lock."""
+        age = 0.0 if self.health == CONSISTENT else time.monotonic() - self._right_at
+        reducer = self.reducer
+        return View(
+            reducer.draft.freeze(), reducer.version, self._server_time(), self.health, age, node=reducer.draft.node
+        )
+
+    def close(self) -> Thread | None:
+        """Fetch no more lists; return the thread that does, if there is one."""
+        with self.lock:
+            self._closed = True
+            self._wake.set()
+            self._closing.set()
+            return self._loader
