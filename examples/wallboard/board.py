@@ -1,6 +1,6 @@
-"""What the wallboard shows: channels and queues of a server, kept current by its events.
+"""What the wallboard shows: one JSON picture, drawn from the live model whenever something has changed.
 
-One thread per process listens. Pages are given the latest picture, never a backlog: a slow reader skips pictures and
+One thread per process draws. Pages are given the latest picture, never a backlog: a slow reader skips pictures and
 holds up nobody.
 """
 
@@ -11,58 +11,49 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 
 from pyami_sync import AMIError, ConnectionClosed, EventsLost, LoginRejected, WaitTimeout
 
 logger = logging.getLogger("wallboard")
 
-EVENTS = (
-    "Newchannel",
-    "Newstate",
-    "NewCallerid",
-    "NewConnectedLine",
-    "Newexten",
-    "Hangup",
-    "QueueCaller*",
-    "QueueMember*",
-    "AgentComplete",
-    "ConnectionLost",
-    "Reconnected",
-)
-PAUSE = 2.0  # seconds between tries to get a first session
-QUIET = 0.05  # seconds that a picture waits for the rest of a burst of events
-MEMBER_STATES = {
-    "0": "unknown",
-    "1": "free",
-    "2": "in use",
-    "3": "busy",
-    "4": "invalid",
-    "5": "unavailable",
-    "6": "ringing",
-    "7": "ringing, in use",
-    "8": "on hold",
+PAUSE = 2.0  # seconds between attempts to get a first session
+QUIET = 0.1  # seconds that a picture waits for the rest of a burst of changes
+LOOK = 1.0  # seconds after which health is looked at again though nothing has changed
+SAMPLE = 300.0  # seconds between two points of the charts
+POINTS = 24 * 12  # a day of them
+MOST_CALLS = 200
+STATES = {
+    0: "unknown",
+    1: "free",
+    2: "in use",
+    3: "busy",
+    4: "invalid",
+    5: "unavailable",
+    6: "ringing",
+    7: "ringing",
+    8: "on hold",
 }
 
 
 class Board:
-    """The picture, and the thread that keeps it.
+    """The picture, and the thread that draws it.
 
     Args:
-        get_client: gives this process's open client, or raises AMIError.
+        get_source: returns this process's open client or pool, or raises AMIError.
 
     """
 
-    def __init__(self, get_client):
-        self._get_client = get_client
-        self._channels = {}  # by unique id; the thread's own
-        self._queues = {}  # by name; the thread's own
+    def __init__(self, get_source):
+        self._get_source = get_source
         self._changed = threading.Condition()
         self._closed = False
         self._version = 0
-        self._link = {"state": "connecting", "detail": ""}
-        self._picture = ""
         self._started_in = None
-        self._draw()
+        self._trends = {}  # (server, queue): points; the thread's own
+        self._picture = ""
+        self._content = None
+        self._publish({"servers": [{"id": "", "state": "connecting", "detail": ""}], "queues": [], "calls": []})
 
     # For requests, on any thread
 
@@ -87,7 +78,7 @@ class Board:
             self._thread.join(timeout)
 
     def picture(self):
-        """The picture of now, as JSON, and its version."""
+        """Return the version of the latest picture, and the picture as JSON."""
         with self._changed:
             return self._version, self._picture
 
@@ -102,144 +93,166 @@ class Board:
             self._changed.wait_for(lambda: self._version != version or self._closed, timeout)
             return None if self._closed else (self._version, self._picture)
 
-    def channel_name(self, uniqueid):
-        """The name of a channel that is shown, or None."""
-        shown = json.loads(self.picture()[1])["channels"]
-        return next((channel["name"] for channel in shown if channel["id"] == uniqueid), None)
-
     # The thread
 
     def _run(self):
         while not self._closed:
             try:
-                self._listen(self._get_client())
+                self._follow(self._get_source())
             except LoginRejected as exc:
-                self._show("refused", str(exc))
+                self._trouble("refused", str(exc))
             except AMIError as exc:
-                self._show("down", str(exc))
+                self._trouble("down", str(exc))
             except Exception:
-                logger.exception("the wallboard stumbled")
-                self._show("down", "an error of the wallboard itself; see its log")
+                logger.exception("drawing the wallboard raised")
+                self._trouble("down", "an error of the wallboard itself; see its log")
             with self._changed:
                 self._changed.wait_for(lambda: self._closed, PAUSE)
 
-    def _listen(self, client):
-        # Open before the state is read: what happens meanwhile comes again, and changes nothing twice.
-        with client.events(*EVENTS) as stream:
-            self._read_state(client)
+    def _follow(self, source):
+        with source.live("calls", "queues") as live, live.changes() as changes:
             while not self._closed:
+                self._publish(draw(live, self._trends))
+                if getattr(source, "state", None) == "closed":
+                    raise ConnectionClosed("the session is closed")
                 try:
-                    event = stream.get()
-                except EventsLost:
-                    self._read_state(client)
-                    continue
-                dirty = self._apply(event, client)
-                until = time.monotonic() + QUIET
-                while (left := until - time.monotonic()) > 0:
-                    try:
-                        dirty = self._apply(stream.get(left), client) or dirty
-                    except (WaitTimeout, EventsLost):
-                        break
-                if dirty:
-                    self._draw()
-        raise ConnectionClosed
+                    changes.get(LOOK)
+                    until = time.monotonic() + QUIET
+                    while (left := until - time.monotonic()) > 0:
+                        changes.get(left)
+                except (WaitTimeout, EventsLost):
+                    pass  # whatever was missed: the next picture is drawn from the model as it is
 
-    def _read_state(self, client):
-        """Ask for everything there is: at the start, and after a gap."""
-        channels = client.send("CoreShowChannels").events
-        queues = client.send("QueueStatus", check=False).events
-        self._channels = {channel.uniqueid: self._channel(channel) for channel in channels}
-        self._queues = {}
-        for item in queues:
-            self._apply_queue(item)
-        self._show("connected", client.options.address)
+    def _trouble(self, state, detail):
+        content = dict(self._content)
+        content["servers"] = [{**each, "state": state, "detail": detail} for each in content["servers"]]
+        self._publish(content)
 
-    def _apply(self, event, client):
-        """Take an event in; tell whether the picture has changed."""
-        name = event.name
-        if name == "ConnectionLost":
-            self._show("reconnecting", event.reason or "")
-        elif name == "Reconnected":
-            self._read_state(client)
-        elif name == "Hangup":
-            return self._channels.pop(event.uniqueid, None) is not None
-        elif name.startswith(("Queue", "AgentComplete")):
-            self._apply_queue(event)
-        else:
-            known = self._channels.get(event.uniqueid)
-            if known is None and name != "Newchannel":
-                return False  # gone already: some events come behind its Hangup
-            self._channels[event.uniqueid] = self._channel(event, known)
-        return True
-
-    @staticmethod
-    def _channel(event, known=None):
-        since = known["since"] if known else time.time() - seconds(event.get("Duration", "0"))
-        return {
-            "id": event.uniqueid,
-            "name": event.channel,
-            "state": event.channel_state_desc or "",
-            "caller": event.caller_id_num or "",
-            "caller_name": event.caller_id_name or "",
-            "connected": event.connected_line_num or "",
-            "exten": event.get("Exten", ""),
-            "since": round(since, 1),
-        }
-
-    def _apply_queue(self, event):
-        queue = self._queues.setdefault(
-            event["Queue"], {"name": event["Queue"], "completed": 0, "abandoned": 0, "members": {}, "callers": {}}
-        )
-        name = event.name
-        if name == "QueueParams":
-            queue["completed"] = int(event.get("Completed", "0"))
-            queue["abandoned"] = int(event.get("Abandoned", "0"))
-        elif name in ("QueueCallerJoin", "QueueEntry"):
-            queue["callers"][event["Uniqueid"]] = {
-                "caller": event.get("CallerIDNum", ""),
-                "since": round(time.time() - int(event.get("Wait", "0")), 1),
-            }
-        elif name == "AgentComplete":
-            queue["completed"] += 1
-        elif name == "QueueCallerAbandon":
-            queue["abandoned"] += 1
-        elif name == "QueueCallerLeave":
-            queue["callers"].pop(event["Uniqueid"], None)
-        elif name == "QueueMemberRemoved":
-            queue["members"].pop(event["Interface"], None)
-        elif name.startswith("QueueMember"):
-            interface = event.get("Interface") or event.get("Location")
-            member = queue["members"].setdefault(interface, {"interface": interface, "state": "unknown", "calls": 0})
-            member["name"] = event.get("MemberName") or event.get("Name") or interface
-            if "Status" in event:
-                member["state"] = MEMBER_STATES.get(event["Status"], "unknown")
-            member["paused"] = event.get("Paused", "0") == "1"
-            member["calls"] = int(event.get("CallsTaken", member["calls"]))
-
-    def _show(self, state, detail):
-        self._link = {"state": state, "detail": detail}
-        self._draw()
-
-    def _draw(self):
-        queues = [
-            {
-                **queue,
-                "members": sorted(queue["members"].values(), key=lambda member: member["name"]),
-                "callers": list(queue["callers"].values()),
-            }
-            for queue in sorted(self._queues.values(), key=lambda queue: queue["name"])
-        ]
-        channels = sorted(self._channels.values(), key=lambda channel: (channel["since"], channel["id"]))
-        picture = json.dumps({"link": self._link, "channels": channels, "queues": queues, "at": round(time.time(), 1)})
+    def _publish(self, content):
+        if content == self._content:
+            return
+        self._content = content
+        picture = json.dumps({**content, "at": round(time.time(), 1)})
         with self._changed:
             self._picture = picture
             self._version += 1
             self._changed.notify_all()
 
 
-def seconds(text):
-    """Read a duration as CoreShowChannels spells it."""
-    total = 0
-    for part in text.split(":"):
-        total = total * 60 + (int(part) if part.isdecimal() else 0)
-    return total
+# Drawing
+
+
+def draw(live, trends):
+    """Draw the picture of all servers."""
+    views = live.views() if hasattr(live, "views") else {"": live.view()}
+    queues, calls = [], []
+    for server, view in sorted(views.items()):
+        for name, queue in view.queues.items():
+            found = draw_queue(server, name, queue)
+            found["trend"] = follow_trend(trends, server, found)
+            queues.append(found)
+        calls += [draw_call(server, call, view) for call in view.calls.values() if call.state != "ended"]
+    calls.sort(key=lambda call: (call["since"] or 0, call["id"]))
+    servers = [
+        {
+            "id": server,
+            "state": {"consistent": "connected", "gap": "reconnecting"}.get(view.health, view.health),
+            "detail": "",
+            "stale_since": None if view.health == "consistent" else round(time.time() - view.age),
+        }
+        for server, view in sorted(views.items())
+    ]
+    return {"servers": servers, "queues": queues, "calls": calls[:MOST_CALLS], "calls_total": len(calls)}
+
+
+def moment(when):
+    """A moment as seconds since 1970, as JSON and browsers have it."""
+    return None if when is None else round(when.timestamp(), 1)
+
+
+def draw_queue(server, name, queue):
+    """Draw a queue with its callers and agents."""
+    return {
+        "server": server,
+        "name": name,
+        "answered": queue.completed,
+        "abandoned": queue.abandoned,
+        "level": round(queue.servicelevel_perf, 1) if queue.completed + queue.abandoned else None,
+        "within": queue.service_level,
+        "talk": queue.talk_time,
+        "hold": queue.hold_time,
+        "callers": [
+            {"id": each.uniqueid, "num": each.caller_id_num, "name": each.caller_id_name, "since": moment(each.since)}
+            for each in queue.waiting
+        ],
+        "agents": [
+            draw_agent(each) for each in sorted(queue.members, key=lambda member: (member.name.lower(), member.interface))
+        ],
+    }
+
+
+def draw_agent(member):
+    """Draw an agent: the one state that matters, and since when."""
+    if member.status in (4, 5):
+        state, since = "unavailable", None
+    elif member.in_call:
+        state, since = "talking", member.in_call_since
+    elif member.status in (6, 7):
+        state, since = "ringing", member.ringing_since
+    elif member.paused:
+        state, since = "paused", member.last_pause
+    else:
+        state, since = STATES.get(member.status, "unknown"), member.last_call
+    return {
+        "interface": member.interface,
+        "name": member.name or member.interface,
+        "state": state,
+        "since": moment(since),
+        "paused": member.paused,
+        "reason": member.paused_reason if member.paused else "",
+        "taken": member.calls_taken,
+    }
+
+
+def draw_call(server, call, view):
+    """Draw a call: who talks to whom, not the halves that the server joins them with."""
+    legs = [leg for leg in call.parties if not leg.ended] or list(call.parties)
+    groups = call.talking
+    if groups:
+        legs = list(groups[0])
+    first = legs[0]
+    other = {"num": None, "name": None, "channel": None}
+    if len(legs) > 1:
+        other = party(legs[1])
+    elif first.connected_line_num:
+        other = {"num": first.connected_line_num, "name": first.connected_line_name, "channel": None}
+    elif first.uniqueid in view.channels:
+        other["num"] = view.channels[first.uniqueid].exten or None
+    talk_since = max((leg.talk_since for leg in legs if leg.talk_since is not None), default=None)
+    return {
+        "server": server,
+        "id": call.linkedid,
+        "state": call.state,
+        "from": party(first),
+        "to": other,
+        "more": max(0, len(legs) - 2),
+        "queue": call.queues[-1] if call.queues else None,
+        "since": moment(talk_since or call.started),
+    }
+
+
+def party(leg):
+    """Draw somebody on the telephone."""
+    return {"num": leg.caller_id_num, "name": leg.caller_id_name, "channel": leg.channel}
+
+
+def follow_trend(trends, server, queue):
+    """Take a sample of a queue now and then; return today's samples for its charts."""
+    points = trends.setdefault((server, queue["name"]), deque(maxlen=POINTS))
+    now = time.time()
+    waiting = len(queue["callers"])
+    if not points or now - points[-1][0] >= SAMPLE:
+        points.append([round(now), waiting, queue["answered"], queue["abandoned"]])
+    elif waiting > points[-1][1]:
+        points[-1][1] = waiting  # the worst of each interval
+    return list(points)
