@@ -43,6 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "client": ("returning", "session", "listening", "calling", "client"),
     "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
+    "what the servers do": ("live",),
     "around it": ("__init__", "testing", "integrations", "cli"),
 }
 ORDER = [module for layer in LAYERS.values() for module in layer]
@@ -54,6 +55,8 @@ LAZY = {
     ("client", "integrations"),  # an extra
     ("cluster", "integrations"),
     ("listening", "integrations"),
+    ("client", "live"),  # the model is large, and most sessions have none
+    ("cluster", "live"),
 }
 TOP = {"testing", "integrations", "cli"}
 

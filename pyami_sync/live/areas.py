@@ -22,7 +22,6 @@ class Area:
         ask: fetches its lists.
         merge: takes them over.
         classes: classes of its events, for an event mask.
-        uncertain: events that count something up: after a list it can't be known whether the list had it counted.
 
     """
 
@@ -31,10 +30,8 @@ class Area:
     ask: Callable[[Ask], Lists]
     merge: Callable[[Draft, Lists], None]
     classes: tuple[str, ...]
-    uncertain: frozenset[str] = frozenset()
 
 
-COUNTING = frozenset({"AgentConnect", "AgentComplete", "QueueCallerAbandon"})
 AREAS: dict[str, Area] = {
     each.name: each
     for each in (
@@ -45,7 +42,7 @@ AREAS: dict[str, Area] = {
             merging.merge_calls,
             ("call", "dialplan"),
         ),
-        Area("queues", queues.HANDLERS, merging.ask_queues, merging.merge_queues, ("agent",), COUNTING),
+        Area("queues", queues.HANDLERS, merging.ask_queues, merging.merge_queues, ("agent", "call")),
         Area("conferences", conferences.HANDLERS, merging.ask_conferences, merging.merge_conferences, ("call",)),
         Area("parking", parking.HANDLERS, merging.ask_parking, merging.merge_parking, ("call",)),
         Area("devices", devices.DEVICES, merging.ask_devices, merging.merge_devices, ("call",)),

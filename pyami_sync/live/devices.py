@@ -11,8 +11,14 @@ from .entities import Contact, Device, Endpoint, Extension, Mailbox, Registratio
 __all__ = ["DEVICES", "ENDPOINTS", "EXTENSIONS", "MAILBOXES", "put_contact", "set_device", "set_extension"]
 
 
+INTERNAL = tuple(f"{name}/" for name in ("Local", "CBAnn", "Announcer", "Recorder"))
+"""What the names of channels begin with that are no devices: servers tell of them, but keep no state and list none."""
+
+
 def set_device(d: Draft, device: str, state: str, *, seen: bool = True) -> None:
     """Set the state of a device; `seen` says that it changed just now."""
+    if device.startswith(INTERNAL):
+        return
     old = d.devices.get(device)
     if old is None or old.state != state:
         d.put(d.devices, device, old, Device(device, state, d.when if seen else None))
@@ -20,7 +26,7 @@ def set_device(d: Draft, device: str, state: str, *, seen: bool = True) -> None:
 
 def on_device(d: Draft, h: Headers) -> None:
     device = h.get("Device")
-    if device:
+    if device and not listed(h):
         set_device(d, device, h.get("State", ""))
         if device.startswith("PJSIP/"):
             endpoint = d.endpoints.get(device.removeprefix("PJSIP/"))
@@ -40,6 +46,16 @@ SPELLED = {
     "UNKNOWN": "Unknown",
 }
 """How lists of endpoints spell what events of devices tell."""
+
+
+def listed(h: Headers) -> bool:
+    """Return True for an item of a list somebody asked for, which is named as the event but is none."""
+    return "ActionID" in h
+
+
+def on_extension(d: Draft, h: Headers) -> None:
+    if not listed(h):
+        set_extension(d, h)
 
 
 def set_extension(d: Draft, h: Headers) -> None:
@@ -113,6 +129,6 @@ def on_mailbox(d: Draft, h: Headers) -> None:
 
 Handlers = dict[str, Callable[[Draft, Headers], None]]
 DEVICES: Handlers = {"DeviceStateChange": on_device}
-EXTENSIONS: Handlers = {"ExtensionStatus": set_extension}
+EXTENSIONS: Handlers = {"ExtensionStatus": on_extension}
 ENDPOINTS: Handlers = {"ContactStatus": on_contact, "PeerStatus": on_peer, "Registry": on_registry}
 MAILBOXES: Handlers = {"MessageWaiting": on_mailbox}

@@ -84,6 +84,8 @@ class Tables:
     call_of: Table[str] = field(default_factory=Table)
     """The Linkedid of the call that a leg is kept with, by unique id."""
     queues: Table[Queue] = field(default_factory=Table)
+    queue_of: Table[str] = field(default_factory=Table)
+    """The queue that a channel waits in, by unique id."""
     conferences: Table[Conference] = field(default_factory=Table)
     parking_lots: Table[ParkingLot] = field(default_factory=Table)
     parked: Table[ParkedCall] = field(default_factory=Table)
@@ -114,6 +116,7 @@ class Draft:
     calls: Editor[Call]
     call_of: Editor[str]
     queues: Editor[Queue]
+    queue_of: Editor[str]
     conferences: Editor[Conference]
     parking_lots: Editor[ParkingLot]
     parked: Editor[ParkedCall]
@@ -205,7 +208,9 @@ class Draft:
 
     def freeze(self) -> Tables:
         """Return a picture of everything, in constant time."""
-        return Tables(*[getattr(self, name).freeze() for name in NAMES], self._when)
+        tables: list[Any] = [getattr(self, name).freeze() for name in NAMES]
+        tables.append(self._when)
+        return Tables(*tables)
 
 
 def text_or_none(text: str | None) -> str | None:

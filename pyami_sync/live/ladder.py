@@ -103,7 +103,7 @@ def ladder(steps: Iterable[tuple[Event, list[Change[object]]]], mine: set[str]) 
             after = change.after
             if isinstance(after, Call):
                 shown = f"{after.state} {talking(after, legs)}".rstrip()
-                if shown != state and any(leg.uniqueid in mine for leg in after.legs):
+                if shown != state and after.state != "ended" and any(leg.uniqueid in mine for leg in after.legs):
                     state = shown
                     lines.append(f"{'':>9}  =  {state}")
             elif isinstance(after, CallRecord):

@@ -145,18 +145,17 @@ def merge_queues(d: Draft, lists: Lists) -> None:
         if old != queue:
             d.put(d.queues, name, old, queue)
         for caller in waiting:
+            d.queue_of.put(caller.uniqueid, name)
             note_queue(d, caller.uniqueid, name)
             leg = find_leg(d, caller.uniqueid)
             if leg is not None and leg.queue != name:
                 set_leg(d, caller.uniqueid, queue=name, queued_since=caller.since)
     drop_others(d, d.queues, set(made))
-    for call in d.calls.values():
-        for leg in call.legs:
-            queue_now = made.get(leg.queue) if leg.queue is not None else None
-            if leg.queue is not None and (
-                queue_now is None or all(each.uniqueid != leg.uniqueid for each in queue_now.waiting)
-            ):
-                set_leg(d, leg.uniqueid, queue=None, queued_since=None)
+    there = {caller.uniqueid for queue in made.values() for caller in queue.waiting}
+    for uniqueid in d.queue_of:
+        if uniqueid not in there:
+            d.queue_of.pop(uniqueid)
+            set_leg(d, uniqueid, queue=None, queued_since=None)
 
 
 def queue_of_list(d: Draft, h: Headers) -> Queue:

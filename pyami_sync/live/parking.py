@@ -45,6 +45,8 @@ def unpark(d: Draft, uniqueid: str) -> None:
 
 
 def on_parked(d: Draft, h: Headers) -> None:
+    if "ActionID" in h:
+        return  # an item of a list somebody asked for, which is named as the event but is none
     call = parked_call(d, h)
     if call is not None and not d.is_gone(call.uniqueid):
         park(d, call)

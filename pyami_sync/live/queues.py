@@ -1,7 +1,9 @@
 """Queues, their callers and members, as events tell of them.
 
-The server publishes the state of a member whenever it changes, but not its figures; those of a queue are computed here
-as the server does it: whole seconds, running averages that count a new call for a quarter.
+The server publishes the state of a member whenever it changes, but not its figures, nor those of a queue. They are
+computed here as the server does it: whole seconds, running averages that count a new call for a quarter. But a server
+does not count every call (not one whose member was removed or reloaded meanwhile) and does not say so, so each of these
+events also asks for a fresh list.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ def member_fields(h: Headers) -> dict[str, Any]:
         "in_call": truth(h.get("InCall")),
         "status": number(h.get("Status")),
         "paused": truth(h.get("Paused")),
-        "paused_reason": h.get("PausedReason", ""),
+        # A reason that is given with the end of a pause is told, but not kept by the server.
+        "paused_reason": h.get("PausedReason", "") if truth(h.get("Paused")) else "",
         "wrapup_time": number(h.get("Wrapuptime")),
     }
     if "LastPause" in h:
@@ -135,6 +138,7 @@ def on_join(d: Draft, h: Headers) -> None:
     waiting = [each for each in queue.waiting if each.uniqueid != uniqueid]
     waiting.insert(position - 1, caller)
     set_queue(d, queue, waiting=numbered(waiting))
+    d.queue_of.put(uniqueid, queue.name)
     note_queue(d, uniqueid, queue.name)
     set_leg(d, uniqueid, queue=queue.name, queued_since=caller.since)
 
@@ -148,20 +152,45 @@ def numbered(callers: list[QueueCaller]) -> tuple[QueueCaller, ...]:
 
 
 def on_leave(d: Draft, h: Headers) -> None:
-    queue = d.queues.get(h.get("Queue", ""))
-    uniqueid = h.get("Uniqueid", "")
+    leave(d, h.get("Queue", ""), h.get("Uniqueid", ""))
+
+
+def leave(d: Draft, name: str, uniqueid: str) -> None:
+    """Take a caller out of a queue."""
+    queue = d.queues.get(name)
     if queue is not None and any(each.uniqueid == uniqueid for each in queue.waiting):
         set_queue(d, queue, waiting=numbered([each for each in queue.waiting if each.uniqueid != uniqueid]))
+    if d.queue_of.get(uniqueid) == name:
+        d.queue_of.pop(uniqueid)
     leg = find_leg(d, uniqueid)
     if leg is not None and leg.queue is not None:
         total = leg.queue_time + seconds_between(leg.queued_since, d.when)
         set_leg(d, uniqueid, queue=None, queued_since=None, queue_time=total)
 
 
+def on_hangup(d: Draft, h: Headers) -> None:
+    """Take a caller out whose leaving the server could not tell, since the channel was gone already."""
+    uniqueid = h.get("Uniqueid", "")
+    name = d.queue_of.get(uniqueid)
+    if name is not None:
+        leave(d, name, uniqueid)
+        d.stale.add("queues")
+
+
+def on_moved(d: Draft, h: Headers) -> None:
+    """Look at the queues again when a waiting channel does something else.
+
+    Moved by a masquerade, it leaves its queue under the identity of its stand-in, and no event tells so.
+    """
+    if h.get("Uniqueid", "") in d.queue_of:
+        d.stale.add("queues")
+
+
 def on_abandon(d: Draft, h: Headers) -> None:
     queue = queue_of(d, h)
     if queue is None:
         return
+    d.stale.add("queues")
     soon = number(h.get("HoldTime")) <= queue.service_level
     in_time = None if queue.abandoned_in_time is None else queue.abandoned_in_time + soon
     set_queue(d, queue, **figures(queue, abandoned=queue.abandoned + 1, abandoned_in_time=in_time))
@@ -186,8 +215,11 @@ def on_connect(d: Draft, h: Headers) -> None:
     queue = queue_of(d, h)
     if queue is None:
         return
+    d.stale.add("queues")
     held = number(h.get("HoldTime"))
-    queue = set_queue(d, queue, hold_time=average(queue.hold_time, held))
+    if queue.completed or queue.abandoned:
+        held = average(queue.hold_time, held)
+    queue = set_queue(d, queue, hold_time=held)
     members = tuple(
         evolve(each, {"ringing_since": None, **({"in_call": True, "in_call_since": d.when} if mine else {})})
         if (mine := each.interface == h.get("Interface")) or each.ringing_since is not None
@@ -202,13 +234,14 @@ def on_complete(d: Draft, h: Headers) -> None:
     queue = queue_of(d, h)
     if queue is None:
         return
+    d.stale.add("queues")
     talked, held = number(h.get("TalkTime")), number(h.get("HoldTime"))
     talk_time = average(queue.talk_time, talked) if queue.completed else talked
     in_time = None if queue.answered_in_time is None else queue.answered_in_time + (held <= queue.service_level)
     changes = figures(queue, completed=queue.completed + 1, answered_in_time=in_time)
     queue = set_queue(d, queue, talk_time=talk_time, **changes)
     member = queue.member(h.get("Interface", ""))
-    if member is not None:
+    if member is not None and member.in_call:  # else the member's new state, with this call counted, came first
         ended = d.when.replace(microsecond=0) if d.when is not None else None
         change_member(
             d,
@@ -257,4 +290,8 @@ HANDLERS: dict[str, Callable[[Draft, Headers], None]] = {
     "AgentRingNoAnswer": on_no_answer,
     "AgentConnect": on_connect,
     "AgentComplete": on_complete,
+    "Hangup": on_hangup,
+    "BridgeEnter": on_moved,
+    "Newexten": on_moved,
+    "Rename": on_moved,
 }

@@ -60,11 +60,10 @@ class Reducer:
             handler(draft, headers)
         if draft.ended:
             close_calls(draft)
-        changes = draft.changes
-        if changes:
-            draft.changes = []
-            self.version += 1
-        return changes
+        if not draft.changes:
+            return []
+        self.version += 1
+        return draft.take_changes()
 
     def merge(self, lists: dict[str, Lists], when: datetime | None, *, inferred: bool = False) -> list[Change[Any]]:
         """Take over the lists of areas.

@@ -41,7 +41,7 @@ def see(d: Draft, h: Headers, prefix: Prefix = PLAIN, *, new: bool = False) -> s
 
     """
     uniqueid = h.get(prefix.uniqueid)
-    if uniqueid is None:
+    if uniqueid is None or uniqueid == "none":  # VarSet of a global variable
         return None
     try:
         wire = prefix.pick(h)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Event as Flag
@@ -29,10 +28,9 @@ CONSISTENT, LOADING, GAP = "consistent", "loading", "gap"
 Health = str
 MOST_HELD = 200_000  # events that may wait for a list; beyond, they count as lost
 SETTLE = 0.25  # seconds that a Hangup may be later than a list that does not show its channel any more
-UNCERTAIN = 1.0  # seconds after a list in which an event may tell what the list had counted already
-PATIENCE = 0.5  # seconds between noticing that something is unknown and asking for it
+PATIENCE = 0.2  # seconds between noticing that something is unknown and asking for it
+SHARE = 0.05  # of the time may be spent on asking for what is unknown
 RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-MOST_CHECKS = 3
 
 
 class Answer:
@@ -43,8 +41,6 @@ class Answer:
         self.lists: dict[str, Lists] = {}
         self.received = 0.0
         """When the first of them came in, in seconds since the epoch."""
-        self.at = 0.0
-        """When all of them were there, on the monotonic clock."""
         self.missing = False
         """True if the server did not know a command."""
         self._send = send
@@ -57,7 +53,6 @@ class Answer:
 
         """
         self.lists = {self.area.name: self.area.ask(self._ask)}
-        self.at = time.monotonic()
 
     def _ask(self, action: str, **headers: str) -> list[Headers] | None:
         try:
@@ -112,10 +107,8 @@ class Tracker:
         self._generation = 0  # of the connection: lists of an older one are worth nothing
         self._right_at = time.monotonic()
         self._offset: float | None = None  # the server's clock minus this machine's monotonic one
-        self._listed_at: dict[str, float] = {}  # when each area was fetched last, on the monotonic clock
-        self._checks: Counter[str] = Counter()
+        self._pause = PATIENCE
         self._booted = False
-        self._counting = {name: area.name for area in reducer.areas for name in area.uncertain}
 
     # Events
 
@@ -154,9 +147,6 @@ class Tracker:
     def _apply(self, event: Event) -> None:
         self._apply_held(event)
         draft = self.reducer.draft
-        area = self._counting.get(event.name)
-        if area is not None and time.monotonic() - self._listed_at.get(area, 0.0) < UNCERTAIN:
-            draft.stale.add(area)
         if draft.stale or draft.unknown:
             self._look_up()
 
@@ -164,14 +154,11 @@ class Tracker:
         """Ask for fresh lists of what an event named and nothing is known of."""
         draft = self.reducer.draft
         names = {area.name for area in self.reducer.areas}
-        wanted = {name for name in draft.stale if name in names}
-        if draft.unknown:
+        wanted = draft.stale & names
+        if draft.unknown and "calls" in names:
             wanted.add("calls")
         draft.stale.clear()
-        wanted = {name for name in wanted if self._checks[name] < MOST_CHECKS}
-        if wanted and self._held is None:
-            for name in wanted:
-                self._checks[name] += 1
+        if wanted:
             self.load(wanted)
 
     def gap(self) -> None:
@@ -199,7 +186,6 @@ class Tracker:
         if areas is None:
             self._want_all = True
             self._wake.set()
-            self._checks.clear()
             if self.health != GAP:
                 self.health = LOADING
         else:
@@ -218,7 +204,7 @@ class Tracker:
                     self._loader = None
                     return
                 # What is unknown may have ended by itself a moment later; a gap does not wait.
-                delay = delay or (0.0 if self._want_all else PATIENCE)
+                delay = delay or (0.0 if self._want_all else self._pause)
                 self._wake.clear()
             if delay:
                 self._wake.wait(delay)
@@ -233,7 +219,7 @@ class Tracker:
                 self._held = []
             missing: bool | None
             try:
-                missing = self._fetch(areas, generation)
+                missing = self._fetch(areas, generation, everything)
             except AMIError as exc:
                 logger.debug("lists for the live model were not answered: %s", exc)
                 missing = None
@@ -266,24 +252,26 @@ class Tracker:
             self._known = True
             self._publish([])
 
-    def _fetch(self, areas: list[Area], generation: int) -> bool:
+    def _fetch(self, areas: list[Area], generation: int, everything: bool) -> bool:
         """Fetch the lists of areas and merge them.
 
         Returns:
             True if the server did not know a command that it may know when it has booted.
 
         """
+        began = time.monotonic()
         self._read_clock()
         answers = [Answer(area, self._send) for area in areas]
         for answer in answers:
             answer.fetch()
+        self._pause = max(PATIENCE, (time.monotonic() - began) / SHARE)
         with self.lock:
             if self._generation != generation or self._closed:
                 return False
             for answer in answers:
                 self._release(before=answer.received)
-                changes = self.reducer.merge(answer.lists, self._server_time(), inferred=self._known)
-                self._listed_at[answer.area.name] = answer.at
+                inferred = self._known and everything
+                changes = self.reducer.merge(answer.lists, self._server_time(), inferred=inferred)
                 if changes:
                     self._publish(changes)
             self._release()
