@@ -286,7 +286,11 @@ class Placed:
             return None
         outcome = call.outcome
         return {
-            "state": "ringing" if outcome is None else "ended" if call.ended else outcome.name.lower().replace("_", " "),
+            "state": "ringing"
+            if outcome is None
+            else "ended"
+            if call.ended
+            else outcome.name.lower().replace("_", " "),
             "outcome": None if outcome is None else outcome.name,
             "cause": call.cause,
             "talk_time": call.talk_time,

@@ -186,7 +186,8 @@ def draw_queue(server, name, queue):
             for each in queue.waiting
         ],
         "agents": [
-            draw_agent(each) for each in sorted(queue.members, key=lambda member: (member.name.lower(), member.interface))
+            draw_agent(each)
+            for each in sorted(queue.members, key=lambda member: (member.name.lower(), member.interface))
         ],
     }
 

@@ -35,6 +35,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "top": ("top", "Calls, queues and events per second, live."),
         "events": ("listening", "Show what happens, as it happens."),
         "wait": ("listening", "Wait for an event, in scripts."),
+        "exporter": ("exporter", "Serve metrics for Prometheus."),
     },
     "Act": {
         "originate": ("calls", "Place a call and report how it went."),
