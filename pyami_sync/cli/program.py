@@ -75,8 +75,9 @@ COMMANDS = {name: entry for commands in PURPOSES.values() for name, entry in com
 
 
 def _shared(connects: bool, cluster: bool) -> list[click.Option]:
-    """The options that a command shares with others."""
-    return [*(server_options() if connects else ()), *(cluster_options() if cluster else ()), *output_options()]
+    """Return the options that a command shares with others."""
+    options = [*(server_options() if connects else ()), *(cluster_options() if cluster else ()), *output_options()]
+    return list({each.name: each for each in options}.values())  # both kinds have --timeout
 
 
 class Command(click.Command):

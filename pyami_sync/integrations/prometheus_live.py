@@ -5,9 +5,9 @@
     with connect() as ami, ami.live() as live:
         REGISTRY.register(LiveCollector(live))
 
-A scrape looks at one view of each server, which blocks nobody and asks no server. In a cluster every sample has the label
-``node``. The number of label values is bounded: of queues and conferences beyond :data:`MOST_LABELS`, the rest is summed
-up as ``other``.
+A scrape looks at one view of each server, which blocks nobody and asks no server. In a cluster every sample has the
+label ``node``. The number of label values is bounded: of more than 200 queues or conferences, the rest is summed up as
+``other``.
 """
 
 from __future__ import annotations
@@ -196,8 +196,8 @@ class LiveCollector:
                 (contacts, Counter(one.status.lower() for each in view.endpoints.values() for one in each.contacts)),
                 (registrations, Counter(each.status.lower() for each in view.registrations.values())),
             ):
-                for key, count in sorted(found.items()):
-                    family.add_metric([*labels(node), key or "unknown"], count)
+                for key, number in sorted(found.items()):
+                    family.add_metric([*labels(node), key or "unknown"], number)
             for name, count in bounded({key: each.parties for key, each in view.conferences.items()}, True):
                 members.add_metric([*labels(node), name], count)
             lots = Counter(dict.fromkeys(view.parking_lots, 0))
