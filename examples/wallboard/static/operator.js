@@ -153,6 +153,9 @@ $("dial").addEventListener("submit", async (event) => {
   else notice(said.error || "It failed.", true);
 });
 
+// Not a submit button: the Enter key in the field would press the first of these.
+$("confirm-no").addEventListener("click", () => $("confirm").close());
+
 $("logout").addEventListener("click", async () => {
   await ask("POST", "/logout");
   location.assign("/");
