@@ -58,6 +58,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("doctor", "Say why it does not work, and what to do."),
         "record": ("tapes", "Write the traffic to a file, for a bug report."),
         "replay": ("tapes", "Serve a recording as if it were an Asterisk."),
+        "ladder": ("ladder", "Draw what happened to a call."),
         "audit": ("rights", "Find dangerous rights in manager.conf."),
         "permissions": ("rights", "Write the smallest manager.conf user for a program."),
     },

@@ -30,6 +30,7 @@ from .entities import (
     Registration,
 )
 from .feed import ChangeStream, ChangeSubscription
+from .jsonform import from_json, to_json, view_from_json
 from .ladder import explain
 from .live import ClusterLive, Live
 from .reducer import Reducer, apply, replay
@@ -66,5 +67,8 @@ __all__ = [
     "apply",
     "event_mask",
     "explain",
+    "from_json",
     "replay",
+    "to_json",
+    "view_from_json",
 ]

@@ -53,7 +53,7 @@ class Auditor:
                     logger.exception("the live model could not be compared")
 
     def _audit(self, tracker: Tracker) -> None:
-        """Compare one model twice: only what differs both times, and in the same way, is drift."""
+        """Compare one model twice: what differs both times, and was not changed by an event meanwhile, is drift."""
         first = tracker.compare()
         if first is None:
             return
@@ -63,8 +63,8 @@ class Auditor:
             again = tracker.compare()
             if again is None:
                 return
-            drift = {key: value for key, value in again.items() if first.get(key) == value}
+            drift = [key for key, (mine, _) in again.items() if key in first and first[key][0] == mine]
             if drift:
-                logger.error("the live model differed from the server in %d places: %s", len(drift), list(drift))
+                logger.error("the live model differed from the server in %d places: %s", len(drift), drift)
                 tracker.repair(len(drift))
         tracker.audits += 1

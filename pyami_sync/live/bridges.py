@@ -67,6 +67,9 @@ def part(d: Draft, bridge: Bridge | None, uniqueid: str) -> None:
         d.put(d.bridges, bridge.uniqueid, bridge, after)
         stop_talking(d, uniqueid, bridge=None)
         talk(d, after)
+        if not after.channels:
+            d.unknown.add(bridge.uniqueid)  # unless its end is told soon, it has to be looked up
+            d.note_move(bridge.uniqueid)
 
 
 def talk(d: Draft, bridge: Bridge) -> None:
@@ -102,6 +105,7 @@ def destroy(d: Draft, uniqueid: str) -> None:
     for each in bridge.channels:
         part(d, d.bridges.get(uniqueid), each)
     d.drop(d.bridges, uniqueid)
+    d.unknown.discard(uniqueid)
 
 
 # Events
@@ -119,6 +123,7 @@ def on_enter(d: Draft, h: Headers) -> None:
     uniqueid = see(d, h)
     bridge = see_bridge(d, h)
     if bridge is not None and uniqueid is not None:
+        d.note_move(uniqueid)
         join(d, bridge, uniqueid)
 
 
@@ -127,13 +132,13 @@ def on_leave(d: Draft, h: Headers) -> None:
     uniqueid = h.get("Uniqueid")
     bridge = see_bridge(d, h)
     if bridge is not None and uniqueid is not None:
+        d.note_move(uniqueid)
         part(d, bridge, uniqueid)
 
 
 def on_destroy(d: Draft, h: Headers) -> None:
     uniqueid = h.get("BridgeUniqueid")
     if uniqueid is not None:
-        d.unknown.discard(uniqueid)
         destroy(d, uniqueid)
 
 

@@ -198,7 +198,7 @@ class Call:
             return "queued"
         if any(each.state == "Ringing" or (each.ringing_at and not each.answered) for each in legs):
             return "ringing"
-        if any(each.dialed_at is not None and each.dial_status is None for each in legs):
+        if any(each.direction == "out" and each.dial_status is None and not each.answered for each in legs):
             return "dialing"
         return "up" if any(each.answered for each in legs) else "new"
 
@@ -225,8 +225,12 @@ def conversations(legs: tuple[Leg, ...] | list[Leg]) -> tuple[tuple[Leg, ...], .
     for leg in bridged:
         assert leg.bridge is not None
         found.setdefault(root(leg.bridge), []).append(leg)
-    chosen = (tuple(each for each in group if not each.local) or tuple(group) for group in found.values())
-    return tuple(group for group in chosen if len(group) > 1)
+    shown = []
+    for group in found.values():
+        devices = tuple(each for each in group if not each.local)
+        # With one device alone, the far half of a Local channel is who it talks to: an application, perhaps.
+        shown.append(devices if len(devices) > 1 else tuple(group))
+    return tuple(group for group in shown if len(group) > 1)
 
 
 @dataclass(frozen=True)

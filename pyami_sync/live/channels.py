@@ -10,7 +10,7 @@ from .calls import Transfer
 from .draft import Draft, Headers, number, seconds_between
 from .entities import evolve
 from .legs import end_leg, find_leg, note_transfer, set_leg
-from .seeing import Prefix, pair, see, update
+from .seeing import Prefix, pair, rename, see
 
 __all__ = ["HANDLERS", "vanish"]
 
@@ -64,7 +64,10 @@ def on_rename(d: Draft, h: Headers) -> None:
     channel = d.channels.get(h.get("Uniqueid", ""))
     new = h.get("Newname")
     if channel is not None and new and new != channel.channel:
-        update(d, channel, (new, *channel.wire[1:]))
+        rename(d, channel.uniqueid, channel.channel, new)
+        after = evolve(channel, {"channel": new, "wire": (new, *channel.wire[1:])})
+        d.put(d.channels, channel.uniqueid, channel, after)
+        set_leg(d, channel.uniqueid, channel=new)
 
 
 def on_dial_begin(d: Draft, h: Headers) -> None:

@@ -11,8 +11,9 @@ from .entities import evolve
 __all__ = ["differences"]
 
 UNTOLD = {
-    "Channel": ("application", "application_data", "wire"),
+    "Channel": ("application", "application_data"),
     "Conference": ("locked", "muted"),
+    "QueueCaller": ("priority",),
     "ConferenceMember": ("marked_user", "wait_marked", "end_marked", "waiting"),
 }
 """Fields that no event tells; lists may change them without a fault of the model's."""

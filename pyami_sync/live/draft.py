@@ -28,6 +28,8 @@ __all__ = ["Change", "Draft", "Headers", "Tables"]
 T = TypeVar("T")
 Headers = dict[str, str]
 MOST_GONE = 5_000  # tombstones in a generation; there are two
+MOST_MOVED = 1_000
+LIST_DELAY = 0.5  # seconds
 NOTHING = frozenset({"", "<unknown>", "<none>", "(null)"})
 
 
@@ -141,6 +143,8 @@ class Draft:
         """Unique ids that events named although their beginning was not seen; the shell asks for fresh lists."""
         self.stale: set[str] = set()
         """Areas of which an event said that they changed without saying how."""
+        self.moved: dict[str, datetime | None] = {}
+        """When channels entered or left a bridge lately; lists follow these events with a delay."""
         self.doubtful: set[str] = set()
         """Unique ids of channels that the last list left out."""
         self.ended: list[str] = []
@@ -201,6 +205,17 @@ class Draft:
         """Return True if a channel or bridge is known to be gone."""
         return uniqueid in self.gone or uniqueid in self.gone_before
 
+    def note_move(self, uniqueid: str) -> None:
+        """Remember that a channel has just entered or left a bridge."""
+        if len(self.moved) > MOST_MOVED:
+            self.moved.clear()
+        self.moved[uniqueid] = self.when
+
+    def just_moved(self, uniqueid: str) -> bool:
+        """Return True if a list of now may not know yet where a channel is."""
+        moved = self.moved.get(uniqueid)
+        return moved is not None and abs(seconds_since(moved, self.when)) < LIST_DELAY
+
     def take_changes(self) -> list[Change[Any]]:
         """Return the changes since the last time."""
         changes, self.changes = self.changes, []
@@ -211,6 +226,11 @@ class Draft:
         tables: list[Any] = [getattr(self, name).freeze() for name in NAMES]
         tables.append(self._when)
         return Tables(*tables)
+
+
+def seconds_since(begin: datetime, end: datetime | None) -> float:
+    """Return the seconds from one time to another, which may lie before it; 0.0 when that is not known."""
+    return 0.0 if end is None else (end - begin).total_seconds()
 
 
 def text_or_none(text: str | None) -> str | None:

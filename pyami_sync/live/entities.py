@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 __all__ = [
     "Bridge",
@@ -80,8 +80,9 @@ class Channel:
     answered_at: datetime | None = None
     other_half: str | None = None
     """Unique id of the other half of a Local channel."""
-    wire: tuple[str, ...] = field(default=(), repr=False, compare=False)
-    """The headers that it was made of, to notice quickly when an event says nothing new."""
+    wire: ClassVar[tuple[str, ...]] = ()
+    # The headers that it was made of, to notice quickly when an event says nothing new. Set on instances by evolve():
+    # it is no field, so that it is neither compared nor written.
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from .bridges import destroy, join, part, see_bridge
 from .channels import vanish
 from .conferences import set_conference
 from .devices import put_contact, set_device, set_extension
-from .draft import Draft, Headers, ago, decimal, number, text_or_none, truth
+from .draft import LIST_DELAY, Draft, Headers, ago, decimal, number, seconds_since, text_or_none, truth
 from .entities import (
     Conference,
     ConferenceMember,
@@ -59,23 +59,26 @@ def ask_calls(ask: Ask) -> Lists:
 
 def merge_calls(d: Draft, lists: Lists) -> None:
     bridges, channels = lists["BridgeList"], lists["CoreShowChannels"]
+    d.unknown = {each for each in d.unknown if each in d.bridges and d.just_moved(each)}
     if bridges is not None:
         seen = {h.get("BridgeUniqueid", "") for h in bridges}
         for bridge in d.bridges.values():
-            if bridge.uniqueid not in seen:
+            if bridge.uniqueid in seen:
+                continue
+            if bridge.since is not None and abs(seconds_since(bridge.since, d.when)) < LIST_DELAY:
+                d.unknown.add(bridge.uniqueid)  # the list may be older than the bridge: to be looked up again
+            else:
                 destroy(d, bridge.uniqueid)
         for h in bridges:
             see_bridge(d, h, new=True)
     if channels is None:
         return
     for h in channels:
-        uniqueid = see(d, h)
+        uniqueid = see(d, h, listed=True)
         if uniqueid is not None:
-            d.unknown.discard(uniqueid)
             take_channel(d, uniqueid, h)
     seen = {h.get("Uniqueid", "") for h in channels}
     d.doubtful = {channel.uniqueid for channel in d.channels.values() if channel.uniqueid not in seen}
-    d.unknown.clear()
 
 
 def take_channel(d: Draft, uniqueid: str, h: Headers) -> None:
@@ -92,6 +95,9 @@ def take_channel(d: Draft, uniqueid: str, h: Headers) -> None:
     if any(getattr(channel, name) != value for name, value in changes.items()):
         d.put(d.channels, uniqueid, channel, evolve(channel, changes))
     name = h.get("BridgeId") or None
+    if channel.bridge != name and d.just_moved(uniqueid):
+        d.unknown.add(uniqueid)  # to be looked up again
+        return
     if channel.bridge is not None and channel.bridge != name:
         part(d, d.bridges.get(channel.bridge), uniqueid)
     bridge = d.bridges.get(name) if name is not None else None
@@ -196,18 +202,21 @@ def member_of_list(d: Draft, h: Headers) -> QueueMember:
 def caller_of_list(d: Draft, h: Headers) -> QueueCaller:
     uniqueid = h.get("Uniqueid", "")
     queue = d.queues.get(h.get("Queue", ""))
-    known = (each for each in queue.waiting if each.uniqueid == uniqueid) if queue is not None else ()
-    old = next(iter(known), None)
+    old = next((each for each in queue.waiting if each.uniqueid == uniqueid), None) if queue is not None else None
     since = old.since if old is not None and old.since is not None else ago(d.when, number(h.get("Wait")))
+
+    def known(name: str) -> str | None:
+        return None if h.get(name) == "unknown" else text_or_none(h.get(name))  # this list alone spells it so
+
     return QueueCaller(
         uniqueid,
         h.get("Channel", ""),
         number(h.get("Position")),
         since,
-        text_or_none(h.get("CallerIDNum")),
-        text_or_none(h.get("CallerIDName")),
-        text_or_none(h.get("ConnectedLineNum")),
-        text_or_none(h.get("ConnectedLineName")),
+        known("CallerIDNum"),
+        known("CallerIDName"),
+        known("ConnectedLineNum"),
+        known("ConnectedLineName"),
         number(h.get("Priority")),
     )
 

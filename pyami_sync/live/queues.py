@@ -93,6 +93,8 @@ def on_member(d: Draft, h: Headers) -> None:
         member = evolve(old, fields)
         if member == old:
             return
+        if (member.calls_taken, member.in_call) != (old.calls_taken, old.in_call):
+            d.stale.add("queues")  # the queue has counted a call, of which no other event need tell
     set_queue(d, queue, members=put_member(queue.members, member))
 
 
@@ -127,11 +129,8 @@ def on_join(d: Draft, h: Headers) -> None:
         h.get("Channel", ""),
         position,
         d.when,
-        text_or_none(h.get("CallerIDNum")),
-        text_or_none(unescape(h.get("CallerIDName", ""))),
-        text_or_none(h.get("ConnectedLineNum")),
-        text_or_none(unescape(h.get("ConnectedLineName", ""))),
     )
+    caller = evolve(caller, parties(h))
     known = next((each for each in queue.waiting if each.uniqueid == uniqueid), None)
     if known is not None:  # a list told of it first
         caller = evolve(caller, {"since": known.since or caller.since, "priority": known.priority})
@@ -141,6 +140,16 @@ def on_join(d: Draft, h: Headers) -> None:
     d.queue_of.put(uniqueid, queue.name)
     note_queue(d, uniqueid, queue.name)
     set_leg(d, uniqueid, queue=queue.name, queued_since=caller.since)
+
+
+def parties(h: Headers) -> dict[str, Any]:
+    """Return who calls and who is called, as an event tells it."""
+    return {
+        "caller_id_num": text_or_none(h.get("CallerIDNum")),
+        "caller_id_name": text_or_none(unescape(h.get("CallerIDName", ""))),
+        "connected_line_num": text_or_none(h.get("ConnectedLineNum")),
+        "connected_line_name": text_or_none(unescape(h.get("ConnectedLineName", ""))),
+    }
 
 
 def numbered(callers: list[QueueCaller]) -> tuple[QueueCaller, ...]:
@@ -153,6 +162,7 @@ def numbered(callers: list[QueueCaller]) -> tuple[QueueCaller, ...]:
 
 def on_leave(d: Draft, h: Headers) -> None:
     leave(d, h.get("Queue", ""), h.get("Uniqueid", ""))
+    d.stale.add("queues")  # answered, abandoned or neither: which of them, the server need not be able to tell
 
 
 def leave(d: Draft, name: str, uniqueid: str) -> None:
@@ -184,6 +194,17 @@ def on_moved(d: Draft, h: Headers) -> None:
     """
     if h.get("Uniqueid", "") in d.queue_of:
         d.stale.add("queues")
+
+
+def on_party(d: Draft, h: Headers) -> None:
+    """Take over who a waiting caller is."""
+    uniqueid = h.get("Uniqueid", "")
+    queue = d.queues.get(d.queue_of.get(uniqueid) or "")
+    if queue is not None:
+        fields = parties(h)
+        waiting = tuple(evolve(each, fields) if each.uniqueid == uniqueid else each for each in queue.waiting)
+        if waiting != queue.waiting:
+            set_queue(d, queue, waiting=waiting)
 
 
 def on_abandon(d: Draft, h: Headers) -> None:
@@ -290,6 +311,8 @@ HANDLERS: dict[str, Callable[[Draft, Headers], None]] = {
     "AgentRingNoAnswer": on_no_answer,
     "AgentConnect": on_connect,
     "AgentComplete": on_complete,
+    "NewCallerid": on_party,
+    "NewConnectedLine": on_party,
     "Hangup": on_hangup,
     "BridgeEnter": on_moved,
     "Newexten": on_moved,

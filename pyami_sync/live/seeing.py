@@ -11,7 +11,7 @@ from .draft import Draft, Headers, text_or_none
 from .entities import Channel, evolve
 from .legs import add_leg, find_leg, move_leg, set_leg
 
-__all__ = ["Prefix", "see", "update"]
+__all__ = ["Prefix", "pair", "rename", "see"]
 
 SNAPSHOT = (
     *("Channel", "ChannelStateDesc", "CallerIDNum", "CallerIDName", "ConnectedLineNum", "ConnectedLineName"),
@@ -33,8 +33,15 @@ class Prefix:
 PLAIN = Prefix("")
 
 
-def see(d: Draft, h: Headers, prefix: Prefix = PLAIN, *, new: bool = False) -> str | None:
+def see(d: Draft, h: Headers, prefix: Prefix = PLAIN, *, new: bool = False, listed: bool = False) -> str | None:
     """Take over what an event repeats of a channel, and return its unique id.
+
+    Args:
+        d: the model.
+        h: headers of the event, or of an item of a list.
+        prefix: what the names of the headers begin with.
+        new: True if the event tells of the channel's beginning.
+        listed: True for an item of a list, with which there is nothing more to be looked up.
 
     Returns:
         None if the event names no channel, or one that has ended already.
@@ -53,7 +60,7 @@ def see(d: Draft, h: Headers, prefix: Prefix = PLAIN, *, new: bool = False) -> s
     if old is None:
         if d.is_gone(uniqueid):
             return None
-        if not new:
+        if not new and not listed:
             d.unknown.add(uniqueid)
         appear(d, uniqueid, wire, new=new)
     elif old.wire != wire:
@@ -89,7 +96,9 @@ def appear(d: Draft, uniqueid: str, wire: tuple[str, ...], *, new: bool) -> None
     local = name.startswith("Local/")
     answered_at = began if state == "Up" else None
     other = other_half(d, name) if local else None
+    del fields["wire"]
     made = Channel(uniqueid, **fields, since=began, answered_at=answered_at, other_half=other)
+    made = evolve(made, {"wire": wire})
     d.names.put(name, uniqueid)
     d.put(d.channels, uniqueid, None, made)
     incoming = new and not local and state == "Ring"
@@ -131,32 +140,30 @@ def pair(d: Draft, uniqueid: str, other: str) -> None:
 def update(d: Draft, old: Channel, wire: tuple[str, ...]) -> None:
     """Take over changed headers of a channel."""
     changes = fields_of_wire(wire)
-    before = old.wire
-    state = wire[1]
-    if wire[1] != before[1] and state == "Up" and old.answered_at is None:
+    name, state = wire[0], wire[1]
+    if state == "Up" and old.channel_state_desc != "Up" and old.answered_at is None:
         changes["answered_at"] = d.when
-    if wire[0] != before[0]:
-        rename(d, old.uniqueid, before[0], wire[0])
+    if name != old.channel:
+        rename(d, old.uniqueid, old.channel, name)
     d.put(d.channels, old.uniqueid, old, evolve(old, changes))
-    if wire[:OF_LEG] == before[:OF_LEG]:
+    if wire[:OF_LEG] == old.wire[:OF_LEG]:
         return
-    if wire[6] != before[6]:
+    if wire[6] != old.linkedid:
         move_leg(d, old.uniqueid, wire[6])
     leg: dict[str, Any] = {
-        "channel": wire[0],
+        "channel": name,
         "state": state,
         "caller_id_num": changes["caller_id_num"],
         "caller_id_name": changes["caller_id_name"],
         "connected_line_num": changes["connected_line_num"],
         "connected_line_name": changes["connected_line_name"],
     }
-    if state != before[1]:
-        if "answered_at" in changes:
-            leg["answered_at"] = d.when
-        elif state == "Ringing":
-            known = find_leg(d, old.uniqueid)
-            if known is not None and known.ringing_at is None:
-                leg["ringing_at"] = d.when
+    if "answered_at" in changes:
+        leg["answered_at"] = d.when
+    elif state == "Ringing" and old.channel_state_desc != "Ringing":
+        known = find_leg(d, old.uniqueid)
+        if known is not None and known.ringing_at is None:
+            leg["ringing_at"] = d.when
     set_leg(d, old.uniqueid, **leg)
 
 

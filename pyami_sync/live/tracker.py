@@ -95,6 +95,7 @@ class Tracker:
         """Guards everything here; nothing blocks and no user code runs while it is held."""
         self._send = send
         self._publish = publish
+        self._listing = Lock()  # held while lists are fetched and merged; taken before `lock`
         self._held: list[Event] | None = None  # events that wait for lists; None while there are no lists under way
         self._wanted: set[str] = set()  # areas to fetch
         self._want_all = False
@@ -108,6 +109,7 @@ class Tracker:
         self._right_at = time.monotonic()
         self._offset: float | None = None  # the server's clock minus this machine's monotonic one
         self._pause = PATIENCE
+        self._names = {area.name for area in reducer.areas}
         self._booted = False
 
     # Events
@@ -153,13 +155,14 @@ class Tracker:
     def _look_up(self) -> None:
         """Ask for fresh lists of what an event named and nothing is known of."""
         draft = self.reducer.draft
-        names = {area.name for area in self.reducer.areas}
-        wanted = draft.stale & names
-        if draft.unknown and "calls" in names:
-            wanted.add("calls")
+        wanted = draft.stale & self._names
         draft.stale.clear()
-        if wanted:
+        if wanted or self._unknown():
             self.load(wanted)
+
+    def _unknown(self) -> bool:
+        """Return True if an event has named something that is not known, and no other has told its end since."""
+        return bool(self.reducer.draft.unknown) and "calls" in self._names
 
     def gap(self) -> None:
         """Note that events are missing, and repair it; the caller holds the lock."""
@@ -200,11 +203,13 @@ class Tracker:
         delay = 0.0
         while True:
             with self.lock:
-                if self._closed or not (self._want_all or self._wanted):
+                self._wanted |= self.reducer.draft.stale & self._names
+                self.reducer.draft.stale.clear()
+                if self._closed or not (self._want_all or self._wanted or self._unknown()):
                     self._loader = None
                     return
                 # What is unknown may have ended by itself a moment later; a gap does not wait.
-                delay = delay or (0.0 if self._want_all else self._pause)
+                delay = 0.0 if self._wake.is_set() else delay or (0.0 if self._want_all else self._pause)
                 self._wake.clear()
             if delay:
                 self._wake.wait(delay)
@@ -213,22 +218,16 @@ class Tracker:
                     self._loader = None
                     return
                 everything, names = self._want_all, self._wanted
+                if self._unknown():
+                    names.add("calls")
                 areas = [area for area in self.reducer.areas if everything or area.name in names]
                 self._want_all, self._wanted = False, set()
-                generation, booted = self._generation, self._booted
-                self._held = []
-            missing: bool | None
-            try:
-                missing = self._fetch(areas, generation, everything)
-            except AMIError as exc:
-                logger.debug("lists for the live model were not answered: %s", exc)
-                missing = None
-            except Exception:
-                logger.exception("the live model could not take up a list")
-                missing = None
+                if not areas:
+                    continue
+            with self._listing:
+                missing, generation, booted = self._take(areas, everything)
             delay = 0.0
             with self.lock:
-                self._release()
                 if generation != self._generation or self._closed:
                     attempt = 0  # another connection: Reconnected asks for all lists, or has done so by now
                 elif missing is None or (missing and everything and not booted and not self._booted and generation):
@@ -244,6 +243,27 @@ class Tracker:
                     attempt = 0
                     self._missing = missing
                     self._finished()
+
+    def _take(self, areas: list[Area], everything: bool) -> tuple[bool | None, int, bool]:
+        """Fetch and merge lists while events are held back.
+
+        Returns:
+            What :meth:`_fetch` does, None if it failed; the connection it was for; whether the server had booted.
+
+        """
+        with self.lock:
+            generation, booted = self._generation, self._booted
+            self._held = []
+        missing: bool | None = None
+        try:
+            missing = self._fetch(areas, generation, everything)
+        except AMIError as exc:
+            logger.debug("lists for the live model were not answered: %s", exc)
+        except Exception:
+            logger.exception("the live model could not take up a list")
+        with self.lock:
+            self._release()
+        return missing, generation, booted
 
     def _finished(self) -> None:
         """Note that all lists are in; the caller holds the lock."""
@@ -306,28 +326,30 @@ class Tracker:
 
     def compare(self) -> dict[tuple[str, str], Any] | None:
         """Fetch fresh lists and return how the model differs from them; None if this is no moment for it."""
-        with self.lock:
-            if self._loader is not None or self.health != CONSISTENT or self._closed:
-                return None
-            generation = self._generation
-            self._held = []
-        answers = [Answer(area, self._send) for area in self.reducer.areas]
-        try:
-            for answer in answers:
-                answer.fetch()
-        finally:
+        with self._listing:
             with self.lock:
-                found: dict[tuple[str, str], Any] | None = {}
+                if self.health != CONSISTENT or self._closed:
+                    return None
+                generation = self._generation
+                self._held = []
+            try:
+                answers = [Answer(area, self._send) for area in self.reducer.areas]
                 for answer in answers:
-                    self._release(before=answer.received)
-                    trial = Reducer(*(area.name for area in self.reducer.areas), view=self.reducer.view())
-                    changes = trial.merge(answer.lists, self._server_time()) if answer.lists else []
-                    found.update(differences(changes))  # type: ignore[union-attr]
-                    found.update({("Channel", each): None for each in trial.draft.doubtful})  # type: ignore[union-attr]
-                self._release()
-                if generation != self._generation or self._closed:
-                    found = None
-        return found
+                    answer.fetch()
+                with self.lock:
+                    if generation != self._generation or self._closed:
+                        return None
+                    found: dict[tuple[str, str], Any] = {}
+                    for answer in answers:
+                        self._release(before=answer.received)
+                        trial = Reducer(*self._names, view=self.reducer.view())
+                        found |= differences(trial.merge(answer.lists, self._server_time()))
+                        for uniqueid in trial.draft.doubtful:
+                            found["Channel", uniqueid] = (trial.draft.channels.get(uniqueid), None)
+                    return found
+            finally:
+                with self.lock:
+                    self._release()
 
     def repair(self, drift: int) -> None:
         """Count differences that an audit has found, and look everything up again."""

@@ -111,13 +111,13 @@ def test_the_wall_shows_what_happens(
         ami.send("QueuePause", Interface="Local/801@members/n", Paused=True, Reason="lunch")
         page.wait("#agents", "paused: lunch")
         ami.send("QueuePause", Interface="Local/802@members/n", Paused=True)
-        ami.send("QueueAdd", Queue="support", Interface="Local/100@default/n", MemberName="Alice Agent")
+        ami.send("QueueAdd", Queue="support", Interface="Local/101@default/n", MemberName="Alice Agent")
         page.wait("#agents", "Alice Agent")
         queue(ami, "Max Muster", "5550009", "500")
         until(lambda: "talking" in page.text("#agents") or "in use" in page.text("#agents"), "an agent talks", 20)
         page.wait("#calls", "↔")
         shoot(browser, f"wall-{kind}-busy", tmp_path)
-        ami.send("QueueRemove", Queue="support", Interface="Local/100@default/n")
+        ami.send("QueueRemove", Queue="support", Interface="Local/101@default/n")
         page.wait_gone("#agents", "Alice Agent")
         assert wallboard.request("POST", "/api/calls", {"from": "PJSIP/a", "to": "1"})[0] == 401
 

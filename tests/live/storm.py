@@ -17,10 +17,11 @@ from collections.abc import Callable
 
 from pyami_sync import AMIClient, Event
 from pyami_sync.exceptions import AMIError
-from pyami_sync.live import Live
+from pyami_sync.live import Call, Change, Live
 from tests.faults.proxy import Proxy
 
 from .oracle import Truth
+from .records import against_cdr, against_cel
 from .server import StormServer
 
 QUIET = 0.6  # seconds without an event that count as quiet: the model asks for figures of queues within 0.3
@@ -266,8 +267,10 @@ def weather(
         AMIClient("127.0.0.1", **{**options, "port": proxy.port}) as ami,
         AMIClient("127.0.0.1", **options) as looker,
         AMIClient("127.0.0.1", **options, event_mask="off") as actor,
-        ami.live() as live,
+        ami.live(records=1_000_000) as live,
     ):
+        unseen: set[str] = set()
+        live.on(Call, lambda change: note_unseen(change, unseen))
         watch = Watch(looker)
         for number in range(storms):
             storm = Storm(server, actor, live, seed + number)
@@ -304,7 +307,23 @@ def weather(
                     report(f"        {line}")
             if number % 10 == 9 or differences:
                 storm.end()
+        storm.end()
+        watch.quiet(10.0)
+        time.sleep(1.5)  # detail records are written behind the end of a call
+        complete = [record for record in live.records if record.complete]
+        unseen |= {leg.uniqueid for record in live.records if not record.complete for leg in record.legs}
+        report(f"{len(complete)} of {len(live.records)} calls were seen completely: compared with the server's files")
+        for each in (*against_cel(complete, server.cel, unseen), *against_cdr(complete, server.cdr, unseen)):
+            found += 1
+            report(f"    {each}")
     return checked, found
+
+
+def note_unseen(change: Change[Call], unseen: set[str]) -> None:
+    """Note the channels of calls that were there while events were missing."""
+    call = change.after
+    if call is not None and not call.from_start:
+        unseen |= {leg.uniqueid for leg in call.legs}
 
 
 def evidence(live: Live, differences: list[str]) -> list[str]:
@@ -314,7 +333,9 @@ def evidence(live: Live, differences: list[str]) -> list[str]:
             key = word.encode()
             found = []
             for event in list(live._history):
-                if key in event.to_bytes() and event.name not in ("VarSet", "NewConnectedLine", "NewCallerid"):
+                marker = event.name in ("ConnectionLost", "Reconnected", "FullyBooted") and bool(found)
+                quiet = event.name in ("VarSet", "NewConnectedLine", "NewCallerid")
+                if marker or (key in event.to_bytes() and not quiet):
                     names = (
                         "Timestamp",
                         "Uniqueid",
