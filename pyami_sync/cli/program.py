@@ -49,6 +49,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "reload": ("acting", "Have the server read its configuration again."),
     },
     "Ask": {
+        "shell": ("shell", "Send actions at a prompt, with completion."),
         "ping": ("asking", "Measure the round trip."),
         "send": ("asking", "Send any action."),
         "command": ("asking", "Run console commands."),
