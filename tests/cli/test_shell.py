@@ -71,7 +71,7 @@ def test_at_a_terminal(simulated: Server, tmp_path: Path) -> None:
         terminal.type("\r")
         terminal.until("summary will follow")
         terminal.type("Login Secret=hidden\r")
-        terminal.until("Response")
+        terminal.until("Already authenticated")
         terminal.type("describe Ping\r")
         terminal.until("Ping (action)")
         terminal.type("exit\r")
