@@ -176,6 +176,7 @@ def test_an_operator_acts(server: Server, wallboard: Service, browser: webdriver
         page.wait("#confirm-text", "Hang up")
         page.click("#confirm-no")
         page.click("#calls tr:first-child .buttons button.end")
+        until(lambda: browser.find_element(By.ID, "confirm").get_attribute("open"), "the question again", 10)
         page.click("#confirm-yes")
         page.wait("#notice", "Hungup")
         until(lambda: page.text("#calls-count") == "0", "no calls", 20)

@@ -29,8 +29,17 @@ async function act(button, method, url, sent) {
   button.disabled = false;
 }
 
-// Asks before it acts; resolves to the text of the field, "yes" without one, or null.
+// Asks before it acts; resolves to the text of the field, "yes" without one, or null. One question after the other: a
+// dialog tells of its end a moment after it was closed.
+let asked = Promise.resolve();
+
 function confirmed(text, yes, field) {
+  const answer = asked.then(() => ask_in_dialog(text, yes, field));
+  asked = answer;
+  return answer;
+}
+
+function ask_in_dialog(text, yes, field) {
   setText($("confirm-text"), text);
   setText($("confirm-yes"), yes);
   $("confirm-field").hidden = !field;
