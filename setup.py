@@ -9,7 +9,7 @@ here = Path(__file__).parent
 version = re.search(r'^version = "(.+)"$', (here / "pyami_sync/version.py").read_text("utf-8"), re.MULTILINE)
 
 extras = {
-    "cli": ["click>=8.1", "rich>=13.7"],
+    "cli": ["click>=8.1", "rich>=13.7", "prompt_toolkit>=3.0"],
     "flask": ["flask>=3.0"],
     "django": ["django>=4.2"],
     "schema": ["pydantic>=2.6"],

@@ -89,12 +89,11 @@ def view_time(reducer: Reducer) -> float:
     return statistics.median(took)
 
 
-def soak(calls: int) -> list[tuple[int, int]]:
-    """Run so many calls through one model; return the resident kilobytes after each tenth of them."""
+def soak(calls: int) -> Iterator[tuple[int, int]]:
+    """Run so many calls through one model; yield their number and the resident kilobytes after each tenth of them."""
     raw = frames()
     ids = re.compile(rb"a22-1795311952\.(\d+)|-(0000[0-9a-f]{4})(;|\r)|([0-9a-f]{8})(-[0-9a-f]{4}-)")
     reducer = Reducer()
-    found = []
     rounds = max(10, calls // 400)
     for round_ in range(rounds):
         change = str(round_).encode()
@@ -106,9 +105,8 @@ def soak(calls: int) -> list[tuple[int, int]]:
             reducer.apply(event)
         if (round_ + 1) % (rounds // 10) == 0:
             gc.collect()
-            found.append(((round_ + 1) * 400, resident()))
             assert len(reducer.draft.channels) == len(reducer.draft.calls) == 0
-    return found
+            yield (round_ + 1) * 400, resident()
 
 
 def resident() -> int:
@@ -158,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     if chosen.soak:
         for calls, kilobytes in soak(chosen.soak):
-            print(f"{calls:>9,} calls: {kilobytes:,} kB resident")
+            print(f"{calls:>9,} calls: {kilobytes:,} kB resident", flush=True)
         print(f"most: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:,} kB")
 
 

@@ -21,7 +21,7 @@ from .futures import DetachedFuture
 from .hooks import ActionHook
 from .listening import DEFAULT, Listener
 from .options import Options
-from .request import LEAST, PING, FutureCall
+from .request import LEAST, PING, FutureRequest
 from .response import Response
 from .session import Session
 
@@ -177,13 +177,13 @@ class Caller(Listener):
         started = monotonic()
         connection = route(made, limit)
         future: DetachedFuture[Any] = DetachedFuture(self._submit, lambda: self._cancelled(connection, call))
-        call = FutureCall(made, connection.make_key(made), connection.rule(made), limit, started, future, check)
+        call = FutureRequest(made, connection.make_key(made), connection.rule(made), limit, started, future, check)
         future.observe(lambda: self._count_future(made, future, started))
         if call.deadline is not None:
             at = max(call.deadline, monotonic() + LEAST)
             call.timer = self.engine.call_at(at, lambda: connection.pending.expire(call))
         try:
-            connection.request(call)
+            connection.send(call)
         except BaseException:
             self._cancelled(connection, call)
             raise
@@ -210,16 +210,15 @@ class Caller(Listener):
 
     def _route(self, action: Action[Any], limit: float | None) -> Connection:
         connection = self._session.current
-        if connection is not None and connection.end is None and getpid() == forks._pid:
+        if connection is not None and connection.close_exc is None and getpid() == forks._pid:
             return connection
         try:
             return self._session.connection(Deadline(limit))
         except ActionTimeout:
             raise ActionTimeout(action.name, limit, sent=False) from self._session.last_error
 
-    def _cancelled(self, connection: Connection, call: FutureCall) -> None:
-        call.given_up = True
-        connection.pending.remove(call)
+    def _cancelled(self, connection: Connection, call: FutureRequest) -> None:
+        connection.pending.give_up(call)
         if call.timer is not None:
             call.timer.cancel()
 

@@ -1,394 +1,107 @@
-"""One TCP life: bytes in and out, and the calls that wait for answers on it.
+"""One connection with its requests: sending actions, and waiting for their answers.
 
-Reading happens on the engine's thread, or on that of a lone caller (:mod:`~pyami_sync.turn`). Writing happens on
-whichever thread calls: it puts its frame in a queue and, if no other thread is at it, sends all that is queued in
-one go. A thread that finds another one sending leaves its frame to that one. So no caller waits for a lock while a
-peer is slow; what the socket does not take the engine sends on when it can.
+Any thread may call :meth:`Connection.send`, which queues an action and writes it (:mod:`~pyami_sync.outbox`), and
+:meth:`Connection.call`, which also waits for the answer. Reading and the end of the connection are in
+:mod:`~pyami_sync.lifecycle`.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable
-from functools import partial
-from threading import Event, RLock, get_ident
-from typing import Any, Protocol
+from threading import get_ident
+from typing import Any
 
 from .action import Action, check_action_id
 from .catalogue.rules import AnswerRule
 from .deadline import Deadline
-from .engine import Engine
-from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionLost, RemoteProtocolError
-from .message import Origin, make_origin
-from .pending import PendingCalls
-from .polling import READ, WRITE
-from .protocol import Greeting, Limits
-from .protocol import Protocol as WireProtocol
-from .redaction import redact
-from .relay import Relay
-from .request import LEAST, BlockingCall, Call, Fence
+from .exceptions import ActionTimeout, ConcurrencyError, ConnectError, ConnectionLost
+from .leader import Lease
+from .lifecycle import BaseConnection, Owner, no_greeting, shown
+from .message import make_origin
+from .request import LEAST, BlockingRequest, Request
 from .response import Response
-from .transport import Channel
-from .turn import Turn
-from .waiting import Waiters
 
-__all__ = ["Connection", "Owner"]
+__all__ = ["Connection", "Owner", "no_greeting"]
 
 logger = logging.getLogger("pyami_sync")
 
-MOST_READS = 8  # of one socket before another one gets its turn
-DRAINED = 64 * 1024  # a shorter read has emptied the socket
-MOST_QUEUED = 2_000  # frames that may wait for the socket before callers do
-JOIN = 256 * 1024  # bytes of queued frames that are sent in one go
-LOOK = 1.0  # seconds after which a waiting caller looks at the connection's state
-LAST_READ = 0.1  # seconds that a caller may go on reading after a write has failed
 LONGEST_WAIT = 2_592_000.0  # seconds; locks refuse to wait for much longer
+LOOK = 1.0  # seconds after which a caller without a time limit checks the connection again
 
 
-class Owner(Protocol):
-    """Whom a connection reports to."""
-
-    def publish(self, frames: list[bytes], origin: Origin) -> None:
-        """Events came in; called by the engine's thread, in wire order."""
-        ...
-
-    def ended(self, connection: Connection, exc: ConnectionLost) -> None:
-        """The connection is over; called by the engine's thread, behind the last of its events."""
-        ...
-
-    def tapped(self, direction: str, frames: list[bytes]) -> None:
-        """Messages went by; called by the thread that reads or writes."""
-        ...
-
-
-class Connection:
-    """A connected channel with its calls.
-
-    Args:
-        engine: serves it.
-        channel: connected, and owned from now on.
-        pending: its calls.
-        owner: gets its events and its end.
-        limits: what to take from the server.
-        encoding: of text.
-        node: stamped on its events.
-        find_rule: how an action answers, by its name.
-
-    """
-
-    end: AMIError | None = None
-    """Why it is over; :data:`None` while it is not. Only the connection itself sets it."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        channel: Channel,
-        pending: PendingCalls,
-        owner: Owner,
-        *,
-        limits: Limits,
-        encoding: str,
-        node: str | None,
-        find_rule: Callable[[str], AnswerRule | None],
-    ) -> None:
-        self.engine = engine
-        self.channel = channel
-        self.pending = pending
-        self.encoding = encoding
-        self.node = node
-        self.last_received = time.monotonic()
-        self.bytes_received = 0
-        self.events_received = 0
-        self.tapping = False
-        """Whether the owner wants to see what goes by."""
-        self.on_greeted: Callable[[], None] = _nothing
-        """Called once, when the greeting has come or the end came first; must not block."""
-        self._owner = owner
-        self._protocol = WireProtocol(limits)
-        self._find_rule = find_rule
-        self._greeted = Event()
-        self._finished = False  # only for the engine's thread
-        # Entering a call and queueing its frame are one step, also for a signal's handler that comes in between.
-        self._order = RLock()
-        self._out: deque[tuple[bytes, Call | None]] = deque()
-        self._writers: dict[None, object] = {}  # who is sending, if anybody
-        self._unsent: bytes = b""
-        self._blocked = False  # the socket takes no more: the engine goes on when it does
-        self._write_failed = False  # part of an action may be sent: nothing may follow it
-        self._turn = Turn()
-        self._relay = Relay(engine, None if channel.blocking else self._flush)
-        self._room = Waiters()  # callers that wait for room in the queue
-
-    # Life
-
-    def start(self) -> None:
-        """Begin to read."""
-        self.engine.start()
-        self._turn.open(self.engine, self.channel)
-        if self.channel.blocking:
-            self.engine.pump(self._pump)
-        else:
-            self.engine.register(self)
-
-    def wait_greeting(self, deadline: Deadline) -> Greeting:
-        """Wait for the server's first line.
-
-        Raises:
-            ConnectError: it does not come, or shows that this is no AMI server.
-
-        """
-        if not self._greeted.wait(deadline.remaining()):
-            raise no_greeting(deadline.timeout)
-        return self.greeting()
-
-    def greeting(self) -> Greeting:
-        """The server's first line, once it has come.
-
-        Raises:
-            ConnectError: the connection ended before, or it is no AMI server.
-
-        """
-        greeting = self._protocol.greeting
-        if greeting is None:
-            if isinstance(self.end, ConnectError):
-                raise self.end
-            raise ConnectError(
-                "the server closed the connection before its greeting: too many sessions that have not logged in"
-                f" (authlimit), or an address that may not connect ({self.end})"
-            ) from self.end
-        return greeting
-
-    def close(self, exc: AMIError | None = None) -> None:
-        """End it: every pending call fails at once, on this thread. Idempotent, from any thread."""
-        if self.end is not None:
-            return
-        exc = exc or ConnectionLost("closed by this side")
-        # Posted first: should an exception of a signal handler strike anywhere below, the engine does it all.
-        self.engine.call_soon(partial(self._finish, exc))
-        if vars(self).setdefault("end", exc) is exc:  # one atomic step: the first reason stays
-            self._fail_calls(exc)
-
-    def _fail_calls(self, exc: AMIError) -> None:
-        """End every pending call, and stop whatever waits; safe to repeat, on any thread."""
-        reason, cause = _reason(exc)
-        self.pending.fail_all(reason, cause)
-        self._relay.stop()
-        if self.channel.blocking:
-            self.channel.close()
-        self._room.notify_all()
-
-    def _finish(self, exc: AMIError) -> None:
-        """Complete what close() began; on the engine's thread, where no signal handler can interrupt it."""
-        if vars(self).setdefault("end", exc) is not exc or self._finished:
-            return
-        self._finished = True
-        reason, cause = _reason(exc)
-        try:
-            self._fail_calls(exc)
-            self._greet()
-        finally:
-            if not self.channel.blocking:
-                # Out of the poller first: a closed descriptor's number may soon be another socket's.
-                self.engine.unregister(self, self.channel.close)
-            lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
-            lost.__cause__ = cause
-            self.engine.call_soon(lambda: self._owner.ended(self, lost))
-
-    def _greet(self) -> None:
-        callback, self.on_greeted = self.on_greeted, _nothing
-        self._greeted.set()
-        callback()
-
-    def abandon(self) -> None:
-        """Let go of a socket that another process uses, in a forked child; touches neither lock nor peer."""
-        self.end = ConnectionLost("this process is a fork; its parent keeps the connection", sent=False)
-        try:
-            self.channel.abandon()
-        except OSError:
-            pass
-
-    # Reading: on the engine's thread
-
-    def fileno(self) -> int:
-        """What the engine waits for."""
-        return self.channel.fileno()
-
-    @property
-    def interest(self) -> int:
-        """What the engine waits for: to read, unless a caller is at it, and to go on writing."""
-        return (0 if self._turn.muted else READ) | (WRITE if self._blocked else 0)
-
-    def readable(self) -> None:
-        """Read what is there, within measure."""
-        turn = self._turn
-        if self.end is not None or not turn.take(self):
-            return  # ended, or a caller reads just now
-        try:
-            self._read()
-        finally:
-            turn.leave(self)
-
-    def _read(self) -> None:
-        left = self._turn.left
-        for _ in range(MOST_READS):
-            try:
-                if left:  # what a caller has read comes first
-                    found = left.popleft()
-                    if isinstance(found, OSError):
-                        raise found
-                    self.received(found)
-                    continue
-                chunk = self.channel.receive()
-            except OSError as exc:
-                self._broke(exc)
-                return
-            if chunk is None:
-                return
-            if not self.received(chunk) or len(chunk) < DRAINED:
-                return
-
-    def received(self, chunk: bytes) -> bool:
-        """Take bytes that came in, empty at the end of the stream; tell whether it goes on."""
-        if not chunk:
-            self._ended_by_peer()
-            return False
-        self.last_received = time.monotonic()
-        self.bytes_received += len(chunk)
-        protocol = self._protocol
-        greeted = protocol.greeting is not None
-        try:
-            frames = protocol.receive(chunk)
-        except (RemoteProtocolError, ConnectError) as exc:
-            self.close(exc)
-            return False
-        if not greeted and protocol.greeting is not None:
-            self.pending.ami_version = protocol.greeting.version
-            if self.tapping:  # before anybody answers the greeting
-                self._owner.tapped("received", [protocol.greeting.text.encode() + b"\r\n"])
-            self._greet()
-        if frames:
-            self._take(frames)
-        if self.channel.owes:  # TLS may have to answer on its own account
-            self._flush()
-        return True
-
-    def _take(self, frames: list[bytes]) -> None:
-        origin = make_origin((self.encoding, time.time(), self.node))
-        if self.tapping:
-            self._owner.tapped("received", [frame + b"\r\n\r\n" for frame in frames])
-        if logger.isEnabledFor(logging.DEBUG):
-            for frame in frames:
-                logger.debug("< %s", _shown(frame))
-        pending = self.pending
-        try:
-            events = pending.take(frames, self._protocol.framer.only_events, origin)
-        finally:
-            if pending.answered:
-                answered, pending.answered = pending.answered, []
-                self._relay.start(answered)
-        if events:
-            self.events_received += len(events)
-            try:
-                self._owner.publish(events, origin)
-            except Exception:
-                # What is wrong with one subscriber is no reason to end the session of all.
-                logger.exception("publishing events raised")
-
-    def _ended_by_peer(self) -> None:
-        held = self._protocol.framer.pending
-        reason = "the server closed the connection"
-        self.close(ConnectionLost(f"{reason} in the middle of a message" if held else reason))
-
-    def _broke(self, exc: BaseException) -> None:
-        lost = ConnectionLost(getattr(exc, "strerror", None) or str(exc) or type(exc).__name__)
-        lost.__cause__ = exc
-        self.close(lost)
-
-    def broken(self, exc: BaseException) -> None:
-        """End it because serving it raised."""
-        self._broke(exc)
-
-    def _pump(self) -> None:
-        """Read a transport that can only block; the engine's thread still does everything else."""
-        while self.end is None:
-            try:
-                chunk = self.channel.receive() or b""
-            except Exception as exc:
-                self._broke(exc)
-                return
-            if self.end is not None:
-                return
-            done = Event()
-            self.engine.call_soon(partial(self._pumped, chunk, done))
-            # One chunk at a time: what a fast peer sends waits in the transport, not in memory.
-            while not done.wait(1.0) and self.end is None:
-                pass
-            if not chunk:
-                return
-
-    def _pumped(self, chunk: bytes, done: Event) -> None:
-        try:
-            self.received(chunk)
-        finally:
-            done.set()
-
-    # Calling
-
-    def request(self, call: Call) -> None:
-        """Send an action; its call gets the outcome.
-
-        Blocks only while thousands of frames wait for a peer that reads too slowly, and then not longer than
-        the call may take.
-
-        Raises:
-            InvalidAction: it can't be sent.
-            ConnectionLost: the connection is over; nothing was sent.
-            ActionTimeout: no room to send it in time; nothing was sent.
-
-        """
-        frame = call.action._frame(call.key, self.encoding)
-        reader = self._turn.holders.get(None)
-        if reader is not call and isinstance(reader, BlockingCall) and reader.thread == get_ident():
-            # A signal's handler calls while this very thread reads: it would wait for itself.
-            self._stop_reading(reader)
-        if len(self._out) > MOST_QUEUED:
-            self._stop_reading(call)
-            self._wait_for_room(call)
-        with self._order:
-            fence = self.pending.add(call)
-            self._out.append((frame, call))
-            if fence is not None:
-                self._queue_fence(fence)
-        if self.end is not None and self.pending.remove(call):
-            # The end may have come between the look at the caller's side and here.
-            call.given_up = True
-            raise self.lost(sent=call.sent)
-        # In a relay a caller who is woken behind this one sends what both have to say.
-        if not (self._relay.waiting and isinstance(call, BlockingCall)):
-            self._flush()
-
-    def _queue_fence(self, fence: Fence) -> None:
-        self._out.append((fence.action._frame(fence.key, "utf-8"), fence))
-
-    def lost(self, *, sent: bool) -> ConnectionLost:
-        """A fresh exception for one more caller; raising one instance from two threads mixes up tracebacks."""
-        end = self.end
-        exc = ConnectionLost(end.reason if isinstance(end, ConnectionLost | ConnectError) else str(end), sent=sent)
-        exc.__cause__ = end.__cause__ if end is not None else None
-        return exc
+class Connection(BaseConnection):
+    """A connected transport with its requests; see :class:`~pyami_sync.lifecycle.BaseConnection`."""
 
     def make_key(self, action: Action[Any]) -> bytes:
-        """The ActionID that an action goes out with."""
+        """Return the ActionID that an action goes out with."""
         if action.action_id is None:
             return self.pending.new_key()
         check_action_id(action.action_id)  # of one made of bytes nobody has yet
         return action.action_id.encode("ascii")
 
     def rule(self, action: Action[Any]) -> AnswerRule | None:
-        """How an action answers; :data:`None` for one Response."""
+        """Return how an action answers; :data:`None` for one Response."""
         return self._find_rule(action.name)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many frames wait for a slow peer that the next caller would have to wait."""
+        return self.outbox.crowded
+
+    def lost(self, *, sent: bool) -> ConnectionLost:
+        """Return a new exception for one more caller; raising one instance from two threads mixes up tracebacks."""
+        end = self.close_exc
+        exc = ConnectionLost(end.reason if isinstance(end, ConnectionLost | ConnectError) else str(end), sent=sent)
+        exc.__cause__ = end.__cause__ if end is not None else None
+        return exc
+
+    def send(self, request: Request, lease: Lease | None = None) -> None:
+        """Send an action; its request gets the outcome.
+
+        Blocks only while thousands of frames wait for a peer that reads too slowly, and then no longer than the request
+        may take.
+
+        Args:
+            request: the action under way.
+            lease: the right to read, if the calling thread leads.
+
+        Raises:
+            InvalidAction: it can't be sent.
+            ConnectionLost: the connection has ended; nothing was sent.
+            ActionTimeout: no space in the write queue in time; nothing was sent.
+
+        """
+        frame = request.action._frame(request.key, self.encoding)
+        leader = self._reading.holder.get(None)
+        if leader is not lease and isinstance(leader, Lease) and leader.thread == get_ident():
+            # A signal handler sends while this very thread leads: it would wait for itself.
+            self._stop_leading(leader)
+        outbox = self.outbox
+        if len(outbox.queue) > outbox.high_water:
+            if lease is not None:
+                self._stop_leading(lease)
+            self._wait_for_space(request)
+        try:
+            fence = self.pending.add(request)
+            fence_frame = b"" if fence is None else fence.action._frame(fence.key, "utf-8")
+            outbox.queue.append((frame, request, fence_frame, fence))
+        except BaseException:
+            self.pending.give_up(request)
+            raise
+        if self.close_exc is not None and self.pending.give_up(request):
+            # The end may have come between the look at the session's connection and here.
+            raise self.lost(sent=request.sent)
+        # In a wake chain a caller that is woken after this one writes what both have queued.
+        if not (self._wakeups.waiting and isinstance(request, BlockingRequest)):
+            outbox.flush()
+
+    def _wait_for_space(self, request: Request) -> None:
+        self.engine.check_thread("sending to a slow peer")
+        deadline = Deadline(None if request.deadline is None else request.deadline - time.monotonic())
+        # A caller without a time limit is let in by the end of the connection, which notifies as well.
+        if not self.outbox.wait_for_space(deadline.remaining()):
+            raise ActionTimeout(request.action.name, request.timeout, sent=False)
 
     def call(self, action: Action[Any], timeout: float | None, begun: float | None = None) -> Response:
         """Send an action and wait for its answer.
@@ -403,218 +116,119 @@ class Connection:
             ActionTimeout: no complete answer within ``timeout`` seconds.
             ConnectionLost: the connection ended first.
             InvalidAction: it can't be sent.
+            ConcurrencyError: in a signal handler or finalizer that interrupted this very thread while it was writing.
 
         """
         key = self.pending.new_key() if action.action_id is None else self.make_key(action)
-        call = BlockingCall(action, key, self._find_rule(action.name), timeout, begun)
+        request = BlockingRequest(action, key, self._find_rule(action.name), timeout, begun)
+        lease: Lease | None = None
         try:
-            reads = call.rule is None and self._may_read(call)
-            self.request(call)
-            answer = self._read_answer(call) if reads else None
-            if answer is not None:
-                return answer
-            if call.deadline is None:
-                while not (done := call.wait(True, LOOK)) and self.end is None:
-                    pass
-            else:
-                left = call.deadline - time.monotonic()
-                done = call.wait(True, LONGEST_WAIT if left > LONGEST_WAIT else left if left > LEAST else LEAST)
-            if done:  # if not, its turn to be woken may be yet to come
-                self._relay.pass_on(call)  # first of all, so that the next one gets up meanwhile
-        except BaseException:  # Ctrl-C, wherever it strikes: nobody waits for it any more
+            if request.rule is None and self._may_lead():
+                lease = Lease()
+                if not self._lead(lease):
+                    lease = None
+            self.send(request, lease)
+            if lease is not None:
+                answer = self._read_answer(request, lease)
+                if answer is not None:
+                    return answer
+            elif self.outbox.busy and self.outbox.written_here:
+                raise ConcurrencyError(
+                    f"{action.name} was sent in a signal handler or finalizer that interrupted this thread while it was"
+                    " writing, so its answer can't be waited for here; use submit(), or another thread"
+                )
+            done = self._wait(request)
+        except BaseException:  # of a signal handler, wherever it strikes: nobody waits for it any more
             try:
-                self._stop_reading(call)
-                call.given_up = True
-                self.pending.remove(call)
+                if lease is not None:
+                    self._stop_leading(lease)
+                self.pending.give_up(request)
             finally:
-                self._stop_reading(call)  # once more: people press it twice
-            self._relay.pass_on(call)
+                if lease is not None:
+                    self._stop_leading(lease)  # once more: people press Ctrl-C twice
+            self._wakeups.pass_on(request)
             raise
         if not done:
-            if self.pending.remove(call):
-                if self.end is not None:
-                    call.given_up = True
-                    raise self.lost(sent=call.sent)
-                raise call.timed_out()
-            # Its outcome is decided, and its turn to be woken comes; unless a signal handler's exception struck the
-            # thread that was ending the connection between deciding and telling.
-            while not call.wait(True, LOOK):
-                if self.end is not None and call.outcome is None:
-                    raise self.lost(sent=call.sent)
-            self._relay.pass_on(call)
-        result = call.outcome
+            if self.pending.give_up(request):
+                raise request.timed_out() if self.close_exc is None else self.lost(sent=request.sent)
+            # Its outcome is decided, and its caller is going to be woken.
+            while not request.wait(True, LOOK):
+                if self.close_exc is not None and request.outcome is None:
+                    raise self.lost(sent=request.sent)
+            self._wakeups.pass_on(request)
+        result = request.outcome
         if isinstance(result, Response):
             return result
         assert result is not None
         try:
             raise result
         finally:
-            del result, call  # the traceback must not keep what it is about alive
+            del result, request  # the traceback must not keep what it is about alive
 
-    def _may_read(self, call: Call) -> bool:
-        """Take the reading over for one call, if nothing stands before its answer; before it is sent.
+    def _wait(self, request: BlockingRequest) -> bool:
+        """Wait for the outcome; return False when the time is up, or the connection has ended without one."""
+        if request.deadline is None:
+            while not (done := request.wait(True, LOOK)) and self.close_exc is None:
+                pass
+        else:
+            left = request.deadline - time.monotonic()
+            done = request.wait(True, LONGEST_WAIT if left > LONGEST_WAIT else left if left > LEAST else LEAST)
+        if done:
+            self._wakeups.pass_on(request)  # before anything else, so that the next one starts meanwhile
+        return done
 
-        To wait at the socket oneself saves waking two threads. Bytes that the engine holds, other callers'
-        answers or frames that wait to be sent would come first.
+    # Leading: a lone caller reads its own answer
+
+    def _may_lead(self) -> bool:
+        """Return True if nothing would come before the answer of a caller that leads.
+
+        Bytes that the engine holds, other callers' answers, or frames that wait to be sent would.
         """
-        turn = self._turn
-        if self.pending.table or self._out or self.tapping or not turn.offered() or not turn.take(call):
+        return not (self.pending.table or self.outbox.queue or self.tapping) and self._reading.invites()
+
+    def _lead(self, lease: Lease) -> bool:
+        """Begin to lead, before the action is sent; return False if another thread reads, or has something to read."""
+        reading = self._reading
+        if not reading.try_acquire(lease):
             return False
-        # The engine starts a relay while it has the turn, so that only now it is sure that there is none.
-        if turn.left or self._relay.waiting or self._protocol.framer.pending or self.end is not None:
-            self._stop_reading(call)
+        # The engine starts a wake chain while it reads, so that only now it is sure that there is none.
+        if reading.left or self._wakeups.waiting or self._protocol.framer.pending or self.close_exc is not None:
+            self._stop_leading(lease)
             return False
-        turn.mute(call)
+        reading.mute(lease)
         self.engine.rearm(self)
         return True
 
-    def _read_answer(self, call: Call) -> Response | None:
-        turn = self._turn
+    def _read_answer(self, request: BlockingRequest, lease: Lease) -> Response | None:
+        reading = self._reading
         try:
-            if turn.read(call, self.channel, call.deadline):
+            if reading.read(lease, self.transport, request.deadline):
                 self.last_received = time.monotonic()
-                left = turn.left
-                chunk = left[0] if left else None  # gone: a signal's handler has left it to the engine
+                left = reading.left
+                chunk = left[0] if left else None  # gone: the engine has relieved this thread
                 if isinstance(chunk, bytes) and len(chunk) <= self._protocol.framer.harmless:
-                    answer = self.pending.take_own(call, chunk, make_origin((self.encoding, time.time(), self.node)))
+                    origin = make_origin((self.encoding, time.time(), self.node))
+                    answer = self.pending.claim_own(request, chunk, origin)
                     if answer is not None:
-                        if chunk in left:
+                        try:
                             left.remove(chunk)
+                        except ValueError:  # the engine has taken it, and finds that nobody waits for it
+                            pass
                         self.bytes_received += len(chunk)
                         if logger.isEnabledFor(logging.DEBUG):
-                            logger.debug("< %s", _shown(chunk[:-4]))
+                            logger.debug("< %s", shown(chunk[:-4]))
                         return answer
-                turn.in_vain()
+                reading.back_off()
             return None
         finally:
-            self._stop_reading(call)
+            self._stop_leading(lease)
 
-    def _stop_reading(self, call: Call) -> None:
-        """Give the socket back to the engine, if this call has it; safe to repeat, as after Ctrl-C in here."""
-        turn = self._turn
-        if turn.held_by(call):
-            turn.muted = False
+    def _stop_leading(self, lease: Lease) -> None:
+        """Give the socket back to the engine, if this leader has it; safe to repeat, as after Ctrl-C in here."""
+        reading = self._reading
+        if reading.holds(lease):
+            reading.muted = False
             self.engine.rearm(self)  # again if need be: the first time may have been interrupted before it
-            turn.leave(call)
-        if turn.left:
+            reading.release(lease)
+        if reading.left:
             self.engine.serve_soon(self)
-
-    @property
-    def crowded(self) -> bool:
-        """Whether so many frames wait for a slow peer that the next one would have to wait for room."""
-        return len(self._out) > MOST_QUEUED
-
-    def _wait_for_room(self, call: Call) -> None:
-        self.engine.check_thread("sending to a slow peer")
-        deadline = Deadline(None if call.deadline is None else call.deadline - time.monotonic())
-        # A caller without a time limit is let in by the end of the connection, which notifies as well.
-        if not self._room.wait(lambda: not self.crowded or self.end is not None, deadline.remaining()):
-            raise ActionTimeout(call.action.name, call.timeout, sent=False)
-
-    # Writing: on whichever thread comes
-
-    def writable(self) -> None:
-        """Go on sending; called by the engine."""
-        self._blocked = False
-        self.engine.rearm(self)
-        self._flush()
-
-    def _flush(self) -> None:
-        # Who comes second leaves its frame to the first, who looks once more after letting go. The first is known by
-        # what it put there, not by a lock: a Ctrl-C behind taking that would leave it locked for good.
-        writers, me = self._writers, None
-        while (self._out or self._unsent or self.channel.owes) and not (self._blocked or self._write_failed):
-            me = me or object()
-            try:
-                if writers.setdefault(None, me) is not me:
-                    return
-                try:
-                    self._drain()
-                except BaseException as exc:
-                    # A signal handler's too: it may have come between sending and noting how much was sent.
-                    self._end_writing(exc)
-                    if not isinstance(exc, OSError):
-                        raise
-            finally:
-                if None in writers and writers[None] is me:
-                    del writers[None]
-
-    def _end_writing(self, exc: BaseException) -> None:
-        """Send nothing more, and have the engine end the connection after reading what the server sent before."""
-        self._write_failed = True
-        logger.debug("sending failed: %s", exc)
-        if self.channel.blocking:
-            self._broke(exc)
-        else:
-            self.engine.call_soon(partial(self._end_after_reading, exc, time.monotonic() + LAST_READ))
-
-    def _end_after_reading(self, exc: BaseException, until: float) -> None:
-        turn = self._turn
-        if self.end is None and not turn.take(self):
-            if time.monotonic() < until:  # a caller is reading: it stops within milliseconds
-                self.engine.call_at(time.monotonic() + 0.001, partial(self._end_after_reading, exc, until))
-                return
-        elif self.end is None:
-            try:
-                self._read()
-            finally:
-                turn.leave(self)
-        self._broke(exc)  # does nothing if reading has met the end
-
-    def _drain(self) -> None:
-        """Send what is queued; for one thread at a time."""
-        channel, out = self.channel, self._out
-        while self._unsent or out or channel.owes:
-            data = self._unsent or channel.encode(self._next_frames() if out else b"")
-            sent = channel.send(data) if data else 0
-            self._unsent = data[sent:]
-            if sent < len(data):
-                self._blocked = True
-                self.engine.rearm(self)
-                return
-
-    def _next_frames(self) -> bytes:
-        out = self._out
-        frames: list[bytes] = []
-        size = 0
-        while out and size < JOIN:
-            frame, call = out.popleft()
-            if call is not None:
-                call.sent = True
-                if call.given_up:
-                    continue
-            frames.append(frame)
-            size += len(frame)
-        if self._room and len(out) <= MOST_QUEUED:
-            self._room.notify_all()
-        if self.tapping and frames:
-            self._owner.tapped("sent", list(frames))
-        if logger.isEnabledFor(logging.DEBUG):
-            for frame in frames:
-                logger.debug("> %s", _shown(frame))
-        return frames[0] if len(frames) == 1 else b"".join(frames)
-
-
-def _reason(exc: AMIError) -> tuple[str, BaseException | None]:
-    """Return what to tell the callers of a connection that ends so, and the cause."""
-    reason = exc.reason if isinstance(exc, ConnectionLost | ConnectError) else str(exc)
-    return reason, exc.__cause__ or (None if isinstance(exc, ConnectionLost) else exc)
-
-
-def no_greeting(seconds: float | None) -> ConnectError:
-    """What to say of a server that says nothing."""
-    within = "in time" if seconds is None else f"within {seconds:g} s"
-    return ConnectError(
-        f"connected, but no greeting {within}: is this an AMI port (5038), not one"
-        " that expects TLS (use amis://) or HTTP? A stalled server looks the same"
-    )
-
-
-def _nothing() -> None:
-    """Nobody wants to know."""
-
-
-def _shown(frame: bytes) -> str:
-    """A message for the log: no secret, no control character that could forge a line of it."""
-    text = redact(frame[:2000]).decode("utf-8", "backslashreplace")
-    return text.encode("unicode_escape").decode("ascii")

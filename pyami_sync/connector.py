@@ -27,15 +27,15 @@ from .exceptions import AMIError, ConnectError
 from .login import Ask, AwaitBoot, Steps, within
 from .options import Options
 from .polling import READ, WRITE
-from .request import Call
+from .request import Request
 from .response import Response
 from .transport import (
     TLS,
-    Channel,
     TLSHandshake,
+    Transport,
     connect_error,
-    make_channel,
     make_context,
+    make_transport,
     set_options,
 )
 from .workers import Workers
@@ -90,7 +90,7 @@ class Connector:
         self,
         options: Options,
         *,
-        make: Callable[[Channel], Connection],
+        make: Callable[[Transport], Connection],
         steps: Callable[[Connection], Steps],
         done: Callable[[Outcome], None],
         deadline: Deadline | None = None,
@@ -100,7 +100,7 @@ class Connector:
 
         Args:
             options: where to.
-            make: makes the connection when there is a channel.
+            make: makes the connection when there is a transport.
             steps: what is said on it once the server has greeted.
             done: called with the connection or with what went wrong, never before this returns, and not after
                 :meth:`ConnectAttempt.cancel`.
@@ -199,7 +199,7 @@ class ConnectAttempt:
         self,
         connector: Connector,
         options: Options,
-        make: Callable[[Channel], Connection],
+        make: Callable[[Transport], Connection],
         steps: Callable[[Connection], Steps],
         done: Callable[[Outcome], None],
         deadline: Deadline | None,
@@ -248,7 +248,7 @@ class ConnectAttempt:
         self._arm(self._deadline.at, self._too_slow)
         try:
             if self._transport is not None:
-                self._connected(make_channel(self._transport))
+                self._connected(make_transport(self._transport))
             else:
                 self._find_addresses()
         except Exception as exc:
@@ -329,9 +329,9 @@ class ConnectAttempt:
         try:
             set_options(sock)
             if self._options.tls is None:
-                channel = make_channel(sock)
-                self._sock = None  # the channel's from now on
-                self._connected(channel)
+                transport = make_transport(sock)
+                self._sock = None  # the transport's from now on
+                self._connected(transport)
             else:
                 self._busy = True
                 self._connector.workers.submit(lambda: self._begin_tls(sock))
@@ -387,7 +387,7 @@ class ConnectAttempt:
         except Exception as exc:
             self._tls_went_on(exc)
 
-    def _tls_went_on(self, outcome: Channel | Exception | None) -> None:
+    def _tls_went_on(self, outcome: Transport | Exception | None) -> None:
         def take() -> None:
             self._busy = False
             if self.finished:
@@ -395,7 +395,7 @@ class ConnectAttempt:
             elif isinstance(outcome, Exception):
                 self._fail(outcome)
             elif outcome is not None:
-                self._sock = None  # the channel's from now on
+                self._sock = None  # the transport's from now on
                 self._connected(outcome)
             else:
                 writes = self._handshake is not None and self._handshake.wants_write
@@ -406,14 +406,14 @@ class ConnectAttempt:
 
     # The greeting and the login
 
-    def _connected(self, channel: Channel) -> None:
+    def _connected(self, transport: Transport) -> None:
         try:
-            self.connection = connection = self._make(channel)
+            self.connection = connection = self._make(transport)
             connection.on_greeted = lambda: self._engine.call_soon(self._greeted)
             connection.start()
         except Exception as exc:
             if self.connection is None:
-                channel.close()
+                transport.close()
             self._fail(exc)
 
     def _greeted(self) -> None:
@@ -443,7 +443,7 @@ class ConnectAttempt:
                 call = _Asked(step, connection, self._deadline, self._later)
                 self._arm(call.deadline, lambda call=call: connection.pending.expire(call))  # type: ignore[misc]
                 try:
-                    connection.request(call)
+                    connection.send(call)
                 except AMIError as exc:
                     go = lambda steps, exc=exc: steps.throw(exc)  # type: ignore[misc]  # noqa: E731
                 else:
@@ -480,7 +480,7 @@ class ConnectAttempt:
     # The end
 
     def _arm(self, when: float | None, then: Callable[[], None]) -> None:
-        """Call ``then`` at a moment, unless the attempt has advanced before."""
+        """Request ``then`` at a moment, unless the attempt has advanced before."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -554,7 +554,7 @@ class ConnectAttempt:
             sock.close()
 
 
-class _Asked(Call):
+class _Asked(Request):
     """An action of the login; its answer goes to the attempt."""
 
     __slots__ = ("_then",)
@@ -566,7 +566,7 @@ class _Asked(Call):
         super().__init__(action, connection.make_key(action), connection.rule(action), within(ask, deadline))
         self._then = then
 
-    def settle(self, result: Response | BaseException) -> None:
+    def resolve(self, result: Response | BaseException) -> None:
         self._then(result)
 
 

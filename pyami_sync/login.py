@@ -21,10 +21,10 @@ from .exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost
 from .gate import EventGate
 from .model import event_class
 from .options import Options
-from .pending import PendingCalls
+from .pending import PendingRequests
 from .protocol import Greeting, challenge_action, login_action
 from .response import Response
-from .transport import Channel
+from .transport import Transport
 
 __all__ = ["Ask", "AwaitBoot", "LoginPlan", "Steps", "boot_steps", "filter_steps", "login_steps", "uptime_steps"]
 
@@ -215,12 +215,12 @@ class LoginPlan:
         self.boot_seen = False
         """Whether a login was followed by FullyBooted, so that its absence after another one means something."""
 
-    def make(self, engine: Engine, channel: Channel, gate: EventGate) -> Connection:
-        """Return a connection over a channel."""
+    def make(self, engine: Engine, transport: Transport, gate: EventGate) -> Connection:
+        """Return a connection over a transport."""
         connection = Connection(
             engine,
-            channel,
-            PendingCalls(f"{secrets.token_hex(5)}-", self.options.limits, event_class),
+            transport,
+            PendingRequests(f"{secrets.token_hex(5)}-", self.options.limits, event_class),
             gate,
             limits=self.options.limits,
             encoding=self.options.encoding,

@@ -18,7 +18,7 @@ from .futures import DetachedFuture
 from .health import NodeHealth
 from .markers import ConnectionLost as LostMarker
 from .message import Event, Origin
-from .request import PING, BlockingCall, Call, FutureCall
+from .request import PING, BlockingRequest, FutureRequest, Request
 from .response import Response
 from .session import Session
 from .state import State
@@ -109,14 +109,14 @@ class NodeClient(AMIClient):
 
     def _live(self, action: Action[Any], limit: float | None) -> Connection:
         connection = self._session.current
-        if connection is None or connection.end is not None:
+        if connection is None or connection.close_exc is not None:
             raise self._session.down()
         if connection.crowded:
             raise ActionTimeout(action.name, limit, sent=False)
         return connection
 
 
-class Inquiry(Call):
+class Inquiry(Request):
     """An action of the cluster's own; its answer is looked at on the thread that brings it."""
 
     __slots__ = ("_then", "timer")
@@ -128,7 +128,7 @@ class Inquiry(Call):
         self._then = then
         self.timer: Timer | None = None
 
-    def settle(self, result: Response | BaseException) -> None:
+    def resolve(self, result: Response | BaseException) -> None:
         if self.timer is not None:
             self.timer.cancel()
         self._then(self, result)
@@ -174,18 +174,18 @@ class Node:
     def connected(self) -> bool:
         """Whether it can be sent to now."""
         connection = self.client.session.current
-        return connection is not None and connection.end is None
+        return connection is not None and connection.close_exc is None
 
     @property
     def responsive(self) -> bool:
         """Whether it is connected, and no action has waited for seconds in which nothing arrived."""
         connection = self.client.session.current
-        if connection is None or connection.end is not None:
+        if connection is None or connection.close_exc is not None:
             return False
         last = connection.last_received
         if self._unanswered is not None and last < self._unanswered:
             return False
-        calls = connection.pending.calls()
+        calls = connection.pending.requests()
         return not calls or time.monotonic() - max(calls[0].begun, last) < SILENT
 
     @property
@@ -195,12 +195,12 @@ class Node:
         return 0 if connection is None else len(connection.pending)
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[Request]:
         """Actions under way that somebody waits for."""
         connection = self.client.session.current
         if connection is None:
             return []
-        return [call for call in connection.pending.calls() if isinstance(call, BlockingCall | FutureCall)]
+        return [call for call in connection.pending.requests() if isinstance(call, BlockingRequest | FutureRequest)]
 
     @property
     def settled(self) -> bool:
@@ -260,7 +260,7 @@ class Node:
             self._look(connection)
 
     def _look(self, connection: Connection) -> None:
-        if self.client.session.current is not connection or connection.end is not None:
+        if self.client.session.current is not connection or connection.close_exc is not None:
             return
         self._inquire(connection, PING, self._learn_ping)
         if self._interval is not None:
@@ -274,14 +274,14 @@ class Node:
         call = Inquiry(action, connection, max(SILENT, self._interval or 0.0), then)
         call.timer = connection.engine.call_at(call.begun + SILENT, lambda: self._overdue(call))
         try:
-            connection.request(call)
+            connection.send(call)
         except AMIError:
             call.timer.cancel()  # it is over, and has been told
 
     def _overdue(self, call: Inquiry) -> None:
         """An answer has been waited for long enough to tell; the call goes on until its time is up."""
         connection = self.client.session.current
-        if connection is None or call not in connection.pending.calls():
+        if connection is None or call not in connection.pending.requests():
             return
         if call.deadline is not None:
             call.timer = connection.engine.call_at(call.deadline, lambda: connection.pending.expire(call))

@@ -1,10 +1,12 @@
-"""Whose answer is this: the calls of one connection that wait for one.
+"""Whose answer is this: the requests of one connection that wait for their answers.
 
-A call is entered before its bytes are sent and leaves the table exactly once: who takes it out, be it the
-engine with an answer, a caller whose time is up, or the end of the connection, alone decides its outcome.
+A request is added before its bytes are sent, and is removed exactly once: whoever claims it, be it the engine with an
+answer, a caller whose time is up, or the end of the connection, alone decides its outcome.
 
-The server runs the actions of a connection one after the other in the order they were sent. Correlation is
-by ActionID all the same; the order serves only where there is no id: items of IAXpeers, answers of mere text.
+The server runs the actions of a connection one after the other in the order in which they were sent, and answers in
+that order. Correlation is by ActionID all the same. The order serves where there is no id (items of IAXpeers, answers
+that are mere text), and where an id was used twice: the answer to a request that was given up, which comes late, must
+not be taken for that of a later one.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from itertools import count
+from time import monotonic
 from typing import NamedTuple
 
 from .catalogue.rules import AnswerRule
@@ -19,10 +22,10 @@ from .exceptions import ActionError, AMIError, ConnectionLost, InvalidAction, Re
 from .message import Event, Origin, make_event
 from .protocol import AMIVersion, Limits
 from .redaction import redact
-from .request import BlockingCall, Call, Fence
+from .request import BlockingRequest, Fence, Request
 from .response import Response
 
-__all__ = ["PendingCalls"]
+__all__ = ["PendingRequests"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -38,16 +41,16 @@ class Run(NamedTuple):
     """Items of one name of one list: how they begin, and what to do with one more."""
 
     head: bytes
-    call: Call
+    request: Request
     cls: type[Event]
     name: str
     append: Callable[[Event], None]
 
 
-class PendingCalls:
-    """The calls of one connection.
+class PendingRequests:
+    """The requests of one connection.
 
-    :meth:`take` belongs to the thread that reads the socket; everything else may be called from any thread.
+    :meth:`feed` belongs to the thread that reads the socket; everything else may be called from any thread.
     Safe without a lock of its own: each step on the table is one dict operation.
 
     Args:
@@ -60,101 +63,122 @@ class PendingCalls:
     def __init__(self, prefix: str, limits: Limits, event_class: Callable[[bytes], type[Event]]) -> None:
         self._prefix = prefix.encode("ascii")
         self._ids = count(1)
-        self.table: dict[bytes, Call] = {}
-        """The calls by ActionID; others only look whether there are any."""
-        self._collecting: dict[bytes, Call] = {}  # those of them that expect events
-        self.answered: list[BlockingCall] = []
-        """Calls that have got their outcome from :meth:`take`; whoever called it has to wake their callers."""
+        self.table: dict[bytes, Request] = {}
+        """The requests by ActionID; others only look whether there are any."""
+        self._collecting: dict[bytes, Request] = {}  # those of them that expect events
+        self.answered: list[BlockingRequest] = []
+        """Requests that have got their outcome from :meth:`feed`; whoever called it has to wake their callers."""
         self._run: Run | None = None  # the list whose items come in one after the other
-        self._adjacent: Call | None = None  # the list under way whose items carry no ActionID
+        self._adjacent: Request | None = None  # the list under way whose items carry no ActionID
         self._limits = limits
         self._event_class = event_class
         self.ami_version: AMIVersion | None = None
+        self.answered_at = monotonic()
+        """When the last response came, on :func:`time.monotonic`'s clock: the sign that the server still serves."""
+        self._late: dict[Request, int] = {}  # given up after they were sent, with their order: an answer may come yet
         self.logged_off = False
         """Whether the server has said good-bye: the end that follows is no loss."""
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def calls(self) -> list[Call]:
+    def requests(self) -> list[Request]:
         """Those under way, oldest first."""
         return list(self.table.values())
 
     def new_id(self) -> str:
-        """An ActionID that no other call and no other session uses."""
+        """An ActionID that no other request and no other session uses."""
         return self.new_key().decode("ascii")
 
     def new_key(self) -> bytes:
         """As :meth:`new_id`, in bytes."""
         return self._prefix + b"%d" % next(self._ids)
 
-    def add(self, call: Call) -> Fence | None:
-        """Enter a call before it is sent; give the fence that must be sent right behind it, if it needs one.
+    def add(self, request: Request) -> Fence | None:
+        """Enter a request before it is sent; give the fence that must be sent right behind it, if it needs one.
 
         Raises:
-            InvalidAction: another call with its ActionID is under way.
+            InvalidAction: another request with its ActionID is under way.
 
         """
-        if self.table.setdefault(call.key, call) is not call:
-            raise InvalidAction(f"an action with ActionID {call.key.decode()!r} is under way", header="ActionID")
-        rule = call.rule
+        if self.table.setdefault(request.key, request) is not request:
+            raise InvalidAction(f"an action with ActionID {request.key.decode()!r} is under way", header="ActionID")
+        rule = request.rule
         if rule is None:
             return None
         if rule.shape == "event":
-            self._collecting[call.key] = call  # DataGet answers with its event alone
+            self._collecting[request.key] = request  # DataGet answers with its event alone
         if not rule.fenced:
             return None
-        fence = Fence(self.new_key(), call, self.conclude)
+        fence = Fence(self.new_key(), request, self.conclude)
         self.table[fence.key] = fence
         return fence
 
-    def remove(self, call: Call) -> bool:
-        """Take a call out; tell whether it was still under way, so that the caller decides its outcome."""
-        if self.table.get(call.key) is not call or not call.claim():
+    def remove(self, request: Request) -> bool:
+        """Remove a request; return whether it was still under way, so that the caller decides its outcome."""
+        if self.table.get(request.key) is not request or not request.claim():
             return False
-        # An ActionID that a user chose may be used again, but not before the call is out of the table, and only
-        # the one that has claimed it takes it out: so this never takes out another call.
-        self._collecting.pop(call.key, None)
-        self.table.pop(call.key, None)
+        # An ActionID that a user chose may be used again, but not before the request is out of the table, and only
+        # the one that has claimed it takes it out: so this never takes out another request.
+        self._collecting.pop(request.key, None)
+        self.table.pop(request.key, None)
         return True
 
-    def expire(self, call: Call) -> None:
-        """End a call whose time is up, unless its answer has come in the meantime."""
-        if self.remove(call):
-            call.expire()
+    def give_up(self, request: Request) -> bool:
+        """Remove a request that nobody wants any more, and note that its answer may come late.
+
+        Return whether it was still under way, as :meth:`remove` does.
+        """
+        if not self.remove(request):
+            return False
+        request.given_up = True  # before the look at `order`: see Request
+        if request.order and request.response is None:
+            self._late[request] = request.order
+        return True
+
+    def expire(self, request: Request) -> None:
+        """End a request whose time is up, unless its answer has come in the meantime."""
+        if self.give_up(request):
+            request.expire()
 
     def fail_all(self, reason: str, cause: BaseException | None) -> None:
-        """End every call because the connection has ended."""
-        for call in self.calls():
-            if not self.remove(call):
+        """End every request because the connection has ended."""
+        for request in self.requests():
+            if not self.remove(request):
                 continue
-            call.given_up = True  # before the look at `sent`: a writer may be at it this moment
-            exc = ConnectionLost(reason, partial=list(call.items), sent=call.sent)
+            request.given_up = True  # before the look at `order`: a writer may be at it this moment
+            exc = ConnectionLost(reason, partial=list(request.items), sent=request.sent)
             exc.__cause__ = cause
-            call.settle(exc)
+            request.resolve(exc)
 
     # What is done by who reads: the engine, or the caller of an action
 
-    def take_own(self, call: Call, chunk: bytes, origin: Origin) -> Response | None:
-        """The answer that a caller has read itself, if these bytes are that, whole and plain, and nothing else."""
+    def claim_own(self, request: Request, chunk: bytes, origin: Origin) -> Response | None:
+        """Return the answer that a caller has read itself, if these bytes are that, whole and plain, and no more."""
         end = chunk.find(BLANK)
         if end + 4 != len(chunk) or not chunk.startswith(SUCCESS) or b"eventlist:" in chunk[:HEAD].lower():
             return None
-        if not chunk.startswith(call.key + b"\r\n", chunk.find(ACTION_ID) + 12) or not self.remove(call):
+        if self._late or not chunk.startswith(request.key + b"\r\n", chunk.find(ACTION_ID) + 12):
             return None
-        return call.action.response_class._success(chunk[:-4], origin)
+        if not self.remove(request):
+            return None
+        self.answered_at = monotonic()
+        return request.action.response_class._success(chunk[:-4], origin)
 
-    def take(self, frames: list[bytes], only_events: bool, origin: Origin) -> list[bytes]:
-        """Take answers and list items out of messages that came in; give the events among them, all of them.
+    def feed(self, frames: list[bytes], only_events: bool, origin: Origin) -> list[bytes]:
+        """Hand answers and list items that came in to their requests; return the events among them, all of them.
 
-        Answers are taken before any of the events is published: they must not wait behind a flood.
+        Answers are handed over before any of the events is published: they must not wait behind a flood.
         """
-        if only_events and not self._collecting:
-            self._run = None  # holds a list that is over
-            return frames
+        if only_events:
+            if not self._collecting:
+                self._run = None  # holds a list that is over
+                return frames
+        else:
+            self.answered_at = monotonic()
         events: list[bytes] = []
         run = self._run
-        if run is not None and run.call.key not in self.table:
+        if run is not None and run.request.key not in self.table:
             run = self._run = None  # given up since the last batch
         for each in frames:
             if run is not None and each.startswith(run.head):
@@ -168,22 +192,23 @@ class PendingCalls:
                 continue
             frame: bytes | None = each
             while frame is not None:
-                frame = self._take_one(frame, origin, events)
+                frame = self._feed_one(frame, origin, events)
             run = self._run
         if run is not None:
-            self._check_run(run.call)
+            self._check_run(run.request)
         return events
 
-    def _check_run(self, call: Call) -> None:
+    def _check_run(self, request: Request) -> None:
         """End a list that has grown too long, and the quick way into one that is over."""
-        if len(call.items) > self._limits.list_items:
-            self._settle(
-                call, RemoteProtocolError(f"the list of {call.action.name} passed {self._limits.list_items} items")
+        if len(request.items) > self._limits.list_items:
+            self._resolve(
+                request,
+                RemoteProtocolError(f"the list of {request.action.name} passed {self._limits.list_items} items"),
             )
-        if call.key not in self.table:
+        if request.key not in self.table:
             self._run = None
 
-    def _take_one(self, frame: bytes, origin: Origin, events: list[bytes]) -> bytes | None:
+    def _feed_one(self, frame: bytes, origin: Origin, events: list[bytes]) -> bytes | None:
         """Take one message; give another one that was glued to its end."""
         kind = frame[: frame.find(b":")].lower()
         if kind == b"event":
@@ -196,37 +221,58 @@ class PendingCalls:
             return self._text(frame, origin)
         return None
 
+    def _is_late(self, frame: bytes, origin: Origin) -> bool:
+        """Return True if a response belongs to a request that was given up.
+
+        The server answers in the order in which it was asked. So an answer to a later request shows that no answer to
+        an earlier one will come; and of two requests with one ActionID the earlier one is answered first.
+        """
+        key = self._key(frame, origin)
+        if not key:
+            return False
+        current = self.table.get(key)
+        for request, order in list(self._late.items()):
+            if request.key == key and (current is None or not current.order or order < current.order):
+                del self._late[request]
+                logger.debug("dropped a late response to %s", request.action.name)
+                return True
+            if current is not None and order < current.order:
+                del self._late[request]
+        return False
+
     def _response(self, frame: bytes, origin: Origin) -> None:
+        if self._late and self._is_late(frame, origin):
+            return
         if frame.startswith(PLAIN):
             # The usual answer, whole and to a caller who waits: in as few steps as can be.
-            call = self.table.get(frame[len(PLAIN) : HEAD].partition(b"\r\n")[0])
+            request = self.table.get(frame[len(PLAIN) : HEAD].partition(b"\r\n")[0])
             if (
-                isinstance(call, BlockingCall)
-                and call.rule is None
-                and call.response is None
+                isinstance(request, BlockingRequest)
+                and request.rule is None
+                and request.response is None
                 and b"eventlist:" not in frame[:HEAD].lower()
             ):
-                if self.remove(call):
-                    call.keep(call.action.response_class._success(frame, origin))
-                    self.answered.append(call)
+                if self.remove(request):
+                    request.store(request.action.response_class._success(frame, origin))
+                    self.answered.append(request)
                 return
-        call = self._owner(frame, origin)
-        if call is None:
+        request = self._owner(frame, origin)
+        if request is None:
             return
-        response = call.action.response_class._wire(frame, origin)
-        rule = call.rule
+        response = request.action.response_class._wire(frame, origin)
+        rule = request.rule
         if response.status == "Goodbye":
             self.logged_off = True
         if not frame.startswith(SUCCESS) and not response.ok:
-            self._error(call, response)
-        elif call.response is not None:
-            logger.debug("dropped a second response to %s: %r", call.action.name, response)
+            self._error(request, response)
+        elif request.response is not None:
+            logger.debug("dropped a second response to %s: %r", request.action.name, response)
         elif b"eventlist:" in frame[:HEAD].lower() and response.get("EventList", "").strip().lower() == "start":
-            self._start_list(call, response)
+            self._start_list(request, response)
         elif rule is None or not self._more_follows(rule):
-            self._settle(call, response)
+            self._resolve(request, response)
         else:
-            self._start_list(call, response)
+            self._start_list(request, response)
 
     def _more_follows(self, rule: AnswerRule) -> bool:
         """Whether a Success that does not announce a list is followed by events all the same."""
@@ -234,173 +280,185 @@ class PendingCalls:
             return rule.unmarked and self.ami_version is not None and self.ami_version < UNIFORM_LISTS
         return rule.shape in ("event", "window")
 
-    def _start_list(self, call: Call, response: Response) -> None:
-        call.response = response
-        self._collecting[call.key] = call
-        rule = call.rule
+    def _start_list(self, request: Request, response: Response) -> None:
+        request.response = response
+        self._collecting[request.key] = request
+        rule = request.rule
         if rule is not None and (rule.items_without_id or rule.shape == "window"):
-            self._adjacent = call
-        if call.key not in self.table:  # its caller gave up between the look-up and here
-            self._collecting.pop(call.key, None)
+            self._adjacent = request
+        if request.key not in self.table:  # its caller gave up between the look-up and here
+            self._collecting.pop(request.key, None)
 
-    def _error(self, call: Call, response: Response) -> None:
+    def _error(self, request: Request, response: Response) -> None:
         said = response.message.strip().lower()
-        if call.rule is not None and any(said.startswith(text) for text in call.rule.empty):
+        if request.rule is not None and any(said.startswith(text) for text in request.rule.empty):
             response._empty = True
-            self._settle(call, response)
+            self._resolve(request, response)
             return
-        response.events = call.items
-        self._settle(call, ActionError(call.action.name, response, partial=list(call.items)))
+        response.events = request.items
+        self._resolve(request, ActionError(request.action.name, response, partial=list(request.items)))
 
-    def _owner(self, frame: bytes, origin: Origin) -> Call | None:
-        """The call that a response belongs to."""
-        at = frame.find(ACTION_ID)
-        if at >= 0:
-            start = at + len(ACTION_ID)
-            end = frame.find(b"\r\n", start)
-            key = frame[start:] if end < 0 else frame[start:end]
-        else:
-            key = (Response._wire(frame, origin).action_id or "").encode("utf-8", "surrogateescape")
-        call = self.table.get(key)
-        if call is not None:
-            return call
+    def _owner(self, frame: bytes, origin: Origin) -> Request | None:
+        """Return the request that a response belongs to."""
+        key = self._key(frame, origin)
+        request = self.table.get(key)
+        if request is not None:
+            return request
         if not key and b"Missing action in request" not in frame:
-            # Some handlers forget the id (Events of old servers); with one call under way there is no doubt.
-            asking = [each for each in self.calls() if not isinstance(each, Fence)]
-            if len(asking) == 1:
+            # Some handlers forget the id (Events of old servers); with one request under way there is no doubt, unless
+            # the answer to one that was given up may come yet.
+            asking = [each for each in self.requests() if not isinstance(each, Fence)]
+            if len(asking) == 1 and not self._late:
                 return asking[0]
         logger.debug("dropped a late or unasked response: %r", Response._wire(frame, origin))
         return None
 
+    @staticmethod
+    def _key(frame: bytes, origin: Origin) -> bytes:
+        """Return the ActionID of a response; empty if it has none."""
+        at = frame.find(ACTION_ID)
+        if at < 0:
+            return (Response._wire(frame, origin).action_id or "").encode("utf-8", "surrogateescape")
+        start = at + len(ACTION_ID)
+        end = frame.find(b"\r\n", start)
+        return frame[start:] if end < 0 else frame[start:end]
+
     def _event(self, frame: bytes, origin: Origin) -> None:
         """Give an event to the list that it belongs to, if it belongs to one."""
         at = frame.find(ACTION_ID)
-        call = None
+        request = None
         if at >= 0:
             start = at + len(ACTION_ID)
             end = frame.find(b"\r\n", start)
-            call = self._collecting.get(frame[start:] if end < 0 else frame[start:end])
-        if call is None:
-            call = self._adjacent
-            if call is None:
+            request = self._collecting.get(frame[start:] if end < 0 else frame[start:end])
+        if request is None:
+            request = self._adjacent
+            if request is None:
                 return
-            if call.key not in self.table:
+            if request.key not in self.table:
                 self._adjacent = None
                 return
         end = frame.find(b"\r\n", 7)
         name = frame[7:] if end < 0 else frame[7:end]
-        if name not in call.names:
-            if call.rule is not None and call.rule.glued and b"\r\nEvent: " in frame:
-                self._unglue(frame, call, origin)
+        if name not in request.names:
+            if request.rule is not None and request.rule.glued and b"\r\nEvent: " in frame:
+                self._unglue(frame, request, origin)
                 return
-            if not self._belongs(call, name, frame, origin):
+            if not self._belongs(request, name, frame, origin):
                 return
-        self._grow(call, name, frame, origin)
-        if name in call.names and (call.rule is None or not (call.rule.bare_lf or call.rule.glued)):
-            head = b"Event: %b\r\nActionID: %b\r\n" % (name, call.key)
-            if call.key in self.table and frame.startswith(head):
+        self._grow(request, name, frame, origin)
+        if name in request.names and (request.rule is None or not (request.rule.bare_lf or request.rule.glued)):
+            head = b"Event: %b\r\nActionID: %b\r\n" % (name, request.key)
+            if request.key in self.table and frame.startswith(head):
                 text = name.decode("utf-8", "surrogateescape")
-                self._run = Run(head, call, self._event_class(name), text, call.items.append)
+                self._run = Run(head, request, self._event_class(name), text, request.items.append)
 
-    def _belongs(self, call: Call, name: bytes, frame: bytes, origin: Origin) -> bool:
+    def _belongs(self, request: Request, name: bytes, frame: bytes, origin: Origin) -> bool:
         """Look closer at the first event of a name: close the list, learn the name, or leave it alone."""
-        rule = call.rule
+        rule = request.rule
         event = Event._wire(frame, origin)
         folded = event.name.lower()
         if rule is not None and rule.shape == "window":
             if folded != rule.complete:
-                call.items.append(self._make(name, frame, origin))
+                request.items.append(self._make(name, frame, origin))
                 return False
-        elif call is self._adjacent and (event.action_id or "").encode("utf-8", "surrogateescape") != call.key:
+        elif request is self._adjacent and (event.action_id or "").encode("utf-8", "surrogateescape") != request.key:
             # Only by its place: it must be an item by name, and queued events always have a Privilege.
             known = rule is not None and folded in rule.items
             return known and event.action_id is None and "Privilege" not in event
         marked = event.get("EventList", "").strip().lower()
         if marked in ("complete", "cancelled") or (rule is not None and folded == rule.complete):
-            self._conclude_with(call, self._make(name, frame, origin))
+            self._conclude_with(request, self._make(name, frame, origin))
             return False
         if rule is not None and folded in rule.items:
             if not rule.items_without_id:
-                call.names |= {name}
+                request.names |= {name}
             return True
         if rule is None or rule.shape == "list":
             if "Privilege" in event:
                 return False  # a queued event that repeats our id, as UserEvent and OriginateResponse do
-            call.names |= {name}
+            request.names |= {name}
             return True
         return False
 
-    def _grow(self, call: Call, name: bytes, frame: bytes, origin: Origin) -> None:
-        rule = call.rule
+    def _grow(self, request: Request, name: bytes, frame: bytes, origin: Origin) -> None:
+        rule = request.rule
         if rule is not None:
             if rule.bare_lf:
                 frame = frame.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
             if rule.shape == "event":
-                call.items.append(self._make(name, frame, origin))
-                self._settle(call, self._collected(call, None))
+                request.items.append(self._make(name, frame, origin))
+                self._resolve(request, self._collected(request, None))
                 return
-        call.items.append(self._make(name, frame, origin))
-        if len(call.items) > self._limits.list_items:
-            self._settle(
-                call, RemoteProtocolError(f"the list of {call.action.name} passed {self._limits.list_items} items")
+        request.items.append(self._make(name, frame, origin))
+        if len(request.items) > self._limits.list_items:
+            self._resolve(
+                request,
+                RemoteProtocolError(f"the list of {request.action.name} passed {self._limits.list_items} items"),
             )
 
-    def _unglue(self, frame: bytes, call: Call, origin: Origin) -> None:
+    def _unglue(self, frame: bytes, request: Request, origin: Origin) -> None:
         """Take apart a message that holds a whole list because its handler forgot the blank lines."""
         first, *others = frame.split(b"\r\nEvent: ")
         for each in (first, *(b"Event: " + other for other in others)):
             end = each.find(b"\r\n")
             name = each[7:] if end < 0 else each[7:end]
-            if name.lower().decode("utf-8", "surrogateescape") == (call.rule.complete if call.rule else ""):
-                self._conclude_with(call, self._make(name, each, origin))
+            if name.lower().decode("utf-8", "surrogateescape") == (request.rule.complete if request.rule else ""):
+                self._conclude_with(request, self._make(name, each, origin))
             else:
-                self._grow(call, name, each, origin)
+                self._grow(request, name, each, origin)
 
     def _text(self, frame: bytes, origin: Origin) -> bytes | None:
-        """Give an answer without a Response line to the oldest call that answers so.
+        """Give an answer without a Response line to the oldest request that answers so.
 
         The table of IAXnetstats ends in LF CR LF, so that the message behind it is glued to it: it is given back.
         """
         text, glued, rest = frame.partition(b"\n\r\n")
-        call = next((each for each in self.calls() if each.rule is not None and each.rule.shape == "text"), None)
-        if call is None:
+        waiting = (
+            each for each in self.requests() if each.rule is not None and each.rule.shape == "text" and each.order
+        )
+        request = min(waiting, key=lambda each: each.order, default=None)
+        if request is None:
             logger.debug("dropped a message that is neither event nor response: %r", redact(frame[:200]))
-        elif call.response is not None:
-            call.response._body += b"\r\n\r\n" + text
+        elif request.response is not None:
+            request.response._body += b"\r\n\r\n" + text
         elif b": " in text.partition(b"\r\n")[0]:
-            call.response = call.action.response_class._wire(text, origin)
+            request.response = request.action.response_class._wire(text, origin)
         else:
-            call.response = call.action.response_class._text(text, origin)
+            request.response = request.action.response_class._text(text, origin)
         return rest if glued and rest else None
+
+    def _too_long(self, request: Request) -> RemoteProtocolError:
+        return RemoteProtocolError(f"the list of {request.action.name} passed {self._limits.list_items} items")
 
     def _make(self, name: bytes, frame: bytes, origin: Origin) -> Event:
         return make_event(self._event_class(name), frame, origin, name.decode("utf-8", "surrogateescape"))
 
     # Endings
 
-    def _collected(self, call: Call, complete: Event | None) -> Response:
-        response = call.response
+    def _collected(self, request: Request, complete: Event | None) -> Response:
+        response = request.response
         if response is None:  # DataGet, or a text answer that is empty
-            response = call.action.response_class._wire(b"", Origin())
-        response.events = call.items
+            response = request.action.response_class._wire(b"", Origin())
+        response.events = request.items
         response.complete = complete
         return response
 
-    def _conclude_with(self, call: Call, complete: Event) -> None:
+    def _conclude_with(self, request: Request, complete: Event) -> None:
         self._run = None
-        if call is self._adjacent:
+        if request is self._adjacent:
             self._adjacent = None
-        self._settle(call, self._collected(call, complete))
+        self._resolve(request, self._collected(request, complete))
 
-    def conclude(self, call: Call) -> None:
-        """End a fenced call with what has come: its fence was answered, so nothing more will."""
-        self._settle(call, self._collected(call, None))
+    def conclude(self, request: Request) -> None:
+        """End a fenced request with what has come: its fence was answered, so nothing more will."""
+        self._resolve(request, self._collected(request, None))
 
-    def _settle(self, call: Call, result: Response | AMIError) -> None:
-        if not self.remove(call):
+    def _resolve(self, request: Request, result: Response | AMIError) -> None:
+        if not self.remove(request):
             return
-        if isinstance(call, BlockingCall):
-            call.keep(result)
-            self.answered.append(call)
+        if isinstance(request, BlockingRequest):
+            request.store(result)
+            self.answered.append(request)
         else:
-            call.settle(result)
+            request.resolve(result)

@@ -1,4 +1,4 @@
-"""One action under way, and how its outcome reaches who asked: a waiting thread, a future, or nobody."""
+"""A request: one action that was sent, and how its outcome reaches who asked: a waiting thread, a future, or nobody."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .futures import DetachedFuture
 from .message import Event
 from .response import Response
 
-__all__ = ["LEAST", "PING", "BlockingCall", "Call", "Fence", "FutureCall"]
+__all__ = ["LEAST", "PING", "BlockingRequest", "Fence", "FutureRequest", "Request"]
 
 NO_NAMES: frozenset[bytes] = frozenset()
 PING: Action[Response] = Action("Ping")
 LEAST = 0.001  # seconds that an answer is waited for, however late it is
 
 
-class Call:
+class Request:
     """One action under way: what it asked, what has come of it so far."""
 
     __slots__ = (
@@ -33,9 +33,9 @@ class Call:
         "items",
         "key",
         "names",
+        "order",
         "response",
         "rule",
-        "sent",
         "timeout",
     )
 
@@ -55,14 +55,20 @@ class Call:
         self.deadline = None if timeout is None else self.begun + timeout
         if self.deadline != self.deadline:
             raise ValueError("timeout must be a number of seconds or None, not NaN")
-        # The writer sets `sent` before it looks at `given_up`, a caller who gives up does the reverse: so an
-        # action that is reported as not sent is certainly not sent.
-        self.sent = False
+        # The writer sets `order` before it looks at `given_up`, a caller that gives up does the reverse: so an action
+        # that is reported as not sent is certainly not sent.
+        self.order = 0
+        """Its place in the order in which actions were sent on the connection; 0 while it was not sent."""
         self.given_up = False
         self._claims = [None]
         self.response: Response | None = None  # the start of a list
         self.items: list[Event] = []
         self.names = NO_NAMES  # event names known to be items of this list, as spelled on the wire
+
+    @property
+    def sent(self) -> bool:
+        """True if the action may have reached the server."""
+        return self.order > 0
 
     def claim(self) -> bool:
         """Return True for the one caller, of any number of threads, that decides the outcome."""
@@ -72,22 +78,22 @@ class Call:
             return False
         return True
 
-    def settle(self, result: Response | BaseException) -> None:
-        """Take the outcome; runs once, on the thread that took the call out of the table."""
+    def resolve(self, result: Response | BaseException) -> None:
+        """Accept the outcome; called once, on the thread that has claimed the request."""
         raise NotImplementedError
 
     def expire(self) -> None:
-        """End for want of a complete answer; the table has let go of it already."""
-        self.settle(self.timed_out())
+        """End for want of a complete answer."""
+        self.resolve(self.timed_out())
 
     def timed_out(self) -> ActionTimeout:
-        """What to tell who waited."""
+        """Return what to raise for want of a complete answer."""
         self.given_up = True
         return ActionTimeout(self.action.name, self.timeout, partial=list(self.items), sent=self.sent)
 
 
-class BlockingCall(Call):
-    """A call whose caller waits for it: a bare lock, the cheapest way to wake one thread."""
+class BlockingRequest(Request):
+    """A request whose caller waits for it: a bare lock, the cheapest way to wake one thread."""
 
     __slots__ = ("_done", "outcome", "thread", "wait")
 
@@ -102,18 +108,18 @@ class BlockingCall(Call):
         super().__init__(action, key, rule, timeout, begun)
         self.thread = get_ident()
         self.outcome: Response | BaseException | None = None
-        """The outcome, once :attr:`wait` has said that it is there."""
+        """The outcome, once :attr:`wait` has returned True."""
         self._done = done = Lock()
         self.wait = done.acquire
-        """``wait(True, seconds)``: wait for the outcome, -1 for no limit; tells whether it is there."""
+        """``wait(True, seconds)``: wait for the outcome, and return whether it is there; -1 means no limit."""
         self.wait()
 
-    def settle(self, result: Response | BaseException) -> None:
-        self.keep(result)
+    def resolve(self, result: Response | BaseException) -> None:
+        self.store(result)
         self.wake()
 
-    def keep(self, result: Response | BaseException) -> None:
-        """Take the outcome; its caller is woken later."""
+    def store(self, result: Response | BaseException) -> None:
+        """Accept the outcome; its caller is woken later."""
         self.outcome = result
 
     def wake(self) -> None:
@@ -124,8 +130,8 @@ class BlockingCall(Call):
             pass
 
 
-class FutureCall(Call):
-    """A call whose caller holds a future."""
+class FutureRequest(Request):
+    """A request whose caller holds a future."""
 
     __slots__ = ("check", "future", "timer")
 
@@ -144,7 +150,7 @@ class FutureCall(Call):
         self.check = check
         self.timer: Any = None
 
-    def settle(self, result: Response | BaseException) -> None:
+    def resolve(self, result: Response | BaseException) -> None:
         if self.timer is not None:
             self.timer.cancel()
         if isinstance(result, ActionError) and not self.check:
@@ -155,16 +161,16 @@ class FutureCall(Call):
             self.future.resolve(result)
 
 
-class Fence(Call):
+class Fence(Request):
     """A Ping behind an action that may answer with nothing: its answer shows that nothing more comes."""
 
     __slots__ = ("_conclude", "_fenced")
 
-    def __init__(self, key: bytes, fenced: Call, conclude: Callable[[Call], None]) -> None:
+    def __init__(self, key: bytes, fenced: Request, conclude: Callable[[Request], None]) -> None:
         super().__init__(PING, key, None, fenced.timeout)
         self._fenced = fenced
         self._conclude = conclude
 
-    def settle(self, result: Response | BaseException) -> None:
+    def resolve(self, result: Response | BaseException) -> None:
         if isinstance(result, Response):
             self._conclude(self._fenced)

@@ -44,7 +44,7 @@ from .metrics import Metrics
 from .options import Options
 from .protocol import Greeting
 from .reconnect import Reconnect
-from .request import FutureCall
+from .request import FutureRequest
 from .response import Response
 from .state import State
 from .waiting import Waiters
@@ -371,7 +371,7 @@ class Session:
 
     def _check_end(self, connection: Connection, gate: EventGate) -> None:
         # It may have ended before it was adopted, when the session did not listen to it yet.
-        if connection.end is not None and self.current is connection:
+        if connection.close_exc is not None and self.current is connection:
             lost = connection.lost(sent=True)
             self.engine.call_soon(lambda: self.link_ended(connection, lost, gate))
 
@@ -531,7 +531,7 @@ class Session:
         forks.check()
         while True:
             connection = self.current
-            if connection is not None and connection.end is None:
+            if connection is not None and connection.close_exc is None:
                 return connection
             if self._reopens:
                 self._wake(deadline)
@@ -547,7 +547,11 @@ class Session:
     def _decided(self) -> bool:
         """Return True if a caller who waits for the link must look again."""
         connection = self.current
-        return (connection is not None and connection.end is None) or self._state is State.CLOSED or self.engine.closed
+        return (
+            (connection is not None and connection.close_exc is None)
+            or self._state is State.CLOSED
+            or self.engine.closed
+        )
 
     def down(self) -> ConnectionClosed:
         """Return what to tell a caller who does not wait for the link: nothing was sent."""
@@ -603,11 +607,11 @@ class Session:
 
 def _fail_futures(connection: Connection) -> None:
     """End the futures that were under way at a fork: their answers go to the parent."""
-    for call in connection.pending.calls():
-        if isinstance(call, FutureCall) and connection.pending.remove(call):
+    for call in connection.pending.requests():
+        if isinstance(call, FutureRequest) and connection.pending.remove(call):
             call.timer = None  # of the parent's engine
             call.future.after_fork()
-            call.settle(ConnectionLost("this process is a fork; its parent gets the answer", sent=call.sent))
+            call.resolve(ConnectionLost("this process is a fork; its parent gets the answer", sent=call.sent))
 
 
 exiting = False

@@ -1,9 +1,9 @@
 """How bytes get in and out: plain sockets, TLS, and anything that behaves like a connected socket.
 
-OpenSSL objects are not safe for a read and a write at the same time from two threads. So TLS here runs over
-memory buffers: each step of the TLS machine is made under its lock, and the socket itself carries nothing but
-ciphertext that two threads may read and write freely. It is also much faster than an ``SSLSocket`` for AMI,
-whose server writes a record for every header: one read of the socket takes hundreds of records.
+OpenSSL objects are not safe for a read and a write at the same time from two threads (cpython #151508). So the engine
+thread alone reads and writes a connection that uses TLS, and no lock is needed. TLS runs over memory buffers, which is
+much faster than an ``SSLSocket`` for AMI, whose server writes a record for every header: one read of the socket takes
+hundreds of records.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import selectors
 import socket
 import ssl
 from dataclasses import dataclass
-from threading import Lock, local
+from threading import local
 from typing import Any, Protocol
 
 from .deadline import Deadline
@@ -21,12 +21,12 @@ from .protocol import tls_records
 
 __all__ = [
     "TLS",
-    "Channel",
     "SocketLike",
     "TLSHandshake",
+    "Transport",
     "connect_socket",
-    "make_channel",
     "make_context",
+    "make_transport",
     "start_tls",
 ]
 
@@ -87,19 +87,21 @@ class SocketLike(Protocol):
         ...
 
 
-class Channel:
+class Transport:
     """A non-blocking byte stream over a socket.
 
-    :meth:`receive` belongs to the engine, :meth:`encode` and :meth:`send` to whoever holds the connection's
-    write lock.
+    :meth:`receive` belongs to the engine thread. :meth:`encode` and :meth:`send` belong to whichever thread the outbox
+    lets write: the engine thread alone, unless :attr:`direct` is true.
     """
 
     blocking = False
-    """Whether :meth:`receive` waits, so that the channel needs a thread of its own."""
+    """True if :meth:`receive` and :meth:`send` block, so that each needs a thread of its own."""
     direct = True
-    """Whether what the socket gives are the bytes that the server sent."""
+    """True if the socket carries the very bytes of the protocol, so that any thread may read and write it."""
     owes = False
-    """Whether :meth:`encode` has something to send of its own."""
+    """True if :meth:`encode` has something to send of its own."""
+    holds_more = False
+    """True if :meth:`receive` would return more at once, though the socket is not readable."""
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
@@ -129,12 +131,16 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return 0
 
-    def close(self) -> None:
-        """Close the socket, which also wakes whoever waits for it."""
+    def shutdown(self) -> None:
+        """End the connection, which wakes whoever waits for it, and keep the descriptor."""
         try:
             self.sock.shutdown(socket.SHUT_RDWR)
         except (OSError, AttributeError):
             pass
+
+    def close(self) -> None:
+        """End the connection and close the descriptor."""
+        self.shutdown()
         self.abandon()
 
     def abandon(self) -> None:
@@ -142,7 +148,7 @@ class Channel:
         self.sock.close()
 
 
-class TLSChannel(Channel):
+class TLSTransport(Transport):
     """TLS over a socket, after the handshake."""
 
     direct = False
@@ -152,7 +158,6 @@ class TLSChannel(Channel):
         self._tls = tls
         self._incoming = incoming
         self._outgoing = outgoing
-        self._lock = Lock()
         self._first = True
 
     def receive(self) -> bytes | None:
@@ -160,28 +165,26 @@ class TLSChannel(Channel):
         if cipher is None and not self._first:
             return None
         self._first = False  # what came along with the handshake lies in the buffer already
-        with self._lock:
-            if cipher:
-                self._incoming.write(cipher)
-            elif cipher is not None:
-                self._incoming.write_eof()
-            plain = []
-            try:
-                while piece := self._tls.read(READ_SIZE):
-                    plain.append(piece)
-            except _want:
-                if cipher is None or cipher:
-                    return b"".join(plain) if plain else None
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                pass
-            # The end of the stream, tidy or not; what came before it is told first.
-            return b"".join(plain)
+        if cipher:
+            self._incoming.write(cipher)
+        elif cipher is not None:
+            self._incoming.write_eof()
+        plain = []
+        try:
+            while piece := self._tls.read(READ_SIZE):
+                plain.append(piece)
+        except _want:
+            if cipher is None or cipher:
+                return b"".join(plain) if plain else None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            pass
+        # The end of the stream, tidy or not; what came before it is told first.
+        return b"".join(plain)
 
     def encode(self, data: bytes) -> bytes:
-        with self._lock:
-            for record in tls_records(data):
-                self._tls.write(record)
-            return self._outgoing.read()
+        for record in tls_records(data):
+            self._tls.write(record)
+        return self._outgoing.read()
 
     @property
     def owes(self) -> bool:  # type: ignore[override]
@@ -193,38 +196,42 @@ class TLSChannel(Channel):
         return self._tls.cipher()
 
 
-class SSLSocketChannel(Channel):
-    """An :class:`ssl.SSLSocket` that the user brought: every operation under one lock."""
+class SSLSocketTransport(Transport):
+    """An :class:`ssl.SSLSocket` that the user brought."""
 
     direct = False
 
-    def __init__(self, sock: ssl.SSLSocket) -> None:
-        super().__init__(sock)
-        self._lock = Lock()
+    @property
+    def holds_more(self) -> bool:  # type: ignore[override]
+        return int(self.sock.pending()) > 0
 
     def receive(self) -> bytes | None:
-        plain = []
-        with self._lock:
+        plain: list[bytes] = []
+        size = 0
+        # Bounded, as a read of a plain socket is: a peer that sends without end must not be collected in memory.
+        while size < READ_SIZE:
             try:
-                while piece := self.sock.recv(READ_SIZE):
-                    plain.append(piece)
+                piece = self.sock.recv(READ_SIZE)
             except _want:
                 return b"".join(plain) if plain else None
+            if not piece:
+                break
+            plain.append(piece)
+            size += len(piece)
         return b"".join(plain)
 
     def send(self, data: bytes) -> int:
         sent = 0
-        with self._lock:
-            try:
-                for record in tls_records(data):
-                    sent += self.sock.send(record)
-            except _want:
-                pass
+        try:
+            for record in tls_records(data):
+                sent += self.sock.send(record)
+        except _want:
+            pass
         return sent
 
 
-class StreamChannel(Channel):
-    """An object that only blocks, such as a channel of an SSH library: it gets a reading thread of its own."""
+class StreamTransport(Transport):
+    """An object that only blocks, such as a channel of an SSH library: it gets two threads of its own."""
 
     blocking = True
     direct = False
@@ -248,16 +255,16 @@ class StreamChannel(Channel):
         return len(data)
 
 
-def make_channel(transport: Any) -> Channel:
-    """Make a channel of a connected socket-like object, which the library owns from then on."""
+def make_transport(transport: Any) -> Transport:
+    """Make a transport of a connected socket-like object, which the library owns from then on."""
     if isinstance(transport, ssl.SSLSocket):
-        return SSLSocketChannel(transport)
+        return SSLSocketTransport(transport)
     if isinstance(transport, socket.socket):
-        return Channel(transport)
+        return Transport(transport)
     for method in ("recv", "sendall", "close"):
         if not callable(getattr(transport, method, None)):
             raise TypeError(f"a transport needs recv, sendall and close; {type(transport).__name__} has no {method}")
-    return StreamChannel(transport)
+    return StreamTransport(transport)
 
 
 def connect_socket(host: str, port: int, deadline: Deadline) -> socket.socket:
@@ -346,8 +353,8 @@ class TLSHandshake:
         """Whether the next step has to wait until the socket takes bytes, not until some arrive."""
         return bool(self._unsent)
 
-    def step(self) -> TLSChannel | None:
-        """Go on as far as possible without waiting; give the channel when it is done.
+    def step(self) -> TLSTransport | None:
+        """Go on as far as possible without waiting; return the transport when it is done.
 
         Raises:
             ConnectError: the certificate is not trusted, or the other side does not speak TLS.
@@ -367,7 +374,7 @@ class TLSHandshake:
         except OSError as exc:
             raise self._error(f"the TLS handshake broke off: {exc.strerror or exc}") from exc
 
-    def _step(self) -> TLSChannel | None:
+    def _step(self) -> TLSTransport | None:
         while True:
             done = True
             try:
@@ -382,7 +389,7 @@ class TLSHandshake:
             if self._unsent:
                 return None
             if done:
-                return TLSChannel(self._sock, self._tls, self._incoming, self._outgoing)
+                return TLSTransport(self._sock, self._tls, self._incoming, self._outgoing)
             try:
                 chunk = self._sock.recv(65536)
             except (BlockingIOError, InterruptedError):
@@ -408,7 +415,7 @@ class TLSHandshake:
 
 def start_tls(
     sock: socket.socket, context: ssl.SSLContext, server_name: str, deadline: Deadline, *, host: str, port: int
-) -> TLSChannel:
+) -> TLSTransport:
     """Shake hands; blocks until the deadline.
 
     Raises:
@@ -419,9 +426,9 @@ def start_tls(
     with selectors.DefaultSelector() as selector:
         selector.register(sock, selectors.EVENT_READ)
         while True:
-            channel = handshake.step()
-            if channel is not None:
-                return channel
+            transport = handshake.step()
+            if transport is not None:
+                return transport
             selector.modify(sock, selectors.EVENT_WRITE if handshake.wants_write else selectors.EVENT_READ)
             if not selector.select(deadline.remaining()) and deadline.expired:
                 raise handshake.timed_out(deadline.timeout)

@@ -14,10 +14,10 @@ from pyami_sync.engine import Engine
 from pyami_sync.futures import DetachedFuture
 from pyami_sync.message import Message
 from pyami_sync.model import event_class
-from pyami_sync.pending import PendingCalls
+from pyami_sync.pending import PendingRequests
 from pyami_sync.protocol import Limits
-from pyami_sync.request import FutureCall
-from pyami_sync.transport import make_channel
+from pyami_sync.request import FutureRequest
+from pyami_sync.transport import make_transport
 
 from .peer import GREETING
 
@@ -72,10 +72,10 @@ class Rig:
         self.sock.settimeout(15)
         self.engine, self.owner = Engine("pyami-test"), Owner()
         limits = Limits(**limits)
-        self.pending = PendingCalls("p-", limits, event_class)
+        self.pending = PendingRequests("p-", limits, event_class)
         self.connection = Connection(
             self.engine,
-            make_channel(Stream(self.mine) if kind == "stream" else self.mine),
+            make_transport(Stream(self.mine) if kind == "stream" else self.mine),
             self.pending,
             self.owner,
             limits=limits,
@@ -116,8 +116,8 @@ class Rig:
     def submit(self, action=PING, timeout=15.0):
         future = DetachedFuture(lambda job: job())
         key, rule = self.connection.make_key(action), self.connection.rule(action)
-        call = FutureCall(action, key, rule, timeout, time.monotonic(), future, True)
-        self.connection.request(call)
+        call = FutureRequest(action, key, rule, timeout, time.monotonic(), future, True)
+        self.connection.send(call)
         return future
 
     def close(self):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
-from pyami_sync import connection as connection_module
 from pyami_sync.action import Action
 from pyami_sync.exceptions import ConnectionLost
 from pyami_sync.keepalive import Keepalive
@@ -33,7 +33,7 @@ def answer(rig, action):
 
 
 def lost(rig):
-    return eventually(lambda: rig.connection.end)
+    return eventually(lambda: rig.connection.close_exc)
 
 
 def test_a_quiet_peer_is_asked_and_may_answer(rig):
@@ -42,7 +42,7 @@ def test_a_quiet_peer_is_asked_and_may_answer(rig):
         ping = rig.hears()
         assert ping["Action"] == "Ping"
         answer(rig, ping)
-    assert rig.connection.end is None
+    assert rig.connection.close_exc is None
     keepalive.stop()
 
 
@@ -64,20 +64,45 @@ def test_pending_calls_learn_of_it(rig):
     assert isinstance(future.exception(10), ConnectionLost)
 
 
-def test_anything_that_arrives_is_a_sign_of_life(rig):
+def test_bytes_that_arrive_buy_time_for_the_answer(rig):
+    """The answer may wait behind a flood of events; bytes alone are no sign that the server still serves."""
     watch(rig, interval=0.1, timeout=0.2)
-    assert rig.hears()["Action"] == "Ping"
-    rig.says("Event: A\n\n")
+    ping = rig.hears()
+    started = time.monotonic()
+    while time.monotonic() < started + 0.3:  # longer than the timeout
+        rig.says("Event: A\n\n")
+        time.sleep(0.01)
+    assert rig.connection.close_exc is None
+    answer(rig, ping)
     assert rig.hears()["Action"] == "Ping"  # asked again, later: it was not lost
-    assert rig.connection.end is None
 
 
-def test_a_busy_peer_is_not_asked(rig):
+def test_bytes_without_an_answer_are_no_sign_of_life(rig):
+    """``Response: Follows`` without its end marker swallows every later message."""
+    watch(rig, interval=0.1, timeout=0.1)
+    rig.says("Response: Follows\nPrivilege: Command\nno end\n\n")
+    stop = threading.Event()
+
+    def go_on() -> None:
+        while not stop.wait(0.01):
+            rig.says("Event: A\n\n")
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        assert "bytes arrive, but a Ping was not answered" in str(lost(rig))
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_peer_that_answers_is_not_asked(rig):
     keepalive = watch(rig, interval=0.2)
     until = time.monotonic() + 0.5
     while time.monotonic() < until:
-        rig.says("Event: A\n\n")
-        time.sleep(0.01)
+        future = rig.submit(Action("Busy"))
+        answer(rig, rig.hears())
+        assert future.result(10).ok
     keepalive.stop()
     rig.submit(Action("Mark"))
     assert rig.hears()["Action"] == "Mark"
@@ -91,7 +116,7 @@ def test_an_action_with_more_time_holds_the_verdict_back(rig):
     watch(rig, interval=0.05, timeout=0.05)
     assert rig.hears()["Action"] == "Ping"
     time.sleep(0.2)
-    assert rig.connection.end is None
+    assert rig.connection.close_exc is None
     answer(rig, originate)
     assert future.result(10).ok
     exc = lost(rig)  # but then nothing more came, the answer to the next Ping included
@@ -113,7 +138,7 @@ def test_an_action_without_a_limit_holds_it_back_without_a_limit(rig):
     watch(rig, interval=0.02, timeout=0.02)
     assert rig.hears()["Action"] == "Ping"
     time.sleep(0.2)
-    assert rig.connection.end is None
+    assert rig.connection.close_exc is None
     answer(rig, originate)
     assert future.result(10).ok
     lost(rig)
@@ -121,7 +146,7 @@ def test_an_action_without_a_limit_holds_it_back_without_a_limit(rig):
 
 def test_a_peer_that_takes_nothing_more_is_found_too(rig, monkeypatch):
     # Thousands of frames wait already, so that the Ping itself would have to wait for room.
-    monkeypatch.setattr(connection_module, "MOST_QUEUED", 5)
+    rig.connection.outbox.high_water = 5
     fill(rig, timeout=0.1)
     while not rig.connection.crowded:
         rig.submit(timeout=0.1)
@@ -143,7 +168,7 @@ def test_stopping_after_the_question(rig):
     rig.hears()
     keepalive.stop()
     time.sleep(0.1)
-    assert rig.connection.end is None
+    assert rig.connection.close_exc is None
 
 
 def test_a_connection_that_is_over_is_left_alone(rig):

@@ -16,9 +16,9 @@ from pyami_sync.framing import Framer
 from pyami_sync.futures import DetachedFuture
 from pyami_sync.message import LOCAL, Event
 from pyami_sync.model import ListResponse, event_class
-from pyami_sync.pending import PendingCalls
+from pyami_sync.pending import PendingRequests
 from pyami_sync.protocol import AMIVersion, Limits
-from pyami_sync.request import BlockingCall, Call, FutureCall
+from pyami_sync.request import BlockingRequest, FutureRequest, Request
 from pyami_sync.response import Response
 
 
@@ -30,10 +30,11 @@ class Wire:
     """
 
     def __init__(self, version: tuple[int, ...] = (11, 0, 0), limits: Limits | None = None) -> None:
-        self.table = PendingCalls("p-", limits or Limits(), event_class)
+        self.table = PendingRequests("p-", limits or Limits(), event_class)
         self.table.ami_version = AMIVersion(version) if version else None
         self.calls: list[Outcome] = []
         self.fence = ""
+        self.order = 0
         self.published: list[bytes] = []
         self._framer = Framer()
 
@@ -42,9 +43,12 @@ class Wire:
         key = (action.action_id or self.table.new_id()).encode()
         call = Outcome(action, key, ANSWERS.get(action.name.lower()), timeout)
         fence = self.table.add(call)
-        call.sent = True
+        self.order += 1
+        call.order = self.order
         self.calls.append(call)
         if fence is not None:
+            self.order += 1
+            fence.order = self.order
             self.fence = fence.key.decode()
         return call
 
@@ -55,29 +59,29 @@ class Wire:
     def feed(self, raw: bytes) -> None:
         frames = self._framer.feed(raw)
         if frames:
-            self.published += self.table.take(frames, self._framer.only_events, LOCAL)
+            self.published += self.table.feed(frames, self._framer.only_events, LOCAL)
             for call in self.table.answered:
                 call.wake()
             self.table.answered = []
 
 
-class Outcome(BlockingCall):
+class Outcome(BlockingRequest):
     """A call that remembers how often it was settled."""
 
-    __slots__ = ("settled",)
+    __slots__ = ("resolved",)
 
     def __init__(self, *args) -> None:
         super().__init__(*args)
-        self.settled = 0
+        self.resolved = 0
 
-    def keep(self, result):
-        self.settled += 1
-        assert self.settled == 1, "a call has one outcome"
-        super().keep(result)
+    def store(self, result):
+        self.resolved += 1
+        assert self.resolved == 1, "a call has one outcome"
+        super().store(result)
 
     @property
     def done(self) -> bool:
-        return self.settled == 1
+        return self.resolved == 1
 
     def result(self) -> Response:
         assert self.wait(False), "still under way"
@@ -351,7 +355,7 @@ class TestLists:
 
     def test_items_carry_privileges_in_some_lists(self, wire):
         call = wire.begin("Status")
-        wire.says(START + "Event: Status\nPrivilege: Call\nActionID: {0}\n\n" * 2)
+        wire.says(START + "Event: Status\nPrivilege: Request\nActionID: {0}\n\n" * 2)
         wire.says("Event: StatusComplete\nActionID: {0}\nEventList: Complete\nItems: 2\n\n")
         assert len(call.result().events) == 2
 
@@ -733,13 +737,13 @@ class TestEndings:
 
     def test_one_that_was_not_sent(self, wire):
         call = wire.begin("Ping")
-        call.sent = False
+        call.order = 0
         wire.table.expire(call)
         assert call.error(ActionTimeout).sent is False
 
     def test_the_end_of_the_connection(self, wire):
         ping, listing, unsent = wire.begin("Ping"), wire.begin("CoreShowChannels"), wire.begin("Ping")
-        unsent.sent = False
+        unsent.order = 0
         wire.says("Response: Success\nActionID: {1}\nEventList: start\n\nEvent: CoreShowChannel\nActionID: {1}\n\n")
         cause = OSError("reset")
         wire.table.fail_all("reset by peer", cause)
@@ -762,7 +766,7 @@ class TestEndings:
         assert not wire.table.remove(call)
         other = wire.begin("Ping", ActionID="mine")
         assert not wire.table.remove(call)  # the id is another call's now
-        assert wire.table.calls() == [other]
+        assert wire.table.requests() == [other]
 
     def test_exactly_one_outcome_whoever_comes_first(self):
         # The table hands a call to one of three that end it at the same moment; settle() asserts it is one.
@@ -794,13 +798,13 @@ class TestEndings:
             assert len(wire.table) == 0
 
 
-class TestFutureCalls:
+class TestFutureRequests:
     @pytest.fixture
     def begin(self, wire):
         def begin(name="Ping", check=True):
             future = DetachedFuture(lambda job: job())
             action = Action(name)
-            call = FutureCall(
+            call = FutureRequest(
                 action, wire.table.new_id().encode(), ANSWERS.get(name.lower()), 5.0, monotonic(), future, check
             )
             wire.calls.append(call)
@@ -842,7 +846,7 @@ class TestFutureCalls:
         assert future.cancel()
         wire.says(SUCCESS)
         assert future.cancelled()
-        assert call not in wire.table.calls()
+        assert call not in wire.table.requests()
 
     def test_expiring(self, wire, begin):
         call, future = begin()
@@ -852,22 +856,22 @@ class TestFutureCalls:
 
     def test_the_base_class_knows_no_outcome(self):
         with pytest.raises(NotImplementedError):
-            Call(Action("Ping"), b"1", None, None).settle(Response())
-        assert Call(Action("Ping"), b"1", None, None).deadline is None
+            Request(Action("Ping"), b"1", None, None).resolve(Response())
+        assert Request(Action("Ping"), b"1", None, None).deadline is None
 
     def test_a_plain_event_costs_no_look_at_calls(self, wire):
         begun = wire.begin("Ping")
         frames = [b"Event: Hangup\r\nActionID: " + begun.key]
-        assert wire.table.take(frames, True, LOCAL) is frames
+        assert wire.table.feed(frames, True, LOCAL) is frames
         assert Event.from_bytes(frames[0]).action_id == begun.key.decode()
 
 
 def test_a_call_is_removed_once_by_any_number_of_threads():
-    pending = PendingCalls("p-", Limits(), event_class)
-    first = BlockingCall(Action("Ping"), b"mine", None, 5)
+    pending = PendingRequests("p-", Limits(), event_class)
+    first = BlockingRequest(Action("Ping"), b"mine", None, 5)
     pending.add(first)
     assert first.claim()  # another thread is removing it, and has come as far as this
     assert not pending.remove(first)
     with pytest.raises(InvalidAction):
-        pending.add(BlockingCall(Action("Ping"), b"mine", None, 5))
-    assert pending.calls() == [first]
+        pending.add(BlockingRequest(Action("Ping"), b"mine", None, 5))
+    assert pending.requests() == [first]

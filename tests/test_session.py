@@ -379,7 +379,7 @@ class TestWaiting:
             link.close() if len(peer.links) < 3 else "Response: Success\nChallenge: 123456789\n\n"
         )
         peer.link.close()
-        eventually(lambda: first.end)
+        eventually(lambda: first.close_exc)
         assert rig.session.connection(Deadline(10)) is not first
 
     def test_too_long(self, make, peer):

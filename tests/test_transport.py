@@ -14,13 +14,13 @@ from pyami_sync.deadline import Deadline
 from pyami_sync.exceptions import ConnectError
 from pyami_sync.transport import (
     TLS,
-    Channel,
-    SSLSocketChannel,
-    StreamChannel,
-    TLSChannel,
+    SSLSocketTransport,
+    StreamTransport,
+    TLSTransport,
+    Transport,
     connect_socket,
-    make_channel,
     make_context,
+    make_transport,
     start_tls,
 )
 
@@ -59,11 +59,11 @@ def pair():
     other.close()
 
 
-class TestChannel:
+class TestTransport:
     def test_both_ways(self, pair):
         mine, other = pair
-        channel = make_channel(mine)
-        assert type(channel) is Channel
+        channel = make_transport(mine)
+        assert type(channel) is Transport
         assert not channel.blocking
         assert not channel.owes
         assert channel.fileno() == mine.fileno()
@@ -74,18 +74,18 @@ class TestChannel:
         assert other.recv(100) == b"there"
 
     def test_the_end(self, pair):
-        channel = make_channel(pair[0])
+        channel = make_transport(pair[0])
         pair[1].close()
         assert channel.receive() == b""
 
     def test_what_the_socket_does_not_take(self, pair):
-        channel = make_channel(pair[0])
+        channel = make_transport(pair[0])
         while channel.send(b"x" * 100_000):
             pass
         assert channel.send(b"x") == 0
 
     def test_reads_do_not_overwrite_each_other(self, pair):
-        channel = make_channel(pair[0])
+        channel = make_transport(pair[0])
         pair[1].send(b"one")
         first = receive(channel, 3)
         pair[1].send(b"two")
@@ -93,7 +93,7 @@ class TestChannel:
         assert first == b"one"
 
     def test_closing_tells_the_other_side(self, pair):
-        channel = make_channel(pair[0])
+        channel = make_transport(pair[0])
         channel.close()
         channel.close()
         assert pair[1].recv(1) == b""
@@ -101,7 +101,7 @@ class TestChannel:
 
     def test_abandoning_does_not(self, pair):
         copy = pair[0].dup()
-        make_channel(pair[0]).abandon()
+        make_transport(pair[0]).abandon()
         copy.send(b"still there")
         assert pair[1].recv(100) == b"still there"
         copy.close()
@@ -123,10 +123,10 @@ class Stream:
         self._sock.close()
 
 
-class TestStreamChannel:
+class TestStreamTransport:
     def test_both_ways(self, pair):
-        channel = make_channel(Stream(pair[0]))
-        assert type(channel) is StreamChannel
+        channel = make_transport(Stream(pair[0]))
+        assert type(channel) is StreamTransport
         assert channel.blocking
         assert channel.fileno() == -1
         pair[1].send(b"hello")
@@ -142,7 +142,7 @@ class TestStreamChannel:
                 raise RuntimeError("channel closed")
 
         with pytest.raises(OSError, match="channel closed"):
-            make_channel(Broken(None)).send(b"x")
+            make_transport(Broken(None)).send(b"x")
 
     @pytest.mark.parametrize("missing", ["recv", "sendall", "close"])
     def test_what_it_needs(self, missing):
@@ -152,7 +152,7 @@ class TestStreamChannel:
         for method in {"recv", "sendall", "close"} - {missing}:
             setattr(Poor, method, lambda self: None)
         with pytest.raises(TypeError, match=f"Poor has no {missing}"):
-            make_channel(Poor())
+            make_transport(Poor())
 
 
 class TestConnecting:
@@ -217,7 +217,7 @@ class Server:
             self.sock.close()
             return exc
 
-    def connect(self, name="localhost", **options) -> TLSChannel:
+    def connect(self, name="localhost", **options) -> TLSTransport:
         context = make_context(TLS(**{"ca_file": certificates()["ca"], **options}))
         self.channel = start_tls(self.mine, context, name, Deadline(20), host="pbx", port=5039)
         return self.channel
@@ -431,9 +431,9 @@ class TestSSLSockets:
     def test_that_a_user_brought(self):
         server = Server()
         context = make_context(TLS(ca_file=certificates()["ca"]))
-        channel = make_channel(context.wrap_socket(server.mine, server_hostname="localhost"))
+        channel = make_transport(context.wrap_socket(server.mine, server_hostname="localhost"))
         try:
-            assert type(channel) is SSLSocketChannel
+            assert type(channel) is SSLSocketTransport
             assert channel.receive() is None
             server.tls.sendall(b"hello")
             assert receive(channel, 5) == b"hello"
@@ -455,7 +455,7 @@ class TestSSLSockets:
     def test_what_the_socket_does_not_take_is_sent_later(self):
         server = Server()
         context = make_context(TLS(ca_file=certificates()["ca"]))
-        channel = make_channel(context.wrap_socket(server.mine, server_hostname="localhost"))
+        channel = make_transport(context.wrap_socket(server.mine, server_hostname="localhost"))
         try:
             data = b"x" * 98 + b"\r\n"
             rest = unsent = data * 50_000

@@ -47,6 +47,7 @@ BATCH = 1_000
 CONFIRM = 5.0  # seconds for a batch to be confirmed before it is published again
 IDLE = 0.25  # seconds after which an idle pump looks whether it is to end
 LONGEST_PAUSE = 1.0
+LINGER = 0.002  # seconds that the first event of a batch waits for others: a batch costs what ten events do
 RUN_LIMIT = 60.0  # seconds that a server may take for an action once it was sent
 
 Snapshot = Callable[[AMIClient], str]
@@ -195,6 +196,8 @@ class Leader:
                 if batch:
                     break
                 raise
+            if wait and not batch and self._stream.pending < self._most:
+                self._abandoned.wait(LINGER)
             batch.append(self._numbered(event))
             if event.name == "Reconnected":
                 batch += self._state()

@@ -34,6 +34,7 @@ PERSISTENT = 2
 PREFIX = "cloudEvents:"
 TIMEOUT = 5.0
 SETTLE = 2.0  # seconds after a reconnect in which the token of a node must have come
+GRACE = 1.5  # seconds after a reconnect in which only those who led before stand by: their spools are full of events
 REFRESH = 600.0  # seconds after which a token is replaced: a server takes deliveries back after half an hour
 
 
@@ -132,6 +133,7 @@ class RabbitLink:
         self._channel: Any = None
         self._ready = False
         self._ready_since = 0.0
+        self._lost_before = False
         self._blocked = False
         self._next_tag = 1
         self._batches: dict[str, _Batch] = {}
@@ -281,6 +283,7 @@ class RabbitLink:
             channel.connection.close()
 
     def _ended(self, connection: Any, reason: BaseException) -> None:
+        self._lost_before = self._lost_before or self._ready
         self._ready = False
         self._blocked = False
         self._why = str(reason) or repr(reason)
@@ -356,6 +359,7 @@ class RabbitLink:
 
     def _acquire(self, nodes: Sequence[str], owner: str, most: int) -> list[Future[Lease]]:
         taken: list[Future[Lease]] = []
+        graceful = self._lost_before and time.monotonic() - self._ready_since < GRACE
         for name in nodes:
             node = self._nodes.setdefault(name, _Node(name))
             if node.epoch is not None:
@@ -364,7 +368,7 @@ class RabbitLink:
                 self._step_back(node)
             elif node.offered is not None:
                 taken.append(self._take(node, owner))
-            elif not node.consuming:
+            elif not node.consuming and not graceful:
                 self._stand_by(node)
         return taken
 

@@ -208,7 +208,7 @@ class Bridge:
             for leader in held.values():
                 leader.resign()
             return
-        self._bridges = max(1, self._transport.announce(self.name, 2 * self.ttl))
+        self._bridges = max(1, self._transport.announce(self.name, self.ttl))
         share = math.ceil(len(self._nodes) / self._bridges)
         leading = [leader for leader in held.values() if leader.leading]
         if len(leading) > share:

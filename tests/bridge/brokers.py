@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -16,8 +17,18 @@ __all__ = ["RabbitServer", "RedisServer", "free_port"]
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    """Return a free port that no outgoing connection is given.
+
+    A client that tries again and again to reach a server that is down can be given the server's own port for its end:
+    then it is connected with itself, and the server can't have its port back.
+    """
+    while True:
+        port = random.randrange(12_000, 30_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
 
 
 def require(program: str, variable: str) -> None:

@@ -194,8 +194,9 @@ class Truth:
             }
             yield from same_fields(f"summary of {queue.name}", queue, wanted)
             waits = [(at - caller.since).total_seconds() for caller in queue.waiting if caller.since is not None]
-            if abs(max(waits, default=0.0) - int(item["LongestHoldTime"])) > SLACK:
-                yield f"summary of {queue.name}: longest wait {max(waits)}, listed {item['LongestHoldTime']}"
+            longest = max(waits, default=0.0)
+            if abs(longest - int(item["LongestHoldTime"])) > SLACK:
+                yield f"summary of {queue.name}: longest wait {longest}, listed {item['LongestHoldTime']}"
 
     def _parked(self, view: View) -> Iterator[str]:
         yield from same_keys("parking lot", view.parking_lots, (item["Name"] for item in self.lots))

@@ -63,14 +63,39 @@ def same_time(what: str, have: datetime | None, wanted: tuple[float, str, str] |
         yield f"{what} is {have.timestamp()}, in the file {wanted[0]}"
 
 
+def lives(cel: pathlib.Path, kind: str) -> dict[str, float]:
+    """Return the times of the first channel event of a kind, by unique id."""
+    found: dict[str, float] = {}
+    with cel.open(newline="") as lines:
+        for name, uniqueid, _linkedid, _channel, at, _extra in csv.reader(lines):
+            if name == kind:
+                found.setdefault(uniqueid, float(at))
+    return found
+
+
+def within(cel: pathlib.Path, gaps: Iterable[tuple[float, float]]) -> set[str]:
+    """Return the unique ids of channels that began and ended while events were missing."""
+    began, ended = lives(cel, "CHAN_START"), lives(cel, "CHAN_END")
+    spans = [(lost - SLACK, back + SLACK) for lost, back in gaps]
+    return {
+        uniqueid
+        for uniqueid, at in began.items()
+        if any(lost <= at and ended.get(uniqueid, at) <= back for lost, back in spans)
+    }
+
+
 def against_cdr(
-    records: Iterable[CallRecord], path: pathlib.Path, unseen: Container[str] = frozenset()
+    records: Iterable[CallRecord],
+    path: pathlib.Path,
+    unseen: Container[str] = frozenset(),
+    cel: pathlib.Path | None = None,
 ) -> Iterator[str]:
     """Return where records differ from the call detail records (CDR) of the server.
 
     Of each dialled party, the dispositions must be the same; of a channel without one, whether it was answered. Start
     and end of a detail record must lie within the life of its channel.
     """
+    answered = frozenset(lives(cel, "ANSWER")) if cel is not None else frozenset()
     by_name: dict[str, list[tuple[CallRecord, Leg]]] = {}
     by_id: dict[str, Leg] = {}
     for record in records:
@@ -99,6 +124,9 @@ def against_cdr(
             dialled = [each for _, each in by_name.get(other, ()) if each.dialed_by == uniqueid]
             if not dialled:
                 continue  # they were bridged without one dialling the other
+            told = any(each.answered for each in dialled)
+            if (disposition == "ANSWERED") != told and told == any(each.uniqueid in answered for each in dialled):
+                continue  # the server's files contradict each other: the caller was moved away while it dialled
             if disposition not in {each.disposition for each in dialled}:
                 theirs = [each.disposition for each in dialled]
                 yield f"detail record of {channel} to {other}: {disposition}, the legs {theirs}"

@@ -16,7 +16,7 @@ class StormServer(AsteriskServer):
     def _write_files(self) -> None:
         super()._write_files()
         for name in ("cdr-csv", "cel-custom"):
-            (self.run_dir / "log" / name).mkdir()
+            (self.run_dir / "log" / name).mkdir(exist_ok=True)
         for source in ETC.glob("*.conf"):
             text = source.read_text("utf-8").replace("@PJSIP_PORT@", str(self._pjsip_port))
             (self.run_dir / "etc" / source.name).write_text(text, "utf-8")

@@ -21,7 +21,7 @@ from pyami_sync.live import Call, Change, Live
 from tests.faults.proxy import Proxy
 
 from .oracle import Truth
-from .records import against_cdr, against_cel
+from .records import against_cdr, against_cel, within
 from .server import StormServer
 
 QUIET = 0.6  # seconds without an event that count as quiet: the model asks for figures of queues within 0.3
@@ -285,6 +285,10 @@ def weather(
         ami.live(records=1_000_000) as live,
     ):
         unseen: set[str] = set()
+        lost: list[float] = []
+        gaps: list[tuple[float, float]] = []
+        ami.on("ConnectionLost", lambda event: lost.append(time.time()))
+        ami.on("Reconnected", lambda event: gaps.append((lost[-1], time.time())))
         live.on(Call, lambda change: note_unseen(change, unseen))
         watch = Watch(looker)
         for number in range(storms):
@@ -327,8 +331,12 @@ def weather(
         time.sleep(1.5)  # detail records are written behind the end of a call
         complete = [record for record in live.records if record.complete]
         unseen |= {leg.uniqueid for record in live.records if not record.complete for leg in record.legs}
+        unseen |= within(server.cel, gaps)
         report(f"{len(complete)} of {len(live.records)} calls were seen completely: compared with the server's files")
-        for each in (*against_cel(complete, server.cel, unseen), *against_cdr(complete, server.cdr, unseen)):
+        for each in (
+            *against_cel(complete, server.cel, unseen),
+            *against_cdr(complete, server.cdr, unseen, server.cel),
+        ):
             found += 1
             report(f"    {each}")
     return checked, found

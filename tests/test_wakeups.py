@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from pyami_sync import relay as relay_module
+from pyami_sync import wakeups as wakeups_module
 from pyami_sync.action import Action
-from pyami_sync.relay import Relay
-from pyami_sync.request import BlockingCall
+from pyami_sync.request import BlockingRequest
+from pyami_sync.wakeups import WakeChain
 
 from .peer import eventually
 from .rig import PING, Rig
@@ -32,7 +32,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    monkeypatch.setattr(relay_module, "monotonic", lambda: 100.0)  # however slowly a test runs
+    monkeypatch.setattr(wakeups_module, "monotonic", lambda: 100.0)  # however slowly a test runs
     return Clock()
 
 
@@ -43,11 +43,11 @@ def flushed():
 
 @pytest.fixture
 def relay(clock, flushed):
-    return Relay(clock, lambda: flushed.append(1))
+    return WakeChain(clock, lambda: flushed.append(1))
 
 
 def batch(count):
-    return [BlockingCall(PING, b"%d" % n, None, None) for n in range(count)]
+    return [BlockingRequest(PING, b"%d" % n, None, None) for n in range(count)]
 
 
 def woken(calls):
@@ -117,7 +117,7 @@ class TestWhoDoesNotWakeUp:
         assert flushed == [1]
 
     def test_then_all_are_woken_at_once_for_a_while(self, relay, clock, monkeypatch):
-        monkeypatch.setattr(relay_module, "REST", 2)
+        monkeypatch.setattr(wakeups_module, "REST", 2)
         relay.start(batch(2))
         clock.tick()
         for _ in range(2):
@@ -130,7 +130,7 @@ class TestWhoDoesNotWakeUp:
 
     def test_those_who_wake_up_late_do_not_go_on_one_by_one(self, relay, clock, monkeypatch):
         now = [100.0]
-        monkeypatch.setattr(relay_module, "monotonic", lambda: now[0])
+        monkeypatch.setattr(wakeups_module, "monotonic", lambda: now[0])
         calls = batch(30)
         relay.start(calls)
         for _ in range(10):
@@ -155,7 +155,7 @@ class TestWhoDoesNotWakeUp:
 
 class TestEnd:
     def test_ctrl_c_while_another_is_woken(self, relay):
-        class Struck(BlockingCall):
+        class Struck(BlockingRequest):
             __slots__ = ()
 
             def wake(self):
@@ -166,13 +166,13 @@ class TestEnd:
         with pytest.raises(KeyboardInterrupt):
             relay.pass_on(None)
         assert relay.waiting  # it is still there for the engine to wake
-        calls[1].__class__ = BlockingCall
+        calls[1].__class__ = BlockingRequest
         relay.stop()
         assert woken(calls) == [True] * 3
 
     def test_waking_twice_is_no_error(self):
         (call,) = batch(1)
-        call.keep(ValueError())
+        call.store(ValueError())
         call.wake()
         call.wake()
         assert call.wait(False)
@@ -186,10 +186,9 @@ class TestEnd:
         relay.start(later)
         assert woken(later) == [True] * 3
 
-    def test_where_sending_may_block_all_are_woken_at_once(self, clock):
-        calls = batch(3)
-        Relay(clock, None).start(calls)
-        assert woken(calls) == [True] * 3
+
+def answers(count, rig):
+    return "".join(f"Response: Success\nActionID: {rig.hears()['ActionID']}\n\n" for _ in range(count))
 
 
 @pytest.fixture(params=["socket", "stream"])
@@ -199,13 +198,9 @@ def rig(request):
     made.close()
 
 
-def answers(count, rig):
-    return "".join(f"Response: Success\nActionID: {rig.hears()['ActionID']}\n\n" for _ in range(count))
-
-
 class TestOnAConnection:
     def test_callers_that_never_come_back(self, rig, monkeypatch):
-        monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)  # the engine does not help
+        monkeypatch.setattr(wakeups_module, "PATIENCE", 3600.0)  # the engine does not help
         for _ in range(3):
             outcomes = [rig.begin() for _ in range(5)]
             rig.says(answers(5, rig))
@@ -213,7 +208,7 @@ class TestOnAConnection:
 
     def test_what_a_caller_leaves_to_the_next_is_sent(self, rig, monkeypatch):
         """The first comes back while the second waits to be woken, and the second does something else."""
-        monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)
+        monkeypatch.setattr(wakeups_module, "PATIENCE", 3600.0)
         done = threading.Event()
 
         def twice():
@@ -234,7 +229,7 @@ class TestOnAConnection:
         thread.join()
 
     def test_the_end_of_the_connection_wakes_those_who_have_their_answer(self, rig, monkeypatch):
-        monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)
+        monkeypatch.setattr(wakeups_module, "PATIENCE", 3600.0)
         outcomes = [rig.begin() for _ in range(5)]
         rig.says(answers(5, rig))
         eventually(lambda: any(outcome.done.is_set() for outcome in outcomes))
@@ -243,11 +238,11 @@ class TestOnAConnection:
 
     def test_whose_time_is_up_before_its_turn_comes(self, rig, monkeypatch):
         """It has its answer, and is the next to be woken."""
-        monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)
-        relay = rig.connection._relay
+        monkeypatch.setattr(wakeups_module, "PATIENCE", 3600.0)
+        relay = rig.connection._wakeups
         if relay._flush is None:
             pytest.skip("no relay where sending may block")
-        rig.connection._turn._poll = None  # nor reads it the answer itself
+        rig.connection._reading._poll = None  # nor reads it the answer itself
         outcome = rig.begin(timeout=0.1)
         action_id = rig.hears()["ActionID"]
         relay.waiting.append(batch(1)[0])
@@ -260,7 +255,7 @@ class TestOnAConnection:
         assert outcome.get().ok
 
     def test_a_future_is_sent_at_once(self, rig, monkeypatch):
-        monkeypatch.setattr(relay_module, "PATIENCE", 3600.0)
+        monkeypatch.setattr(wakeups_module, "PATIENCE", 3600.0)
         outcomes = [rig.begin() for _ in range(3)]
         rig.says(answers(3, rig))
         eventually(lambda: any(outcome.done.is_set() for outcome in outcomes))

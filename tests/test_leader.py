@@ -10,10 +10,10 @@ import threading
 
 import pytest
 
-from pyami_sync import turn as turn_module
+from pyami_sync import leader as leader_module
 from pyami_sync.action import Action
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost
-from pyami_sync.request import BlockingCall
+from pyami_sync.request import BlockingRequest
 
 from .peer import eventually
 from .rig import PING, Rig
@@ -24,22 +24,23 @@ PONG = "Response: Success\nActionID: {id}\nPing: Pong\n\n"
 
 @pytest.fixture
 def rig(monkeypatch):
-    monkeypatch.setattr(turn_module, "PATIENCE", 10.0)  # so that only what is said decides who reads
+    monkeypatch.setattr(leader_module, "TICK", 10.0)
+    monkeypatch.setattr(leader_module, "PATIENCE", 10.0)  # so that only what is said decides who reads
     made = Rig("socket").start()
     made.readers = []
-    respond, take_own = made.pending._response, made.pending.take_own
+    respond, claim_own = made.pending._response, made.pending.claim_own
 
     def read_by_engine(*args):
         made.readers.append(threading.current_thread().name)
         respond(*args)
 
     def read_by_caller(*args):
-        answer = take_own(*args)
+        answer = claim_own(*args)
         if answer is not None:
             made.readers.append(threading.current_thread().name)
         return answer
 
-    made.pending._response, made.pending.take_own = read_by_engine, read_by_caller
+    made.pending._response, made.pending.claim_own = read_by_engine, read_by_caller
     yield made
     made.close()
 
@@ -50,8 +51,8 @@ def by_engine(rig):
 
 def settled(rig):
     """Nobody reads but the engine, and it waits for bytes again."""
-    turn = rig.connection._turn
-    return not turn.muted and not turn.left and not turn.holders
+    turn = rig.connection._reading
+    return not turn.muted and not turn.left and not turn.holder
 
 
 class TestReading:
@@ -85,7 +86,7 @@ class TestReading:
         eventually(lambda: settled(rig))
 
     def test_cut_anywhere(self, rig, monkeypatch):
-        monkeypatch.setattr(turn_module, "PAUSE", 0)
+        monkeypatch.setattr(leader_module, "PAUSE", 0)
         for cut in range(1, len(PONG.format(id="p-1")) + PONG.count("\n")):
             outcome = rig.begin()
             said = PONG.format(id=rig.hears()["ActionID"]).replace("\n", "\r\n").encode()
@@ -102,7 +103,7 @@ class TestReading:
         assert by_engine(rig) == [True]
 
     def test_limits_hold_for_it_too(self, monkeypatch):
-        monkeypatch.setattr(turn_module, "PATIENCE", 10.0)
+        monkeypatch.setattr(leader_module, "PATIENCE", 10.0)
         rig = Rig("socket", line=100).start()
         try:
             outcome = rig.begin()
@@ -137,7 +138,7 @@ class TestReading:
         with pytest.raises(ActionTimeout):
             rig.connection.call(PING, 0.01)
         late = rig.hears()["ActionID"]
-        rig.connection._turn._pause = 0
+        rig.connection._reading._pause = 0
         outcome = rig.begin()
         rig.says(PONG.format(id=late) + PONG.format(id=rig.hears()["ActionID"]))
         assert outcome.get()["ActionID"] != late
@@ -160,12 +161,12 @@ class TestReading:
 
     def test_not_while_a_relay_begins(self, rig):
         """Its frame would wait for callers behind it."""
-        rig.connection._relay.waiting.append(BlockingCall(PING, b"before", None, None))
+        rig.connection._wakeups.waiting.append(BlockingRequest(PING, b"before", None, None))
         outcome = rig.begin()
-        eventually(lambda: rig.connection._out)
+        eventually(lambda: rig.connection.outbox.queue)
         assert settled(rig)
-        rig.connection._relay.pass_on(outcome)  # wakes the one before,
-        rig.connection._relay.pass_on(outcome)  # who is the last
+        rig.connection._wakeups.pass_on(outcome)  # wakes the one before,
+        rig.connection._wakeups.pass_on(outcome)  # who is the last
         rig.says(PONG.format(id=rig.hears()["ActionID"]))
         assert outcome.get().ok
 
@@ -180,7 +181,7 @@ class TestReading:
 
 class TestPatience:
     def test_a_slow_answer_is_left_to_the_engine(self, rig, monkeypatch):
-        monkeypatch.setattr(turn_module, "PATIENCE", 0.0)
+        monkeypatch.setattr(leader_module, "PATIENCE", 0.0)
         outcome = rig.begin()
         name = rig.hears()["ActionID"]
         eventually(lambda: settled(rig))
@@ -189,7 +190,7 @@ class TestPatience:
         assert by_engine(rig) == [True]
 
     def test_after_reading_in_vain_others_leave_it_to_the_engine(self, rig, monkeypatch):
-        monkeypatch.setattr(turn_module, "PAUSE", 3)
+        monkeypatch.setattr(leader_module, "PAUSE", 3)
         for _ in range(6):
             outcome = rig.begin()
             around = EVENT.format(1) if not rig.readers else ""
@@ -207,18 +208,18 @@ class TestEnds:
         eventually(lambda: rig.owner.ends)
 
     def test_this_side_closes(self, rig, monkeypatch):
-        monkeypatch.setattr(turn_module, "PATIENCE", 0.05)
+        monkeypatch.setattr(leader_module, "PATIENCE", 0.05)
         outcome = rig.begin()
         rig.hears()
         rig.connection.close()
         assert isinstance(outcome.get(), ConnectionLost)
         eventually(lambda: rig.owner.ends)
 
-    @pytest.mark.parametrize("place", ["take", "read", "take_own", "rearm", "leave"])
+    @pytest.mark.parametrize("place", ["try_acquire", "read", "claim_own", "rearm", "release"])
     def test_ctrl_c(self, rig, monkeypatch, place):
         """Wherever it strikes, the engine reads on, and nothing that was read is lost."""
-        turn, engine, pending = rig.connection._turn, rig.engine, rig.pending
-        owner = {"take": turn, "read": turn, "leave": turn, "rearm": engine, "take_own": pending}[place]
+        turn, engine, pending = rig.connection._reading, rig.engine, rig.pending
+        owner = {"try_acquire": turn, "read": turn, "release": turn, "rearm": engine, "claim_own": pending}[place]
         function = getattr(owner, place)
         struck = []
 
@@ -232,7 +233,7 @@ class TestEnds:
         with monkeypatch.context() as patched:
             patched.setattr(owner, place, strike)
             outcome = rig.begin()
-            if place not in ("take", "rearm"):
+            if place not in ("try_acquire", "rearm"):
                 rig.says(EVENT.format(1) + PONG.format(id=rig.hears()["ActionID"]) + EVENT.format(2))
                 eventually(lambda: len(rig.owner.events) == 2)
             assert isinstance(outcome.get(), KeyboardInterrupt)
@@ -267,13 +268,13 @@ class TestEnds:
 @pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
 def test_a_call_in_a_signals_handler(rig, behind, monkeypatch):
     """The call that it interrupts reads, on the same thread: it would wait for itself."""
-    monkeypatch.setattr(turn_module, "PATIENCE", 0.5)
+    monkeypatch.setattr(leader_module, "PATIENCE", 0.5)
     inner = []
     before = signal.signal(signal.SIGUSR1, lambda *args: inner.append(rig.connection.call(PING, 4.0)))
 
     def serve():
         first = rig.hears()["ActionID"]
-        eventually(lambda: not rig.connection._writers)  # behind that it reads
+        eventually(lambda: not rig.connection.outbox._writer)  # behind that it reads
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
         answers = [PONG.format(id=rig.hears()["ActionID"]), PONG.format(id=first)]
         rig.says("".join(reversed(answers) if behind else answers) + EVENT.format(1))
@@ -292,8 +293,8 @@ def test_a_call_in_a_signals_handler(rig, behind, monkeypatch):
 
 def test_callers_and_events_all_at_once(rig, monkeypatch):
     """Who reads changes all the time; nothing is lost, doubled or given to another."""
-    monkeypatch.setattr(turn_module, "PAUSE", 1)
-    monkeypatch.setattr(turn_module, "PATIENCE", 0.001)
+    monkeypatch.setattr(leader_module, "PAUSE", 1)
+    monkeypatch.setattr(leader_module, "PATIENCE", 0.001)
     random.seed(7)
     wrong, sent = [], 0
 
@@ -332,7 +333,7 @@ def test_one_who_still_polls(rig):
         def poll(self, milliseconds):
             raise RuntimeError("concurrent poll() invocation")
 
-    rig.connection._turn._poll = Busy()
+    rig.connection._reading._poll = Busy()
     outcome = rig.begin()
     rig.says(PONG.format(id=rig.hears()["ActionID"]))
     assert outcome.get().ok

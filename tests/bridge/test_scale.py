@@ -1,0 +1,68 @@
+"""Many nodes shared by several bridges, of which some are killed and others added.
+
+``PYAMI_BRIDGE_NODES`` and ``PYAMI_BRIDGE_PROCESSES`` say how many (30 and 3 unless given).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import time
+from collections import Counter
+
+import pytest
+
+from pyami_sync.bridge import open_transport
+
+from .support import new_node, until
+from .test_faults import Leading
+
+NODES = int(os.environ.get("PYAMI_BRIDGE_NODES", "30"))
+PROCESSES = int(os.environ.get("PYAMI_BRIDGE_PROCESSES", "3"))
+ROUNDS = int(os.environ.get("PYAMI_BRIDGE_ROUNDS", "2"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120 + 60 * ROUNDS)
+def test_each_node_has_one_leader_and_the_load_evens_out(redis_server, sim):
+    ttl = 3.0
+    chance = random.Random(2)
+    nodes = [new_node() for _ in range(NODES)]
+    arguments = [f"{node}={sim.url}" for node in nodes]
+    url = f"{redis_server.url}?maxlen=100"
+    transport = open_transport(url)
+    names = iter(f"b{number}" for number in range(1000))
+    bridges = [Leading(url, next(names), ttl, *arguments) for _ in range(PROCESSES)]
+
+    def load():
+        return Counter(lease.owner for lease in transport.leaders(nodes).values())
+
+    def even():
+        found = load()
+        alive = {each.name for each in bridges}
+        share = math.ceil(NODES / len(bridges))
+        return set(found) <= alive and sum(found.values()) == NODES and max(found.values()) <= share
+
+    try:
+        until(even, 60)
+        times = []
+        for _ in range(ROUNDS):
+            victim = bridges.pop(chance.randrange(len(bridges)))
+            victim.end(signal.SIGKILL)
+            killed = time.monotonic()
+            until(lambda victim=victim: victim.name not in load(), 30)
+            until(lambda: sum(load().values()) == NODES, 30)
+            times.append((time.monotonic() - killed) / ttl)
+            bridges.append(Leading(url, next(names), ttl, *arguments))
+            until(even, 60)
+        print(
+            f"\n{NODES} nodes, {PROCESSES} bridges: all led again after {[f'{each:.2f}' for each in times]} lease times"
+        )
+        print(f"load: {sorted(load().values())}")
+    finally:
+        for each in bridges:
+            each.end(signal.SIGKILL)
+        transport.close()
+    assert max(times) < 2.3  # two lease times, and what it takes to look at them
