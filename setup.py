@@ -9,7 +9,7 @@ here = Path(__file__).parent
 version = re.search(r'^version = "(.+)"$', (here / "pyami_sync/version.py").read_text("utf-8"), re.MULTILINE)
 
 extras = {
-    "cli": ["click>=8.1", "rich>=13.7"],
+    "cli": ["click>=8.1", "rich>=13.7", "prompt_toolkit>=3.0"],
     "flask": ["flask>=3.0"],
     "django": ["django>=4.2"],
     "schema": ["pydantic>=2.6"],
@@ -20,6 +20,10 @@ extras = {
     "rabbitmq": ["pika>=1.3"],
     "test": ["pytest>=8.0"],
 }
+extras["all"] = sorted({each for needs in extras.values() for each in needs})
+
+site = "https://pyami-sync.readthedocs.io"
+repository = "https://github.com/pyami-sync/pyami-sync"
 
 setup(
     name="pyami-sync",
@@ -27,6 +31,16 @@ setup(
     description="A threaded, synchronous client for the Asterisk Manager Interface (AMI)",
     long_description=(here / "README.rst").read_text("utf-8"),
     long_description_content_type="text/x-rst",
+    author="The pyami_sync developers",
+    url=site,
+    project_urls={
+        "Documentation": site,
+        "Source": repository,
+        "Issues": f"{repository}/issues",
+        "Changelog": f"{site}/changelog.html",
+        "Benchmarks": f"{site}/benchmarks/benchmarks.html",
+    },
+    keywords=["asterisk", "ami", "asterisk manager interface", "voip", "telephony", "pbx", "call center", "agi"],
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["pyami_sync", "pyami_sync.*"]),
@@ -48,6 +62,8 @@ setup(
         "Intended Audience :: System Administrators",
         "Intended Audience :: Telecommunications Industry",
         "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",

@@ -11,50 +11,53 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .action import Action
-from .client import AMIClient, connect
-from .cluster import ClusterPool
-from .exceptions import (
-    ActionError,
-    ActionTimeout,
-    AMIError,
-    ClusterError,
-    ConcurrencyError,
-    ConnectError,
-    ConnectionClosed,
-    ConnectionLost,
-    EventsLost,
-    InvalidAction,
-    LocalProtocolError,
-    LoginRejected,
-    NoNodeAvailable,
-    ProtocolError,
-    RemoteProtocolError,
-    UnknownNode,
-    WaitTimeout,
-)
-from .health import NodeHealth, Readiness
-from .message import Event, Message
-from .metrics import Stats
-from .node import Node
-from .protocol import Limits
-from .reconnect import ReconnectPolicy
-from .response import Response
-from .session import State
-from .subscriptions import EventStream, Subscription
-from .transport import TLS
+from .lazy import lazy_names
 from .version import version as __version__
 
 if TYPE_CHECKING:
     from . import actions, events
+    from .action import Action
+    from .client import AMIClient, connect
+    from .cluster import ClusterPool
+    from .exceptions import (
+        ActionError,
+        ActionTimeout,
+        AMIError,
+        ClusterError,
+        ConcurrencyError,
+        ConnectError,
+        ConnectionClosed,
+        ConnectionLost,
+        EventsLost,
+        InvalidAction,
+        LocalProtocolError,
+        LoginRejected,
+        NoNodeAvailable,
+        ProtocolError,
+        RemoteProtocolError,
+        UnknownNode,
+        WaitTimeout,
+    )
+    from .futures import ExpectedEvent
+    from .handle import Handle
+    from .health import NodeHealth, Readiness
+    from .message import Event, Message
+    from .metrics import Quantiles, Stats, SubscriptionStats
+    from .node import Node
+    from .protocol import AMIVersion, Limits
+    from .reconnect import ReconnectPolicy
+    from .response import Response
+    from .session import State
+    from .subscriptions import EventStream, Subscription
+    from .transport import TLS
 
 __all__ = [
     "TLS",
     "AMIClient",
     "AMIError",
+    "AMIVersion",
     "Action",
     "ActionError",
     "ActionTimeout",
@@ -67,6 +70,8 @@ __all__ = [
     "Event",
     "EventStream",
     "EventsLost",
+    "ExpectedEvent",
+    "Handle",
     "InvalidAction",
     "Limits",
     "LocalProtocolError",
@@ -76,6 +81,7 @@ __all__ = [
     "Node",
     "NodeHealth",
     "ProtocolError",
+    "Quantiles",
     "Readiness",
     "ReconnectPolicy",
     "RemoteProtocolError",
@@ -83,6 +89,7 @@ __all__ = [
     "State",
     "Stats",
     "Subscription",
+    "SubscriptionStats",
     "UnknownNode",
     "WaitTimeout",
     "__version__",
@@ -91,10 +98,41 @@ __all__ = [
     "events",
 ]
 
-_LAZY = ("actions", "events")  # large: loaded when first used
+_MODULES = {
+    "action": ("Action",),
+    "client": ("AMIClient", "connect"),
+    "cluster": ("ClusterPool",),
+    "exceptions": (
+        "ActionError",
+        "ActionTimeout",
+        "AMIError",
+        "ClusterError",
+        "ConcurrencyError",
+        "ConnectError",
+        "ConnectionClosed",
+        "ConnectionLost",
+        "EventsLost",
+        "InvalidAction",
+        "LocalProtocolError",
+        "LoginRejected",
+        "NoNodeAvailable",
+        "ProtocolError",
+        "RemoteProtocolError",
+        "UnknownNode",
+        "WaitTimeout",
+    ),
+    "futures": ("ExpectedEvent",),
+    "handle": ("Handle",),
+    "health": ("NodeHealth", "Readiness"),
+    "message": ("Event", "Message"),
+    "metrics": ("Quantiles", "Stats", "SubscriptionStats"),
+    "node": ("Node",),
+    "protocol": ("AMIVersion", "Limits"),
+    "reconnect": ("ReconnectPolicy",),
+    "response": ("Response",),
+    "session": ("State",),
+    "subscriptions": ("EventStream", "Subscription"),
+    "transport": ("TLS",),
+}
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(__name__, _MODULES, ("actions", "events"))

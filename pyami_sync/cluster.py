@@ -70,7 +70,7 @@ class ClusterPool(Listener):
 
     Args:
         nodes: a mapping of ids to URLs, hosts or options; URLs, whose ids are then ``host:port``; the path of
-            a TOML file (see :func:`~pyami_sync.cluster_config.read_toml`); nothing, to add them later.
+            a TOML file (its form is in the reference, *Clusters*); nothing, to add them later.
         health_interval: seconds between two looks at each node's health; :data:`None` for one at each login.
         callback_threads: most threads for callbacks; so many may block at a time.
         name: what the names of the threads begin with.

@@ -19,7 +19,6 @@ from .exceptions import ActionTimeout, ConcurrencyError, ConnectError, Connectio
 from .leader import Lease
 from .lifecycle import BaseConnection, Owner, no_greeting, shown
 from .message import make_origin
-from .outbox import Entry
 from .request import LEAST, BlockingRequest, Request
 from .response import Response
 
@@ -78,17 +77,15 @@ class Connection(BaseConnection):
         if leader is not lease and isinstance(leader, Lease) and leader.thread == get_ident():
             # A signal handler sends while this very thread leads: it would wait for itself.
             self._stop_leading(leader)
-        if self.outbox.crowded:
+        outbox = self.outbox
+        if len(outbox.queue) > outbox.high_water:
             if lease is not None:
                 self._stop_leading(lease)
             self._wait_for_space(request)
         try:
             fence = self.pending.add(request)
-            if fence is None:
-                entry = Entry(frame, request)
-            else:
-                entry = Entry(frame, request, fence.action._frame(fence.key, "utf-8"), fence)
-            self.outbox.put(entry)
+            fence_frame = b"" if fence is None else fence.action._frame(fence.key, "utf-8")
+            outbox.queue.append((frame, request, fence_frame, fence))
         except BaseException:
             self.pending.give_up(request)
             raise
@@ -97,7 +94,7 @@ class Connection(BaseConnection):
             raise self.lost(sent=request.sent)
         # In a wake chain a caller that is woken after this one writes what both have queued.
         if not (self._wakeups.waiting and isinstance(request, BlockingRequest)):
-            self.outbox.flush()
+            outbox.flush()
 
     def _wait_for_space(self, request: Request) -> None:
         self.engine.check_thread("sending to a slow peer")
@@ -135,7 +132,7 @@ class Connection(BaseConnection):
                 answer = self._read_answer(request, lease)
                 if answer is not None:
                     return answer
-            elif self.outbox.written_by(get_ident()):
+            elif self.outbox.busy and self.outbox.written_here:
                 raise ConcurrencyError(
                     f"{action.name} was sent in a signal handler or finalizer that interrupted this thread while it was"
                     " writing, so its answer can't be waited for here; use submit(), or another thread"

@@ -352,9 +352,10 @@ class Engine:
         callback thread that wakes in the middle of a flood fights with the engine for the interpreter's lock at
         every read. At the engine's end it goes there at once: they close next.
         """
-        # Other threads leave it to the engine thread, too, as long as that runs: starting a thread is not to be
-        # interrupted by a signal handler's exception, and those run on the main thread.
-        if self._closed or not self.running:
+        # The main thread leaves it to the engine thread, too, as long as that runs: starting a thread is not to be
+        # interrupted by the exception of a signal handler, and those run on the main thread.
+        me = get_ident()
+        if self._closed or not self.running or (me != self.ident and me != main_thread().ident):
             self.workers.submit(job)
         else:
             self.call_soon(partial(self.workers.submit, job))

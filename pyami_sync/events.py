@@ -334,7 +334,26 @@ __all__ = [
 
 
 class ChannelEvent(TypedEvent):
-    """An event about a channel, as it was just then."""
+    """An event about a channel, as it was just then.
+
+    Attributes:
+        channel: name, such as ``PJSIP/alice-00000001``.
+        channel_state: state as a number.
+        channel_state_desc: state as a word, such as ``Up``.
+        caller_id_num: number of its own party.
+        caller_id_name: name of its own party.
+        connected_line_num: number of the party that it talks with.
+        connected_line_name: name of the party that it talks with.
+        language: language for prompts.
+        account_code: account code.
+        context: context of the dialplan.
+        exten: extension.
+        priority: priority of the extension.
+        uniqueid: unique id.
+        linkedid: unique id of the oldest channel of the same call.
+        tenantid: id of the tenant (Asterisk 18.25 and later).
+        chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -373,7 +392,26 @@ class ChannelEvent(TypedEvent):
 
 
 class DestChannel(TypedEvent):
-    """An event about the channel that is dialled or called, as it was just then."""
+    """An event about the channel that is dialled or called, as it was just then.
+
+    Attributes:
+        dest_channel: name, such as ``PJSIP/alice-00000001``.
+        dest_channel_state: state as a number.
+        dest_channel_state_desc: state as a word, such as ``Up``.
+        dest_caller_id_num: number of its own party.
+        dest_caller_id_name: name of its own party.
+        dest_connected_line_num: number of the party that it talks with.
+        dest_connected_line_name: name of the party that it talks with.
+        dest_language: language for prompts.
+        dest_account_code: account code.
+        dest_context: context of the dialplan.
+        dest_exten: extension.
+        dest_priority: priority of the extension.
+        dest_uniqueid: unique id.
+        dest_linkedid: unique id of the oldest channel of the same call.
+        dest_tenantid: id of the tenant (Asterisk 18.25 and later).
+        dest_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -412,7 +450,26 @@ class DestChannel(TypedEvent):
 
 
 class LocalOneChannel(TypedEvent):
-    """An event about the first half of the Local channel, as it was just then."""
+    """An event about the first half of the Local channel, as it was just then.
+
+    Attributes:
+        local_one_channel: name, such as ``PJSIP/alice-00000001``.
+        local_one_channel_state: state as a number.
+        local_one_channel_state_desc: state as a word, such as ``Up``.
+        local_one_caller_id_num: number of its own party.
+        local_one_caller_id_name: name of its own party.
+        local_one_connected_line_num: number of the party that it talks with.
+        local_one_connected_line_name: name of the party that it talks with.
+        local_one_language: language for prompts.
+        local_one_account_code: account code.
+        local_one_context: context of the dialplan.
+        local_one_exten: extension.
+        local_one_priority: priority of the extension.
+        local_one_uniqueid: unique id.
+        local_one_linkedid: unique id of the oldest channel of the same call.
+        local_one_tenantid: id of the tenant (Asterisk 18.25 and later).
+        local_one_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -451,7 +508,26 @@ class LocalOneChannel(TypedEvent):
 
 
 class LocalTwoChannel(TypedEvent):
-    """An event about the second half of the Local channel, as it was just then."""
+    """An event about the second half of the Local channel, as it was just then.
+
+    Attributes:
+        local_two_channel: name, such as ``PJSIP/alice-00000001``.
+        local_two_channel_state: state as a number.
+        local_two_channel_state_desc: state as a word, such as ``Up``.
+        local_two_caller_id_num: number of its own party.
+        local_two_caller_id_name: name of its own party.
+        local_two_connected_line_num: number of the party that it talks with.
+        local_two_connected_line_name: name of the party that it talks with.
+        local_two_language: language for prompts.
+        local_two_account_code: account code.
+        local_two_context: context of the dialplan.
+        local_two_exten: extension.
+        local_two_priority: priority of the extension.
+        local_two_uniqueid: unique id.
+        local_two_linkedid: unique id of the oldest channel of the same call.
+        local_two_tenantid: id of the tenant (Asterisk 18.25 and later).
+        local_two_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -490,7 +566,26 @@ class LocalTwoChannel(TypedEvent):
 
 
 class OrigTransfererChannel(TypedEvent):
-    """An event about the channel that began the transfer, as it was just then."""
+    """An event about the channel that began the transfer, as it was just then.
+
+    Attributes:
+        orig_transferer_channel: name, such as ``PJSIP/alice-00000001``.
+        orig_transferer_channel_state: state as a number.
+        orig_transferer_channel_state_desc: state as a word, such as ``Up``.
+        orig_transferer_caller_id_num: number of its own party.
+        orig_transferer_caller_id_name: name of its own party.
+        orig_transferer_connected_line_num: number of the party that it talks with.
+        orig_transferer_connected_line_name: name of the party that it talks with.
+        orig_transferer_language: language for prompts.
+        orig_transferer_account_code: account code.
+        orig_transferer_context: context of the dialplan.
+        orig_transferer_exten: extension.
+        orig_transferer_priority: priority of the extension.
+        orig_transferer_uniqueid: unique id.
+        orig_transferer_linkedid: unique id of the oldest channel of the same call.
+        orig_transferer_tenantid: id of the tenant (Asterisk 18.25 and later).
+        orig_transferer_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -529,7 +624,26 @@ class OrigTransfererChannel(TypedEvent):
 
 
 class ParkeeChannel(TypedEvent):
-    """An event about the parked channel, as it was just then."""
+    """An event about the parked channel, as it was just then.
+
+    Attributes:
+        parkee_channel: name, such as ``PJSIP/alice-00000001``.
+        parkee_channel_state: state as a number.
+        parkee_channel_state_desc: state as a word, such as ``Up``.
+        parkee_caller_id_num: number of its own party.
+        parkee_caller_id_name: name of its own party.
+        parkee_connected_line_num: number of the party that it talks with.
+        parkee_connected_line_name: name of the party that it talks with.
+        parkee_language: language for prompts.
+        parkee_account_code: account code.
+        parkee_context: context of the dialplan.
+        parkee_exten: extension.
+        parkee_priority: priority of the extension.
+        parkee_uniqueid: unique id.
+        parkee_linkedid: unique id of the oldest channel of the same call.
+        parkee_tenantid: id of the tenant (Asterisk 18.25 and later).
+        parkee_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -568,7 +682,26 @@ class ParkeeChannel(TypedEvent):
 
 
 class ParkerChannel(TypedEvent):
-    """An event about the channel that parked it, as it was just then."""
+    """An event about the channel that parked it, as it was just then.
+
+    Attributes:
+        parker_channel: name, such as ``PJSIP/alice-00000001``.
+        parker_channel_state: state as a number.
+        parker_channel_state_desc: state as a word, such as ``Up``.
+        parker_caller_id_num: number of its own party.
+        parker_caller_id_name: name of its own party.
+        parker_connected_line_num: number of the party that it talks with.
+        parker_connected_line_name: name of the party that it talks with.
+        parker_language: language for prompts.
+        parker_account_code: account code.
+        parker_context: context of the dialplan.
+        parker_exten: extension.
+        parker_priority: priority of the extension.
+        parker_uniqueid: unique id.
+        parker_linkedid: unique id of the oldest channel of the same call.
+        parker_tenantid: id of the tenant (Asterisk 18.25 and later).
+        parker_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -607,7 +740,26 @@ class ParkerChannel(TypedEvent):
 
 
 class RetrieverChannel(TypedEvent):
-    """An event about the channel that took it out, as it was just then."""
+    """An event about the channel that took it out, as it was just then.
+
+    Attributes:
+        retriever_channel: name, such as ``PJSIP/alice-00000001``.
+        retriever_channel_state: state as a number.
+        retriever_channel_state_desc: state as a word, such as ``Up``.
+        retriever_caller_id_num: number of its own party.
+        retriever_caller_id_name: name of its own party.
+        retriever_connected_line_num: number of the party that it talks with.
+        retriever_connected_line_name: name of the party that it talks with.
+        retriever_language: language for prompts.
+        retriever_account_code: account code.
+        retriever_context: context of the dialplan.
+        retriever_exten: extension.
+        retriever_priority: priority of the extension.
+        retriever_uniqueid: unique id.
+        retriever_linkedid: unique id of the oldest channel of the same call.
+        retriever_tenantid: id of the tenant (Asterisk 18.25 and later).
+        retriever_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -646,7 +798,26 @@ class RetrieverChannel(TypedEvent):
 
 
 class SecondTransfererChannel(TypedEvent):
-    """An event about the channel of the transferer towards the target, as it was just then."""
+    """An event about the channel of the transferer towards the target, as it was just then.
+
+    Attributes:
+        second_transferer_channel: name, such as ``PJSIP/alice-00000001``.
+        second_transferer_channel_state: state as a number.
+        second_transferer_channel_state_desc: state as a word, such as ``Up``.
+        second_transferer_caller_id_num: number of its own party.
+        second_transferer_caller_id_name: name of its own party.
+        second_transferer_connected_line_num: number of the party that it talks with.
+        second_transferer_connected_line_name: name of the party that it talks with.
+        second_transferer_language: language for prompts.
+        second_transferer_account_code: account code.
+        second_transferer_context: context of the dialplan.
+        second_transferer_exten: extension.
+        second_transferer_priority: priority of the extension.
+        second_transferer_uniqueid: unique id.
+        second_transferer_linkedid: unique id of the oldest channel of the same call.
+        second_transferer_tenantid: id of the tenant (Asterisk 18.25 and later).
+        second_transferer_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -685,7 +856,26 @@ class SecondTransfererChannel(TypedEvent):
 
 
 class SourceChannel(TypedEvent):
-    """An event about the channel that takes the place of the Local channel, as it was just then."""
+    """An event about the channel that takes the place of the Local channel, as it was just then.
+
+    Attributes:
+        source_channel: name, such as ``PJSIP/alice-00000001``.
+        source_channel_state: state as a number.
+        source_channel_state_desc: state as a word, such as ``Up``.
+        source_caller_id_num: number of its own party.
+        source_caller_id_name: name of its own party.
+        source_connected_line_num: number of the party that it talks with.
+        source_connected_line_name: name of the party that it talks with.
+        source_language: language for prompts.
+        source_account_code: account code.
+        source_context: context of the dialplan.
+        source_exten: extension.
+        source_priority: priority of the extension.
+        source_uniqueid: unique id.
+        source_linkedid: unique id of the oldest channel of the same call.
+        source_tenantid: id of the tenant (Asterisk 18.25 and later).
+        source_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -724,7 +914,26 @@ class SourceChannel(TypedEvent):
 
 
 class SpyeeChannel(TypedEvent):
-    """An event about the channel that is listened to, as it was just then."""
+    """An event about the channel that is listened to, as it was just then.
+
+    Attributes:
+        spyee_channel: name, such as ``PJSIP/alice-00000001``.
+        spyee_channel_state: state as a number.
+        spyee_channel_state_desc: state as a word, such as ``Up``.
+        spyee_caller_id_num: number of its own party.
+        spyee_caller_id_name: name of its own party.
+        spyee_connected_line_num: number of the party that it talks with.
+        spyee_connected_line_name: name of the party that it talks with.
+        spyee_language: language for prompts.
+        spyee_account_code: account code.
+        spyee_context: context of the dialplan.
+        spyee_exten: extension.
+        spyee_priority: priority of the extension.
+        spyee_uniqueid: unique id.
+        spyee_linkedid: unique id of the oldest channel of the same call.
+        spyee_tenantid: id of the tenant (Asterisk 18.25 and later).
+        spyee_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -763,7 +972,26 @@ class SpyeeChannel(TypedEvent):
 
 
 class SpyerChannel(TypedEvent):
-    """An event about the channel that listens in, as it was just then."""
+    """An event about the channel that listens in, as it was just then.
+
+    Attributes:
+        spyer_channel: name, such as ``PJSIP/alice-00000001``.
+        spyer_channel_state: state as a number.
+        spyer_channel_state_desc: state as a word, such as ``Up``.
+        spyer_caller_id_num: number of its own party.
+        spyer_caller_id_name: name of its own party.
+        spyer_connected_line_num: number of the party that it talks with.
+        spyer_connected_line_name: name of the party that it talks with.
+        spyer_language: language for prompts.
+        spyer_account_code: account code.
+        spyer_context: context of the dialplan.
+        spyer_exten: extension.
+        spyer_priority: priority of the extension.
+        spyer_uniqueid: unique id.
+        spyer_linkedid: unique id of the oldest channel of the same call.
+        spyer_tenantid: id of the tenant (Asterisk 18.25 and later).
+        spyer_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -802,7 +1030,26 @@ class SpyerChannel(TypedEvent):
 
 
 class TargetChannel(TypedEvent):
-    """An event about the channel that was picked up, as it was just then."""
+    """An event about the channel that was picked up, as it was just then.
+
+    Attributes:
+        target_channel: name, such as ``PJSIP/alice-00000001``.
+        target_channel_state: state as a number.
+        target_channel_state_desc: state as a word, such as ``Up``.
+        target_caller_id_num: number of its own party.
+        target_caller_id_name: name of its own party.
+        target_connected_line_num: number of the party that it talks with.
+        target_connected_line_name: name of the party that it talks with.
+        target_language: language for prompts.
+        target_account_code: account code.
+        target_context: context of the dialplan.
+        target_exten: extension.
+        target_priority: priority of the extension.
+        target_uniqueid: unique id.
+        target_linkedid: unique id of the oldest channel of the same call.
+        target_tenantid: id of the tenant (Asterisk 18.25 and later).
+        target_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -841,7 +1088,26 @@ class TargetChannel(TypedEvent):
 
 
 class TransferTargetChannel(TypedEvent):
-    """An event about the channel that the transfer goes to, as it was just then."""
+    """An event about the channel that the transfer goes to, as it was just then.
+
+    Attributes:
+        transfer_target_channel: name, such as ``PJSIP/alice-00000001``.
+        transfer_target_channel_state: state as a number.
+        transfer_target_channel_state_desc: state as a word, such as ``Up``.
+        transfer_target_caller_id_num: number of its own party.
+        transfer_target_caller_id_name: name of its own party.
+        transfer_target_connected_line_num: number of the party that it talks with.
+        transfer_target_connected_line_name: name of the party that it talks with.
+        transfer_target_language: language for prompts.
+        transfer_target_account_code: account code.
+        transfer_target_context: context of the dialplan.
+        transfer_target_exten: extension.
+        transfer_target_priority: priority of the extension.
+        transfer_target_uniqueid: unique id.
+        transfer_target_linkedid: unique id of the oldest channel of the same call.
+        transfer_target_tenantid: id of the tenant (Asterisk 18.25 and later).
+        transfer_target_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -880,7 +1146,26 @@ class TransferTargetChannel(TypedEvent):
 
 
 class TransfereeChannel(TypedEvent):
-    """An event about the channel that is transferred, as it was just then."""
+    """An event about the channel that is transferred, as it was just then.
+
+    Attributes:
+        transferee_channel: name, such as ``PJSIP/alice-00000001``.
+        transferee_channel_state: state as a number.
+        transferee_channel_state_desc: state as a word, such as ``Up``.
+        transferee_caller_id_num: number of its own party.
+        transferee_caller_id_name: name of its own party.
+        transferee_connected_line_num: number of the party that it talks with.
+        transferee_connected_line_name: name of the party that it talks with.
+        transferee_language: language for prompts.
+        transferee_account_code: account code.
+        transferee_context: context of the dialplan.
+        transferee_exten: extension.
+        transferee_priority: priority of the extension.
+        transferee_uniqueid: unique id.
+        transferee_linkedid: unique id of the oldest channel of the same call.
+        transferee_tenantid: id of the tenant (Asterisk 18.25 and later).
+        transferee_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -919,7 +1204,26 @@ class TransfereeChannel(TypedEvent):
 
 
 class TransfererChannel(TypedEvent):
-    """An event about the channel that transfers, as it was just then."""
+    """An event about the channel that transfers, as it was just then.
+
+    Attributes:
+        transferer_channel: name, such as ``PJSIP/alice-00000001``.
+        transferer_channel_state: state as a number.
+        transferer_channel_state_desc: state as a word, such as ``Up``.
+        transferer_caller_id_num: number of its own party.
+        transferer_caller_id_name: name of its own party.
+        transferer_connected_line_num: number of the party that it talks with.
+        transferer_connected_line_name: name of the party that it talks with.
+        transferer_language: language for prompts.
+        transferer_account_code: account code.
+        transferer_context: context of the dialplan.
+        transferer_exten: extension.
+        transferer_priority: priority of the extension.
+        transferer_uniqueid: unique id.
+        transferer_linkedid: unique id of the oldest channel of the same call.
+        transferer_tenantid: id of the tenant (Asterisk 18.25 and later).
+        transferer_chan_variable: variables that ``channelvars`` in manager.conf names.
+    """
 
     __slots__ = ()
 
@@ -958,7 +1262,18 @@ class TransfererChannel(TypedEvent):
 
 
 class BridgeEvent(TypedEvent):
-    """An event about a bridge, as it was just then."""
+    """An event about a bridge, as it was just then.
+
+    Attributes:
+        bridge_uniqueid: unique id.
+        bridge_type: type, such as ``basic``.
+        bridge_technology: technology, such as ``simple_bridge``.
+        bridge_creator: who made it.
+        bridge_name: name, if it has one.
+        bridge_num_channels: number of its channels.
+        bridge_video_source_mode: how the video source is chosen.
+        bridge_video_source: unique id of the channel whose video is shown.
+    """
 
     __slots__ = ()
 
@@ -981,7 +1296,18 @@ class BridgeEvent(TypedEvent):
 
 
 class FromBridge(TypedEvent):
-    """An event about the bridge that is left, as it was just then."""
+    """An event about the bridge that is left, as it was just then.
+
+    Attributes:
+        from_bridge_uniqueid: unique id.
+        from_bridge_type: type, such as ``basic``.
+        from_bridge_technology: technology, such as ``simple_bridge``.
+        from_bridge_creator: who made it.
+        from_bridge_name: name, if it has one.
+        from_bridge_num_channels: number of its channels.
+        from_bridge_video_source_mode: how the video source is chosen.
+        from_bridge_video_source: unique id of the channel whose video is shown.
+    """
 
     __slots__ = ()
 
@@ -1004,7 +1330,18 @@ class FromBridge(TypedEvent):
 
 
 class OrigBridge(TypedEvent):
-    """An event about the bridge of the first half of the transfer, as it was just then."""
+    """An event about the bridge of the first half of the transfer, as it was just then.
+
+    Attributes:
+        orig_bridge_uniqueid: unique id.
+        orig_bridge_type: type, such as ``basic``.
+        orig_bridge_technology: technology, such as ``simple_bridge``.
+        orig_bridge_creator: who made it.
+        orig_bridge_name: name, if it has one.
+        orig_bridge_num_channels: number of its channels.
+        orig_bridge_video_source_mode: how the video source is chosen.
+        orig_bridge_video_source: unique id of the channel whose video is shown.
+    """
 
     __slots__ = ()
 
@@ -1027,7 +1364,18 @@ class OrigBridge(TypedEvent):
 
 
 class SecondBridge(TypedEvent):
-    """An event about the bridge of the second half of the transfer, as it was just then."""
+    """An event about the bridge of the second half of the transfer, as it was just then.
+
+    Attributes:
+        second_bridge_uniqueid: unique id.
+        second_bridge_type: type, such as ``basic``.
+        second_bridge_technology: technology, such as ``simple_bridge``.
+        second_bridge_creator: who made it.
+        second_bridge_name: name, if it has one.
+        second_bridge_num_channels: number of its channels.
+        second_bridge_video_source_mode: how the video source is chosen.
+        second_bridge_video_source: unique id of the channel whose video is shown.
+    """
 
     __slots__ = ()
 
@@ -1050,7 +1398,18 @@ class SecondBridge(TypedEvent):
 
 
 class ToBridge(TypedEvent):
-    """An event about the bridge that is entered, as it was just then."""
+    """An event about the bridge that is entered, as it was just then.
+
+    Attributes:
+        to_bridge_uniqueid: unique id.
+        to_bridge_type: type, such as ``basic``.
+        to_bridge_technology: technology, such as ``simple_bridge``.
+        to_bridge_creator: who made it.
+        to_bridge_name: name, if it has one.
+        to_bridge_num_channels: number of its channels.
+        to_bridge_video_source_mode: how the video source is chosen.
+        to_bridge_video_source: unique id of the channel whose video is shown.
+    """
 
     __slots__ = ()
 
@@ -1079,7 +1438,12 @@ class DialEvent(TypedEvent):
 
 
 class DTMFEvent(TypedEvent):
-    """A DTMF digit."""
+    """A DTMF digit.
+
+    Attributes:
+        digit: the digit.
+        direction: which direction: ``Received``, ``Sent``.
+    """
 
     __slots__ = ()
 
@@ -1114,7 +1478,12 @@ class RecordingEvent(TypedEvent):
 
 
 class TransferEvent(TypedEvent):
-    """A transfer."""
+    """A transfer.
+
+    Attributes:
+        result: how it ended: ``Fail``, ``Invalid``, ``Not Permitted``, ``Success``.
+        is_external: whether somebody outside the bridge made it.
+    """
 
     __slots__ = ()
 
@@ -1125,7 +1494,15 @@ class TransferEvent(TypedEvent):
 
 
 class ParkingEvent(TypedEvent):
-    """Something about a parked call."""
+    """Something about a parked call.
+
+    Attributes:
+        parker_dial_string: what is dialled when it comes back.
+        parkinglot: name of the parking lot.
+        parking_space: space that it is parked at.
+        parking_timeout: seconds until it comes back.
+        parking_duration: seconds that it has been parked.
+    """
 
     __slots__ = ()
 
@@ -1142,7 +1519,11 @@ class ParkingEvent(TypedEvent):
 
 
 class QueueEvent(TypedEvent):
-    """Something about a queue."""
+    """Something about a queue.
+
+    Attributes:
+        queue: name of the queue.
+    """
 
     __slots__ = ()
 
@@ -1151,7 +1532,11 @@ class QueueEvent(TypedEvent):
 
 
 class QueueCallerEvent(QueueEvent):
-    """Something about a caller in a queue."""
+    """Something about a caller in a queue.
+
+    Attributes:
+        position: place in the queue, from 1.
+    """
 
     __slots__ = ()
 
@@ -1160,7 +1545,25 @@ class QueueCallerEvent(QueueEvent):
 
 
 class QueueMemberEvent(QueueEvent):
-    """Something about a member of a queue."""
+    """Something about a member of a queue.
+
+    Attributes:
+        member_name: name of the member.
+        interface: interface of the member, such as ``PJSIP/alice``.
+        state_interface: device whose state counts.
+        membership: how it became a member: ``dynamic``, ``realtime``, ``static``.
+        penalty: penalty.
+        calls_taken: calls taken.
+        last_call: end of the last call.
+        last_pause: when it was paused last.
+        login_time: when it was added.
+        in_call: whether it is in a call of a queue.
+        status: state: ``0``, ``1``, ``2``, ``3``, ``4``, ``5``, ``6``, ``7``, ``8``.
+        paused: whether it is paused.
+        paused_reason: why it is paused.
+        ring_in_use: whether it is rung while in use.
+        wrapup_time: seconds of rest after a call.
+    """
 
     __slots__ = ()
 
@@ -1197,7 +1600,12 @@ class QueueMemberEvent(QueueEvent):
 
 
 class QueueCallEvent(QueueEvent):
-    """A queue offers a caller to a member, connects them, or ends that."""
+    """A queue offers a caller to a member, connects them, or ends that.
+
+    Attributes:
+        member_name: name of the member.
+        interface: interface of the member, such as ``PJSIP/alice``.
+    """
 
     __slots__ = ()
 
@@ -1220,7 +1628,11 @@ class ConferenceEvent(TypedEvent):
 
 
 class ConfbridgeEvent(ConferenceEvent):
-    """Something about a ConfBridge conference."""
+    """Something about a ConfBridge conference.
+
+    Attributes:
+        conference: name of the conference.
+    """
 
     __slots__ = ()
 
@@ -1247,7 +1659,20 @@ class VoicemailEvent(TypedEvent):
 
 
 class SecurityEvent(TypedEvent):
-    """Something that matters to the security of the server."""
+    """Something that matters to the security of the server.
+
+    Attributes:
+        event_tv: when it happened.
+        severity: how grave: ``Informational``, ``Error``.
+        service: the part of the server that saw it.
+        event_version: version of the event.
+        account_id: account that was used.
+        session_id: id of the session.
+        local_address: address of the server, such as ``IPV4/TCP/192.0.2.1/5060``.
+        remote_address: address of the other side.
+        module: name of the module.
+        session_tv: when the session began.
+    """
 
     __slots__ = ()
 
@@ -1280,7 +1705,13 @@ class RegistrationEvent(TypedEvent):
 
 
 class RTCPEvent(TypedEvent):
-    """An RTCP packet."""
+    """An RTCP packet.
+
+    Attributes:
+        ssrc: synchronization source.
+        pt: ``200(SR)``, ``201(RR)``.
+        report_count: number of report blocks.
+    """
 
     __slots__ = ()
 
@@ -1317,7 +1748,11 @@ class AOCEvent(TypedEvent):
 
 
 class CallCompletionEvent(TypedEvent):
-    """Something about call completion."""
+    """Something about call completion.
+
+    Attributes:
+        core_id: id of the call completion.
+    """
 
     __slots__ = ()
 
@@ -1332,7 +1767,11 @@ class DAHDIEvent(TypedEvent):
 
 
 class ModuleEvent(TypedEvent):
-    """A module was loaded, unloaded or reloaded."""
+    """A module was loaded, unloaded or reloaded.
+
+    Attributes:
+        module: name of the module.
+    """
 
     __slots__ = ()
 
@@ -1355,6 +1794,11 @@ class AgentComplete(QueueCallEvent, AgentEvent, ChannelEvent, DestChannel):
     """A member finished with a queue's caller.
 
     Event ``AgentComplete`` of app_queue, class agent; Asterisk 13 to 23.
+
+    Attributes:
+        hold_time: seconds that the caller waited.
+        talk_time: seconds that they talked.
+        reason: why: ``caller``, ``agent``, ``transfer``.
     """
 
     __slots__ = ()
@@ -1373,6 +1817,10 @@ class AgentConnect(QueueCallEvent, AgentEvent, ChannelEvent, DestChannel):
     """A member answered and was connected with a queue's caller.
 
     Event ``AgentConnect`` of app_queue, class agent; Asterisk 13 to 23.
+
+    Attributes:
+        ring_time: seconds that the member was rung.
+        hold_time: seconds that the caller waited.
     """
 
     __slots__ = ()
@@ -1400,6 +1848,9 @@ class AgentLogin(AgentEvent, ChannelEvent):
     """An agent of the agent pool logged in.
 
     Event ``AgentLogin``, class agent; Asterisk 13 to 23.
+
+    Attributes:
+        agent: id of the agent.
     """
 
     __slots__ = ()
@@ -1414,6 +1865,10 @@ class AgentLogoff(AgentEvent, ChannelEvent):
     """An agent of the agent pool logged off.
 
     Event ``AgentLogoff``, class agent; Asterisk 13 to 23.
+
+    Attributes:
+        agent: id of the agent.
+        login_time: seconds that the agent was logged in.
     """
 
     __slots__ = ()
@@ -1430,6 +1885,9 @@ class AgentRingNoAnswer(QueueCallEvent, AgentEvent, ChannelEvent, DestChannel):
     """A member was rung for a queue's caller and did not answer.
 
     Event ``AgentRingNoAnswer`` of app_queue, class agent; Asterisk 13 to 23.
+
+    Attributes:
+        ring_time: seconds that the member was rung.
     """
 
     __slots__ = ()
@@ -1444,6 +1902,10 @@ class Agents(AgentEvent, ChannelEvent):
     """An agent of the agent pool.
 
     List item ``Agents`` of app_agent_pool; Asterisk 13 to 23.
+
+    Attributes:
+        agent: id of the agent.
+        status: state: ``AGENT_LOGGEDOFF``, ``AGENT_IDLE``, ``AGENT_ONCALL``.
     """
 
     __slots__ = ()
@@ -1475,6 +1937,12 @@ class AGIExecEnd(AGIEvent, ChannelEvent):
     """An AGI command finished.
 
     Event ``AGIExecEnd`` of res_agi, class agi; Asterisk 13 to 23.
+
+    Attributes:
+        command: the command.
+        command_id: id of the command.
+        result_code: result as a number.
+        result: how it ended.
     """
 
     __slots__ = ()
@@ -1495,6 +1963,10 @@ class AGIExecStart(AGIEvent, ChannelEvent):
     """An AGI command began.
 
     Event ``AGIExecStart`` of res_agi, class agi; Asterisk 13 to 23.
+
+    Attributes:
+        command: the command.
+        command_id: id of the command.
     """
 
     __slots__ = ()
@@ -1511,6 +1983,10 @@ class Alarm(DAHDIEvent):
     """A DAHDI channel raised an alarm.
 
     Event ``Alarm`` of chan_dahdi, class system; Asterisk 13 to 23.
+
+    Attributes:
+        dahdi_channel: number of the DAHDI channel.
+        alarm: the alarm.
     """
 
     __slots__ = ()
@@ -1527,6 +2003,9 @@ class AlarmClear(DAHDIEvent):
     """The alarm of a DAHDI channel is over.
 
     Event ``AlarmClear`` of chan_dahdi, class system; Asterisk 13 to 23.
+
+    Attributes:
+        dahdi_channel: number of the DAHDI channel.
     """
 
     __slots__ = ()
@@ -1541,6 +2020,11 @@ class AOC_D(AOCEvent, ChannelEvent):
     """Advice of charge during a call.
 
     Event ``AOC-D``, class aoc; Asterisk 13 to 23.
+
+    Attributes:
+        charge_type: ``NotAvailable``, ``Free``, ``Currency``, ``Units``.
+        charge_total_type: ``SubTotal``, ``Total``.
+        charge_currency_multiplier: ``1/1000``, ``1/100``, ``1/10``, ``1``, ``10``, ``100``, ``1000``.
     """
 
     __slots__ = ()
@@ -1564,6 +2048,11 @@ class AOC_E(AOCEvent, ChannelEvent):
     """Advice of charge at the end of a call.
 
     Event ``AOC-E``, class aoc; Asterisk 13 to 23.
+
+    Attributes:
+        charge_type: ``NotAvailable``, ``Free``, ``Currency``, ``Units``.
+        charge_total_type: ``SubTotal``, ``Total``.
+        charge_currency_multiplier: ``1/1000``, ``1/100``, ``1/10``, ``1``, ``10``, ``100``, ``1000``.
     """
 
     __slots__ = ()
@@ -1619,6 +2108,11 @@ class AorDetail(TypedEvent):
     """An address of record of an endpoint.
 
     List item ``AorDetail`` of res_pjsip; Asterisk 13 to 23.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
+        endpoint_name: name of the endpoint.
     """
 
     __slots__ = ()
@@ -1654,6 +2148,10 @@ class AorList(TypedEvent):
     """An address of record.
 
     List item ``AorList`` of res_pjsip; Asterisk 16 and later.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
     """
 
     __slots__ = ()
@@ -1707,6 +2205,10 @@ class AsyncAGIExec(AGIEvent, ChannelEvent):
     """The result of an AGI command that was queued by the action AGI.
 
     Event ``AsyncAGIExec`` of res_agi, class agi; Asterisk 13 to 23.
+
+    Attributes:
+        command_id: id of the command.
+        result: how it ended.
     """
 
     __slots__ = ()
@@ -1723,6 +2225,9 @@ class AsyncAGIStart(AGIEvent, ChannelEvent):
     """A channel entered AGI(agi:async) and waits for commands.
 
     Event ``AsyncAGIStart`` of res_agi, class agi; Asterisk 13 to 23.
+
+    Attributes:
+        env: variables of the AGI session.
     """
 
     __slots__ = ()
@@ -1747,6 +2252,9 @@ class AttendedTransfer(
     """An attended transfer ended.
 
     Event ``AttendedTransfer``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        dest_type: ``Bridge``, ``App``, ``Link``, ``Threeway``, ``Fail``.
     """
 
     __slots__ = ()
@@ -1764,6 +2272,12 @@ class AuthDetail(TypedEvent):
     """An authentication object of an endpoint, its password included.
 
     List item ``AuthDetail`` of res_pjsip; Asterisk 13 to 23.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
+        username: user name.
+        endpoint_name: name of the endpoint.
     """
 
     __slots__ = ()
@@ -1795,6 +2309,11 @@ class AuthList(TypedEvent):
     """An authentication object, its password included.
 
     List item ``AuthList`` of res_pjsip; Asterisk 16 and later.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
+        username: user name.
     """
 
     __slots__ = ()
@@ -1848,6 +2367,10 @@ class BlindTransfer(TransferEvent, TransfererChannel, TransfereeChannel, BridgeE
     """A blind transfer was made.
 
     Event ``BlindTransfer``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        context: context of the dialplan.
+        extension: extension.
     """
 
     __slots__ = ()
@@ -1886,6 +2409,9 @@ class BridgeEnter(ChannelEvent, BridgeEvent):
     """A channel entered a bridge.
 
     Event ``BridgeEnter``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        swap_uniqueid: unique id of the channel whose place it took.
     """
 
     __slots__ = ()
@@ -2006,6 +2532,10 @@ class CCAvailable(CallCompletionEvent):
     """Call completion is on offer.
 
     Event ``CCAvailable``, class cc; Asterisk 13 to 23.
+
+    Attributes:
+        callee: device of the called party.
+        service: the part of the server that saw it.
     """
 
     __slots__ = ()
@@ -2022,6 +2552,9 @@ class CCCallerRecalling(CallCompletionEvent):
     """The caller of a call completion is calling again.
 
     Event ``CCCallerRecalling``, class cc; Asterisk 13 to 23.
+
+    Attributes:
+        caller: channel of the caller.
     """
 
     __slots__ = ()
@@ -2036,6 +2569,9 @@ class CCCallerStartMonitoring(CallCompletionEvent):
     """The caller's device is watched until it is free.
 
     Event ``CCCallerStartMonitoring``, class cc; Asterisk 13 to 23.
+
+    Attributes:
+        caller: channel of the caller.
     """
 
     __slots__ = ()
@@ -2050,6 +2586,9 @@ class CCCallerStopMonitoring(CallCompletionEvent):
     """The caller's device is no longer watched.
 
     Event ``CCCallerStopMonitoring``, class cc; Asterisk 13 to 23.
+
+    Attributes:
+        caller: channel of the caller.
     """
 
     __slots__ = ()
@@ -2064,6 +2603,10 @@ class CCFailure(CallCompletionEvent):
     """Call completion failed.
 
     Event ``CCFailure``, class cc; Asterisk 13 to 23.
+
+    Attributes:
+        caller: channel of the caller.
+        reason: why.
     """
 
     __slots__ = ()
@@ -2080,6 +2623,9 @@ class CCMonitorFailed(CallCompletionEvent):
     """The called party can't be watched any longer.
 
     Event ``CCMonitorFailed``, class cc; Asterisk 13 to 23.
+
+    Attributes:
+        callee: device of the called party.
     """
 
     __slots__ = ()
@@ -2094,6 +2640,9 @@ class CCOfferTimerStart(CallCompletionEvent):
     """The time to accept an offer of call completion began.
 
     Event ``CCOfferTimerStart``, class cc; Asterisk 13 to 23.
+
+    Attributes:
+        caller: channel of the caller.
     """
 
     __slots__ = ()
@@ -2109,6 +2658,9 @@ class CCRecallComplete(CallCompletionEvent):
     """Call completion reached its end.
 
     Event ``CCRecallComplete``, class cc; Asterisk 13 to 23.
+
+    Attributes:
+        caller: channel of the caller.
     """
 
     __slots__ = ()
@@ -2123,6 +2675,9 @@ class CCRequestAcknowledged(CallCompletionEvent):
     """The request for call completion was acknowledged.
 
     Event ``CCRequestAcknowledged``, class cc; Asterisk 13 to 23.
+
+    Attributes:
+        caller: channel of the caller.
     """
 
     __slots__ = ()
@@ -2137,6 +2692,10 @@ class CCRequested(CallCompletionEvent):
     """A caller asked for call completion.
 
     Event ``CCRequested``, class cc; Asterisk 13 to 23.
+
+    Attributes:
+        caller: channel of the caller.
+        callee: device of the called party.
     """
 
     __slots__ = ()
@@ -2153,6 +2712,20 @@ class Cdr(TypedEvent):
     """A call detail record.
 
     Event ``Cdr`` of cdr_manager, class cdr; Asterisk 13 to 23.
+
+    Attributes:
+        source: number of the caller.
+        destination: number that was called.
+        channel: name of the channel.
+        start_time: when it began, by the server's clock.
+        answer_time: when it was answered, by the server's clock.
+        end_time: when it ended, by the server's clock.
+        duration: how long.
+        billable_seconds: seconds since it was answered.
+        disposition: how it ended: ``NO ANSWER``, ``FAILED``, ``BUSY``, ``ANSWERED``, ``CONGESTION``.
+        ama_flags: kind of record: ``OMIT``, ``BILLING``, ``DOCUMENTATION``.
+        uniqueid: unique id of the channel.
+        user_field: field of the user's own.
     """
 
     __slots__ = ()
@@ -2195,6 +2768,22 @@ class CEL(TypedEvent):
     """An entry of channel event logging.
 
     Event ``CEL`` of cel_manager, class call; Asterisk 13 to 23.
+
+    Attributes:
+        cel_event: ``CHAN_START``, ``CHAN_END``, ``ANSWER``, ``HANGUP``, ``BRIDGE_ENTER``, ``BRIDGE_EXIT``,
+            ``APP_START``, ``APP_END``, ``PARK_START``, ``PARK_END``, ``BLINDTRANSFER``, ``ATTENDEDTRANSFER``,
+            ``PICKUP``, ``FORWARD``, ``LINKEDID_END``, ``LOCAL_OPTIMIZE_BEGIN``, ``LOCAL_OPTIMIZE``, ``STREAM_BEGIN``,
+            ``STREAM_END``, ``DTMF``, ``USER_DEFINED``.
+        exten: extension.
+        context: context of the dialplan.
+        application: application of the dialplan.
+        app_data: arguments of the application.
+        event_time: when it happened, as cel.conf formats it.
+        ama_flags: kind of record: ``OMIT``, ``BILLING``, ``DOCUMENTATION``.
+        uniqueid: unique id of the channel.
+        user_field: field of the user's own.
+        peer: name of the peer.
+        channel: name of the channel.
     """
 
     __slots__ = ()
@@ -2241,6 +2830,9 @@ class ChallengeResponseFailed(SecurityEvent):
     """Somebody answered an authentication challenge wrongly.
 
     Event ``ChallengeResponseFailed``, class security; Asterisk 13 to 23.
+
+    Attributes:
+        response: the wrong answer.
     """
 
     __slots__ = ()
@@ -2270,6 +2862,9 @@ class ChannelHungup(TypedEvent):
     """A channel that was hung up by the list action.
 
     List item ``ChannelHungup``; Asterisk 13 to 23.
+
+    Attributes:
+        channel: name of the channel.
     """
 
     __slots__ = ()
@@ -2306,6 +2901,9 @@ class ChannelTalkingStop(ChannelEvent):
     """Somebody stopped talking on a channel.
 
     Event ``ChannelTalkingStop``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        duration: how long.
     """
 
     __slots__ = ()
@@ -2353,6 +2951,10 @@ class ConfbridgeJoin(ConfbridgeEvent, ChannelEvent, BridgeEvent):
     """A channel joined a ConfBridge conference.
 
     Event ``ConfbridgeJoin`` of app_confbridge, class call; Asterisk 13 to 23.
+
+    Attributes:
+        admin: whether the user is an administrator.
+        muted: whether the user is muted.
     """
 
     __slots__ = ()
@@ -2369,6 +2971,9 @@ class ConfbridgeLeave(ConfbridgeEvent, ChannelEvent, BridgeEvent):
     """A channel left a ConfBridge conference.
 
     Event ``ConfbridgeLeave`` of app_confbridge, class call; Asterisk 13 to 23.
+
+    Attributes:
+        admin: whether the user is an administrator.
     """
 
     __slots__ = ()
@@ -2383,6 +2988,11 @@ class ConfbridgeList(ConfbridgeEvent, ChannelEvent):
     """A user of the ConfBridge conference.
 
     List item ``ConfbridgeList`` of app_confbridge; Asterisk 13 to 23.
+
+    Attributes:
+        admin: whether the user is an administrator.
+        waiting: whether the user waits for a marked one.
+        muted: whether the user is muted.
     """
 
     __slots__ = ()
@@ -2418,6 +3028,9 @@ class ConfbridgeListRooms(ConfbridgeEvent):
     """A ConfBridge conference.
 
     List item ``ConfbridgeListRooms`` of app_confbridge; Asterisk 13 to 23.
+
+    Attributes:
+        muted: whether the user is muted.
     """
 
     __slots__ = ()
@@ -2446,6 +3059,9 @@ class ConfbridgeMute(ConfbridgeEvent, ChannelEvent, BridgeEvent):
     """A user of a ConfBridge conference was muted.
 
     Event ``ConfbridgeMute`` of app_confbridge, class call; Asterisk 13 to 23.
+
+    Attributes:
+        admin: whether the user is an administrator.
     """
 
     __slots__ = ()
@@ -2493,6 +3109,10 @@ class ConfbridgeTalking(ConfbridgeEvent, ChannelEvent, BridgeEvent):
     """A user of a ConfBridge conference began or stopped talking.
 
     Event ``ConfbridgeTalking`` of app_confbridge, class call; Asterisk 13 to 23.
+
+    Attributes:
+        talking_status: whether the user is talking.
+        admin: whether the user is an administrator.
     """
 
     __slots__ = ()
@@ -2509,6 +3129,9 @@ class ConfbridgeUnmute(ConfbridgeEvent, ChannelEvent, BridgeEvent):
     """A user of a ConfBridge conference was unmuted.
 
     Event ``ConfbridgeUnmute`` of app_confbridge, class call; Asterisk 13 to 23.
+
+    Attributes:
+        admin: whether the user is an administrator.
     """
 
     __slots__ = ()
@@ -2523,6 +3146,13 @@ class ContactList(TypedEvent):
     """A contact.
 
     List item ``ContactList`` of res_pjsip; Asterisk 16 and later.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
+        uri: URI.
+        status: state: ``Reachable``, ``Unreachable``, ``NonQualified``, ``Unknown``.
+        roundtrip_usec: microseconds of the round trip.
     """
 
     __slots__ = ()
@@ -2570,6 +3200,14 @@ class ContactStatus(RegistrationEvent):
     """The state of a contact changed.
 
     Event ``ContactStatus``, class system; Asterisk 13 to 23.
+
+    Attributes:
+        uri: URI.
+        contact_status: state of the contact: ``Unknown``, ``Unreachable``, ``Reachable``, ``Unqualified``, ``Removed``,
+            ``Updated``.
+        aor: address of record.
+        endpoint_name: name of the endpoint.
+        roundtrip_usec: microseconds of the round trip.
     """
 
     __slots__ = ()
@@ -2592,6 +3230,13 @@ class ContactStatusDetail(TypedEvent):
     """The state of a contact.
 
     List item ``ContactStatusDetail`` of res_pjsip; Asterisk 13 to 23.
+
+    Attributes:
+        aor: address of record.
+        uri: URI.
+        status: state: ``Reachable``, ``Unreachable``, ``NonQualified``, ``Unknown``.
+        roundtrip_usec: microseconds of the round trip.
+        endpoint_name: name of the endpoint.
     """
 
     __slots__ = ()
@@ -2636,6 +3281,12 @@ class CoreShowChannel(ChannelEvent):
     """A channel.
 
     List item ``CoreShowChannel``; Asterisk 13 to 23.
+
+    Attributes:
+        bridge_id: unique id of the bridge that it is in.
+        application: application of the dialplan.
+        application_data: arguments of the application.
+        duration: how long.
     """
 
     __slots__ = ()
@@ -2656,6 +3307,10 @@ class CoreShowChannelMap(TypedEvent):
     """A channel that is connected with the one asked about.
 
     List item ``CoreShowChannelMap``; Asterisk 18 and later.
+
+    Attributes:
+        channel: name of the channel.
+        connected_channel: channel that it is connected with.
     """
 
     __slots__ = ()
@@ -2694,6 +3349,9 @@ class DAHDIChannel(DAHDIEvent, ChannelEvent):
     """A channel was created for a DAHDI port.
 
     Event ``DAHDIChannel`` of chan_dahdi, class call; Asterisk 13 to 23.
+
+    Attributes:
+        dahdi_channel: number of the DAHDI channel.
     """
 
     __slots__ = ()
@@ -2710,6 +3368,13 @@ class DAHDIShowChannels(TypedEvent):
     """A DAHDI channel.
 
     List item ``DAHDIShowChannels`` of chan_dahdi; Asterisk 13 to 23.
+
+    Attributes:
+        dahdi_channel: number of the DAHDI channel.
+        channel: name of the channel.
+        uniqueid: unique id of the channel.
+        context: context of the dialplan.
+        alarm: the alarm.
     """
 
     __slots__ = ()
@@ -2737,6 +3402,9 @@ class DAHDIShowChannelsComplete(ListComplete):
     """The end of the list of DAHDI channels.
 
     Closing event ``DAHDIShowChannelsComplete`` of chan_dahdi; Asterisk 13 to 23.
+
+    Attributes:
+        item_count: number of items.
     """
 
     __slots__ = ()
@@ -2751,6 +3419,9 @@ class DAHDIShowStatus(TypedEvent):
     """A DAHDI span.
 
     List item ``DAHDIShowStatus`` of chan_dahdi; Asterisk 18 and later.
+
+    Attributes:
+        span: number of the span.
     """
 
     __slots__ = ()
@@ -2774,6 +3445,9 @@ class DAHDIShowStatusComplete(ListComplete):
     """The end of the list of DAHDI spans.
 
     Closing event ``DAHDIShowStatusComplete`` of chan_dahdi; Asterisk 18 and later.
+
+    Attributes:
+        item_count: number of items.
     """
 
     __slots__ = ()
@@ -2810,6 +3484,11 @@ class DBGetResponse(TypedEvent):
     """The value of a database entry.
 
     List item ``DBGetResponse``; Asterisk 13 to 23.
+
+    Attributes:
+        family: family of the key.
+        key: key.
+        val: value.
     """
 
     __slots__ = ()
@@ -2839,6 +3518,10 @@ class DBGetTreeResponse(TypedEvent):
     """A database entry.
 
     List item ``DBGetTreeResponse``; Asterisk 16 and later.
+
+    Attributes:
+        key: key.
+        val: value.
     """
 
     __slots__ = ()
@@ -2868,6 +3551,10 @@ class DeviceEntry(TypedEvent):
     """A Skinny device.
 
     List item ``DeviceEntry`` of chan_skinny; Asterisk 13 to 20.
+
+    Attributes:
+        channel_type: technology.
+        object_name: name of the object.
     """
 
     __slots__ = ()
@@ -2901,6 +3588,10 @@ class DeviceStateChange(TypedEvent):
     """The state of a device changed, or its state in a list.
 
     List item ``DeviceStateChange``; Asterisk 13 to 23.
+
+    Attributes:
+        device: name of the device.
+        state: state.
     """
 
     __slots__ = ()
@@ -2928,6 +3619,9 @@ class DialBegin(DialEvent, ChannelEvent, DestChannel):
     """A dial began.
 
     Event ``DialBegin``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        dial_string: what is dialled.
     """
 
     __slots__ = ()
@@ -2942,6 +3636,11 @@ class DialEnd(DialEvent, ChannelEvent, DestChannel):
     """A dial ended.
 
     Event ``DialEnd``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        dial_status: how it ended, or how far it is: ``ABORT``, ``ANSWER``, ``BUSY``, ``CANCEL``, ``CHANUNAVAIL``,
+            ``CONGESTION``, ``CONTINUE``, ``GOTO``, ``NOANSWER``.
+        forward: where the call was forwarded to.
     """
 
     __slots__ = ()
@@ -2959,6 +3658,10 @@ class DialState(DialEvent, ChannelEvent, DestChannel):
     """A dial got further, such as to ringing.
 
     Event ``DialState``, class call; Asterisk 16 and later.
+
+    Attributes:
+        dial_status: how it ended, or how far it is: ``RINGING``, ``PROCEEDING``, ``PROGRESS``.
+        forward: where the call was forwarded to.
     """
 
     __slots__ = ()
@@ -2975,6 +3678,10 @@ class DNDState(DAHDIEvent):
     """Do-not-disturb of a DAHDI channel changed.
 
     Event ``DNDState`` of chan_dahdi, class system; Asterisk 13 to 23.
+
+    Attributes:
+        dahdi_channel: number of the DAHDI channel.
+        status: state: ``enabled``, ``disabled``.
     """
 
     __slots__ = ()
@@ -3002,6 +3709,9 @@ class DTMFEnd(DTMFEvent, ChannelEvent):
     """A DTMF digit ended.
 
     Event ``DTMFEnd``, class dtmf; Asterisk 13 to 23.
+
+    Attributes:
+        duration_ms: milliseconds that it lasted.
     """
 
     __slots__ = ()
@@ -3016,6 +3726,11 @@ class EndpointDetail(TypedEvent):
     """An endpoint with all its options.
 
     List item ``EndpointDetail`` of res_pjsip; Asterisk 13 to 23.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
+        context: context of the dialplan.
     """
 
     __slots__ = ()
@@ -3186,6 +3901,11 @@ class EndpointList(TypedEvent):
     """An endpoint.
 
     List item ``EndpointList`` of res_pjsip; Asterisk 13 to 23.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
+        aor: address of record.
     """
 
     __slots__ = ()
@@ -3232,6 +3952,14 @@ class ExtensionStatus(TypedEvent):
     """The state of an extension with a hint changed, or its state in a list.
 
     List item ``ExtensionStatus``; Asterisk 13 to 23.
+
+    Attributes:
+        exten: extension.
+        context: context of the dialplan.
+        hint: devices of the hint.
+        status: state: ``-2``, ``-1``, ``0``, ``1``, ``2``, ``4``, ``8``, ``9``, ``16``, ``17``.
+        status_text: state in words: ``Idle``, ``InUse``, ``Busy``, ``Unavailable``, ``Ringing``, ``InUse&Ringing``,
+            ``Hold``, ``InUse&Hold``, ``Unknown``.
     """
 
     __slots__ = ()
@@ -3268,6 +3996,13 @@ class FAXSession(FaxEvent):
     """The details of a fax session.
 
     Event ``FAXSession`` of res_fax, class reporting; Asterisk 13 to 23.
+
+    Attributes:
+        session_number: number of the session.
+        operation: what is done: ``gateway``, ``V.21``, ``send``, ``receive``, ``none``.
+        state: state: ``Uninitialized``, ``Initialized``, ``Open``, ``Active``, ``Complete``, ``Reserved``,
+            ``Inactive``, ``Unknown``.
+        file_name: name of the file.
     """
 
     __slots__ = ()
@@ -3296,6 +4031,9 @@ class FAXSessionsComplete(ListComplete):
     """The end of the list of fax sessions.
 
     Closing event ``FAXSessionsComplete`` of res_fax; Asterisk 13 to 23.
+
+    Attributes:
+        total: number of items.
     """
 
     __slots__ = ()
@@ -3310,6 +4048,14 @@ class FAXSessionsEntry(FaxEvent):
     """A fax session.
 
     List item ``FAXSessionsEntry`` of res_fax; Asterisk 13 to 23.
+
+    Attributes:
+        channel: name of the channel.
+        session_number: number of the session.
+        session_type: ``G.711``, ``T.38``.
+        operation: what is done: ``gateway``, ``V.21``, ``send``, ``receive``, ``none``.
+        state: state: ``Uninitialized``, ``Initialized``, ``Open``, ``Active``, ``Complete``, ``Reserved``,
+            ``Inactive``, ``Unknown``.
     """
 
     __slots__ = ()
@@ -3353,6 +4099,12 @@ class FAXStatus(FaxEvent, ChannelEvent):
     """A fax session got further.
 
     Event ``FAXStatus``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        operation: what is done: ``gateway``, ``receive``, ``send``.
+        status: state.
+        local_station_id: own fax identification.
+        file_name: name of the file.
     """
 
     __slots__ = ()
@@ -3384,6 +4136,11 @@ class FullyBooted(TypedEvent):
     """The server has started completely.
 
     Event ``FullyBooted``, class system; Asterisk 13 to 23.
+
+    Attributes:
+        status: state.
+        uptime: seconds since the start.
+        last_reload: seconds since the last reload.
     """
 
     __slots__ = ()
@@ -3402,6 +4159,11 @@ class Hangup(ChannelEvent):
     """A channel was hung up.
 
     Event ``Hangup``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        cause: hangup cause (Q.850).
+        cause_txt: hangup cause in words.
+        tech_cause: hangup cause in words of the technology, such as ``SIP 486``.
     """
 
     __slots__ = ()
@@ -3420,6 +4182,9 @@ class HangupHandlerPop(ChannelEvent):
     """A hangup handler was taken off a channel.
 
     Event ``HangupHandlerPop``, class dialplan; Asterisk 13 to 23.
+
+    Attributes:
+        handler: the hangup handler.
     """
 
     __slots__ = ()
@@ -3434,6 +4199,9 @@ class HangupHandlerPush(ChannelEvent):
     """A hangup handler was put on a channel.
 
     Event ``HangupHandlerPush``, class dialplan; Asterisk 13 to 23.
+
+    Attributes:
+        handler: the hangup handler.
     """
 
     __slots__ = ()
@@ -3448,6 +4216,9 @@ class HangupHandlerRun(ChannelEvent):
     """A hangup handler is about to run.
 
     Event ``HangupHandlerRun``, class dialplan; Asterisk 13 to 23.
+
+    Attributes:
+        handler: the hangup handler.
     """
 
     __slots__ = ()
@@ -3462,6 +4233,9 @@ class HangupRequest(ChannelEvent):
     """The other side asked for a channel's hangup.
 
     Event ``HangupRequest``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        cause: hangup cause (Q.850).
     """
 
     __slots__ = ()
@@ -3476,6 +4250,9 @@ class Hold(HoldEvent, ChannelEvent):
     """A channel was put on hold.
 
     Event ``Hold``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        music_class: class of music on hold.
     """
 
     __slots__ = ()
@@ -3490,6 +4267,11 @@ class IdentifyDetail(TypedEvent):
     """A way to identify an endpoint.
 
     List item ``IdentifyDetail`` of res_pjsip; Asterisk 13 to 23.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
+        endpoint_name: name of the endpoint.
     """
 
     __slots__ = ()
@@ -3513,6 +4295,10 @@ class InboundRegistrationDetail(TypedEvent):
     """An inbound registration: an address of record of an endpoint.
 
     List item ``InboundRegistrationDetail`` of res_pjsip_registrar; Asterisk 13 to 23.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
     """
 
     __slots__ = ()
@@ -3556,6 +4342,13 @@ class InboundSubscriptionDetail(TypedEvent):
     """An inbound subscription.
 
     List item ``InboundSubscriptionDetail`` of res_pjsip_pubsub; Asterisk 13 to 23.
+
+    Attributes:
+        state: state.
+        subscription_type: ``mwi``, ``extension_state``.
+        extension: extension.
+        extension_states: ``Idle``, ``InUse``, ``Busy``, ``Unavailable``, ``Ringing``, ``InUse&Ringing``, ``Hold``,
+            ``InUse&Hold``, ``Unknown``.
     """
 
     __slots__ = ()
@@ -3632,6 +4425,9 @@ class JabberStatus(TypedEvent):
     """The state of an XMPP contact changed.
 
     Event ``JabberStatus`` of res_xmpp, class user; Asterisk 13 to 23.
+
+    Attributes:
+        status: state.
     """
 
     __slots__ = ()
@@ -3651,6 +4447,11 @@ class LineEntry(TypedEvent):
     """A Skinny line.
 
     List item ``LineEntry`` of chan_skinny; Asterisk 13 to 20.
+
+    Attributes:
+        channel_type: technology.
+        object_name: name of the object.
+        device: name of the device.
     """
 
     __slots__ = ()
@@ -3683,6 +4484,12 @@ class ListDialplan(TypedEvent):
     """An extension, include, switch or ignore pattern of the dialplan.
 
     List item ``ListDialplan``; Asterisk 13 to 23.
+
+    Attributes:
+        context: context of the dialplan.
+        extension: extension.
+        application: application of the dialplan.
+        app_data: arguments of the application.
     """
 
     __slots__ = ()
@@ -3709,6 +4516,9 @@ class Load(ModuleEvent):
     """A module was loaded.
 
     Event ``Load``, class system; Asterisk 16 and later.
+
+    Attributes:
+        status: state: ``Failure``, ``Success``, ``Decline``.
     """
 
     __slots__ = ()
@@ -3734,6 +4544,11 @@ class LocalBridge(LocalChannelEvent, LocalOneChannel, LocalTwoChannel):
     """The two halves of a Local channel were joined.
 
     Event ``LocalBridge``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        context: context of the dialplan.
+        exten: extension.
+        local_optimization: whether they may be optimized away.
     """
 
     __slots__ = ()
@@ -3780,6 +4595,10 @@ class LogChannel(TypedEvent):
     """A log channel was switched on or off.
 
     Event ``LogChannel``, class system; Asterisk 13 to 23.
+
+    Attributes:
+        channel: name of the channel.
+        reason: why.
     """
 
     __slots__ = ()
@@ -3835,6 +4654,9 @@ class MeetmeEnd(MeetmeEvent):
     """A MeetMe conference ended.
 
     Event ``MeetmeEnd`` of app_meetme, class call; Asterisk 13 to 23.
+
+    Attributes:
+        meetme: number of the conference.
     """
 
     __slots__ = ()
@@ -3849,6 +4671,10 @@ class MeetmeJoin(MeetmeEvent, ChannelEvent):
     """A channel joined a MeetMe conference.
 
     Event ``MeetmeJoin`` of app_meetme, class call; Asterisk 13 to 23.
+
+    Attributes:
+        meetme: number of the conference.
+        user: number of the user in the conference.
     """
 
     __slots__ = ()
@@ -3865,6 +4691,11 @@ class MeetmeLeave(MeetmeEvent, ChannelEvent):
     """A channel left a MeetMe conference.
 
     Event ``MeetmeLeave`` of app_meetme, class call; Asterisk 13 to 23.
+
+    Attributes:
+        meetme: number of the conference.
+        user: number of the user in the conference.
+        duration: how long.
     """
 
     __slots__ = ()
@@ -3883,6 +4714,12 @@ class MeetmeList(MeetmeEvent):
     """A user of the MeetMe conference.
 
     List item ``MeetmeList`` of app_meetme; Asterisk 13 to 23.
+
+    Attributes:
+        conference: name of the conference.
+        channel: name of the channel.
+        admin: whether the user is an administrator.
+        muted: whether the user is muted.
     """
 
     __slots__ = ()
@@ -3922,6 +4759,9 @@ class MeetmeListRooms(MeetmeEvent):
     """A MeetMe conference.
 
     List item ``MeetmeListRooms`` of app_meetme; Asterisk 13 to 23.
+
+    Attributes:
+        conference: name of the conference.
     """
 
     __slots__ = ()
@@ -3952,6 +4792,12 @@ class MeetmeMute(MeetmeEvent, ChannelEvent):
     """A user of a MeetMe conference was muted or unmuted.
 
     Event ``MeetmeMute`` of app_meetme, class call; Asterisk 13 to 23.
+
+    Attributes:
+        meetme: number of the conference.
+        user: number of the user in the conference.
+        duration: how long.
+        status: state.
     """
 
     __slots__ = ()
@@ -3972,6 +4818,12 @@ class MeetmeTalking(MeetmeEvent, ChannelEvent):
     """A user of a MeetMe conference began or stopped talking.
 
     Event ``MeetmeTalking`` of app_meetme, class call; Asterisk 13 to 23.
+
+    Attributes:
+        meetme: number of the conference.
+        user: number of the user in the conference.
+        duration: how long.
+        status: state.
     """
 
     __slots__ = ()
@@ -3992,6 +4844,12 @@ class MeetmeTalkRequest(MeetmeEvent, ChannelEvent):
     """A user of a MeetMe conference asked to talk, or took it back.
 
     Event ``MeetmeTalkRequest`` of app_meetme, class call; Asterisk 13 to 23.
+
+    Attributes:
+        meetme: number of the conference.
+        user: number of the user in the conference.
+        duration: how long.
+        status: state.
     """
 
     __slots__ = ()
@@ -4023,6 +4881,12 @@ class MessageWaiting(VoicemailEvent, ChannelEvent):
     """The messages waiting in a mailbox changed.
 
     Event ``MessageWaiting``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        mailbox: mailbox, such as ``100@default``.
+        waiting: whether messages wait: 1 or 0.
+        new: number of new messages.
+        old: number of old messages.
     """
 
     __slots__ = ()
@@ -4043,6 +4907,9 @@ class MiniVoiceMail(VoicemailEvent, ChannelEvent):
     """A message was left through MiniVM.
 
     Event ``MiniVoiceMail`` of app_minivm, class call; Asterisk 13 to 23.
+
+    Attributes:
+        mailbox: mailbox, such as ``100@default``.
     """
 
     __slots__ = ()
@@ -4059,6 +4926,10 @@ class MixMonitorMute(RecordingEvent, ChannelEvent):
     """A direction of a recording was silenced or not any longer.
 
     Event ``MixMonitorMute`` of app_mixmonitor, class call; Asterisk 16 and later.
+
+    Attributes:
+        direction: which direction.
+        state: state.
     """
 
     __slots__ = ()
@@ -4097,6 +4968,10 @@ class MobileStatus(TypedEvent):
     """A Bluetooth device of chan_mobile connected or disconnected.
 
     Event ``MobileStatus`` of chan_mobile, class system; Asterisk 13 to 23.
+
+    Attributes:
+        status: state.
+        device: name of the device.
     """
 
     __slots__ = ()
@@ -4135,6 +5010,9 @@ class MusicOnHoldStart(MusicOnHoldEvent, ChannelEvent):
     """Music on hold began on a channel.
 
     Event ``MusicOnHoldStart``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        class_: class of music on hold.
     """
 
     __slots__ = ()
@@ -4160,6 +5038,9 @@ class MWIGet(VoicemailEvent):
     """The message counts of an external mailbox.
 
     List item ``MWIGet`` of res_mwi_external_ami; Asterisk 13 to 23.
+
+    Attributes:
+        mailbox: mailbox, such as ``100@default``.
     """
 
     __slots__ = ()
@@ -4187,6 +5068,9 @@ class NewAccountCode(ChannelEvent):
     """The account code of a channel changed.
 
     Event ``NewAccountCode``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        old_account_code: account code before.
     """
 
     __slots__ = ()
@@ -4201,6 +5085,9 @@ class NewCallerid(ChannelEvent):
     """The caller ID of a channel changed.
 
     Event ``NewCallerid``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        cid_calling_pres: presentation of the caller ID.
     """
 
     __slots__ = ()
@@ -4237,6 +5124,11 @@ class Newexten(ChannelEvent):
     """A channel runs an application of the dialplan.
 
     Event ``Newexten``, class dialplan; Asterisk 13 to 23.
+
+    Attributes:
+        extension: extension.
+        application: application of the dialplan.
+        app_data: arguments of the application.
     """
 
     __slots__ = ()
@@ -4266,6 +5158,16 @@ class OriginateResponse(OriginateOutcome):
     """How an asynchronous Originate ended.
 
     Event ``OriginateResponse``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        response: ``Success`` or ``Failure``: ``Failure``, ``Success``.
+        channel: name of the channel.
+        context: context of the dialplan.
+        exten: extension.
+        application: application of the dialplan.
+        data: arguments of the application.
+        reason: 0 failure, 1 hung up, 3 no answer, 4 answered, 5 busy, 8 congestion.
+        uniqueid: unique id of the channel.
     """
 
     __slots__ = ()
@@ -4296,6 +5198,11 @@ class OutboundRegistrationDetail(TypedEvent):
     """An outbound registration.
 
     List item ``OutboundRegistrationDetail`` of res_pjsip_outbound_registration; Asterisk 13 to 23.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
+        status: state: ``Registered``, ``Unregistered``, ``Rejected``.
     """
 
     __slots__ = ()
@@ -4350,6 +5257,13 @@ class OutboundSubscriptionDetail(TypedEvent):
     """An outbound subscription.
 
     List item ``OutboundSubscriptionDetail`` of res_pjsip_pubsub; Asterisk 13 to 23.
+
+    Attributes:
+        state: state.
+        subscription_type: ``mwi``, ``extension_state``.
+        extension: extension.
+        extension_states: ``Idle``, ``InUse``, ``Busy``, ``Unavailable``, ``Ringing``, ``InUse&Ringing``, ``Hold``,
+            ``InUse&Hold``, ``Unknown``.
     """
 
     __slots__ = ()
@@ -4409,6 +5323,9 @@ class ParkedCallsComplete(ListComplete):
     """The end of the list of parked calls.
 
     Closing event ``ParkedCallsComplete`` of res_parking; Asterisk 13 to 23.
+
+    Attributes:
+        total: number of items.
     """
 
     __slots__ = ()
@@ -4472,6 +5389,12 @@ class PeerEntry(TypedEvent):
     """A peer of chan_iax2 or chan_sip.
 
     List item ``PeerEntry`` of chan_iax2; Asterisk 13 to 23.
+
+    Attributes:
+        channel_type: technology.
+        object_name: name of the object.
+        port: port.
+        status: state.
     """
 
     __slots__ = ()
@@ -4521,6 +5444,15 @@ class PeerStatus(RegistrationEvent):
     """The state of a peer changed.
 
     Event ``PeerStatus``, class system; Asterisk 13 to 23.
+
+    Attributes:
+        channel_type: technology.
+        peer: name of the peer.
+        peer_status: state of the peer: ``Unknown``, ``Registered``, ``Unregistered``, ``Rejected``, ``Lagged``.
+        cause: why.
+        address: address.
+        port: port.
+        time: milliseconds of the round trip.
     """
 
     __slots__ = ()
@@ -4558,6 +5490,9 @@ class PJSIPMaintenanceStatus(TypedEvent):
     """The maintenance mode of an endpoint changed, or its mode in a list.
 
     List item ``PJSIPMaintenanceStatus`` of res_pjsip_maintenance; Asterisk 20 and later.
+
+    Attributes:
+        status: state: ``enabled``, ``disabled``.
     """
 
     __slots__ = ()
@@ -4584,6 +5519,12 @@ class PresenceStateChange(TypedEvent):
     """A presence state changed, or its state in a list.
 
     List item ``PresenceStateChange``; Asterisk 13 to 23.
+
+    Attributes:
+        presentity: presence provider.
+        status: state.
+        subtype: state in more detail.
+        message: text.
     """
 
     __slots__ = ()
@@ -4615,6 +5556,14 @@ class PresenceStatus(TypedEvent):
     """The presence state of an extension's hint changed.
 
     Event ``PresenceStatus``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        exten: extension.
+        context: context of the dialplan.
+        hint: devices of the hint.
+        status: state.
+        subtype: state in more detail.
+        message: text.
     """
 
     __slots__ = ()
@@ -4639,6 +5588,10 @@ class PRIShowSpans(TypedEvent):
     """A PRI span.
 
     List item ``PRIShowSpans`` of chan_dahdi; Asterisk 13 to 23.
+
+    Attributes:
+        span: number of the span.
+        alarm: the alarm.
     """
 
     __slots__ = ()
@@ -4659,6 +5612,9 @@ class PRIShowSpansComplete(ListComplete):
     """The end of the list of PRI spans.
 
     Closing event ``PRIShowSpansComplete`` of chan_dahdi; Asterisk 13 to 23.
+
+    Attributes:
+        item_count: number of items.
     """
 
     __slots__ = ()
@@ -4673,6 +5629,10 @@ class QueueCallerAbandon(QueueCallerEvent, ChannelEvent):
     """A caller hung up while waiting in a queue.
 
     Event ``QueueCallerAbandon`` of app_queue, class agent; Asterisk 13 to 23.
+
+    Attributes:
+        original_position: place in the queue when joining.
+        hold_time: seconds that the caller waited.
     """
 
     __slots__ = ()
@@ -4689,6 +5649,9 @@ class QueueCallerJoin(QueueCallerEvent, ChannelEvent):
     """A caller joined a queue.
 
     Event ``QueueCallerJoin`` of app_queue, class agent; Asterisk 13 to 23.
+
+    Attributes:
+        count: callers in the queue.
     """
 
     __slots__ = ()
@@ -4703,6 +5666,9 @@ class QueueCallerLeave(QueueCallerEvent, ChannelEvent):
     """A caller left a queue.
 
     Event ``QueueCallerLeave`` of app_queue, class agent; Asterisk 13 to 23.
+
+    Attributes:
+        count: callers in the queue.
     """
 
     __slots__ = ()
@@ -4717,6 +5683,12 @@ class QueueEntry(QueueEvent):
     """A caller who waits in the queue.
 
     List item ``QueueEntry`` of app_queue; Asterisk 13 to 23.
+
+    Attributes:
+        position: place in the queue, from 1.
+        channel: name of the channel.
+        uniqueid: unique id of the channel.
+        wait: seconds that the caller has waited.
     """
 
     __slots__ = ()
@@ -4742,6 +5714,21 @@ class QueueMember(QueueEvent):
     """A member of the queue.
 
     List item ``QueueMember`` of app_queue; Asterisk 13 to 23.
+
+    Attributes:
+        location: interface of the member.
+        state_interface: device whose state counts.
+        membership: how it became a member.
+        penalty: penalty.
+        calls_taken: calls taken.
+        last_call: end of the last call.
+        last_pause: when it was paused last.
+        login_time: when it was added.
+        in_call: whether it is in a call of a queue.
+        status: state.
+        paused: whether it is paused.
+        paused_reason: why it is paused.
+        wrapup_time: seconds of rest after a call.
     """
 
     __slots__ = ()
@@ -4792,6 +5779,9 @@ class QueueMemberPause(QueueMemberEvent):
     """A member of a queue was paused or unpaused.
 
     Event ``QueueMemberPause`` of app_queue, class agent; Asterisk 13 to 23.
+
+    Attributes:
+        reason: why it is paused (Asterisk up to 16).
     """
 
     __slots__ = ()
@@ -4850,6 +5840,19 @@ class QueueParams(QueueEvent):
     """A queue with its settings and statistics.
 
     List item ``QueueParams`` of app_queue; Asterisk 13 to 23.
+
+    Attributes:
+        max: most callers.
+        strategy: strategy.
+        calls: callers who wait.
+        hold_time: average seconds that callers wait.
+        talk_time: average seconds of talk.
+        completed: calls completed.
+        abandoned: calls abandoned.
+        service_level_perf: percent of calls answered within the service level.
+        service_level_perf2: the same, abandoned calls included.
+        service_level: seconds of the service level.
+        weight: weight.
     """
 
     __slots__ = ()
@@ -4895,6 +5898,14 @@ class QueueSummary(QueueEvent):
     """A queue with the numbers of its agents and callers.
 
     List item ``QueueSummary`` of app_queue; Asterisk 13 to 23.
+
+    Attributes:
+        logged_in: members.
+        available: members who are free.
+        callers: callers who wait.
+        hold_time: average seconds that callers wait.
+        talk_time: average seconds of talk.
+        longest_hold_time: seconds that the longest waiting caller has waited.
     """
 
     __slots__ = ()
@@ -4930,6 +5941,14 @@ class ReceiveFAX(FaxEvent, ChannelEvent):
     """A fax was received.
 
     Event ``ReceiveFAX``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        local_station_id: own fax identification.
+        remote_station_id: fax identification of the other side.
+        pages_transferred: number of pages.
+        resolution: resolution.
+        transfer_rate: bits per second.
+        file_name: name of the file.
     """
 
     __slots__ = ()
@@ -4965,6 +5984,13 @@ class Registry(RegistrationEvent):
     """A registration of this server at another one changed.
 
     Event ``Registry``, class system; Asterisk 13 to 23.
+
+    Attributes:
+        channel_type: technology.
+        username: user name.
+        domain: domain.
+        status: state: ``Registered``, ``Unregistered``, ``Rejected``, ``Failed``.
+        cause: why.
     """
 
     __slots__ = ()
@@ -4987,6 +6013,12 @@ class RegistryEntry(TypedEvent):
     """A registration of this server at another one.
 
     List item ``RegistryEntry`` of chan_iax2; Asterisk 13 to 23.
+
+    Attributes:
+        username: user name.
+        state: state.
+        port: port.
+        domain: domain.
     """
 
     __slots__ = ()
@@ -5013,6 +6045,9 @@ class Reload(ModuleEvent):
     """A module was reloaded.
 
     Event ``Reload``, class system; Asterisk 13 to 23.
+
+    Attributes:
+        status: 0 when all went well: ``0``, ``1``, ``2``, ``3``, ``4``, ``5``, ``6``.
     """
 
     __slots__ = ()
@@ -5027,6 +6062,11 @@ class Rename(TypedEvent):
     """A channel got another name.
 
     Event ``Rename``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        channel: name of the channel.
+        new_name: new name.
+        uniqueid: unique id of the channel.
     """
 
     __slots__ = ()
@@ -5086,6 +6126,10 @@ class ResourceListDetail(TypedEvent):
     """A resource list of subscriptions.
 
     List item ``ResourceListDetail`` of res_pjsip_pubsub; Asterisk 13 to 23.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
     """
 
     __slots__ = ()
@@ -5118,6 +6162,10 @@ class RTCPReceived(RTCPEvent, ChannelEvent):
     """An RTCP packet was received.
 
     Event ``RTCPReceived``, class reporting; Asterisk 13 to 23.
+
+    Attributes:
+        from_: address that it came from.
+        rtt: seconds of the round trip.
     """
 
     __slots__ = ()
@@ -5134,6 +6182,9 @@ class RTCPSent(RTCPEvent, ChannelEvent):
     """An RTCP packet was sent.
 
     Event ``RTCPSent``, class reporting; Asterisk 13 to 23.
+
+    Attributes:
+        to: address that it went to.
     """
 
     __slots__ = ()
@@ -5148,6 +6199,14 @@ class SendFAX(FaxEvent, ChannelEvent):
     """A fax was sent.
 
     Event ``SendFAX``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        local_station_id: own fax identification.
+        remote_station_id: fax identification of the other side.
+        pages_transferred: number of pages.
+        resolution: resolution.
+        transfer_rate: bits per second.
+        file_name: name of the file.
     """
 
     __slots__ = ()
@@ -5183,6 +6242,9 @@ class SessionTimeout(ChannelEvent):
     """A SIP call of chan_sip timed out.
 
     Event ``SessionTimeout`` of chan_sip, class call; Asterisk 13 to 20.
+
+    Attributes:
+        source: number of the caller: ``RTPTimeout``, ``SIPSessionTimer``.
     """
 
     __slots__ = ()
@@ -5212,6 +6274,10 @@ class Shutdown(TypedEvent):
     """The server is going down.
 
     Event ``Shutdown``, class system; Asterisk 13 to 23.
+
+    Attributes:
+        shutdown: whether it is done cleanly: ``Uncleanly``, ``Cleanly``.
+        restart: whether it starts again.
     """
 
     __slots__ = ()
@@ -5239,6 +6305,9 @@ class SIPQualifyPeerDone(TypedEvent):
     """A peer of chan_sip was qualified.
 
     Event ``SIPQualifyPeerDone`` of chan_sip, class call; Asterisk 13 to 20.
+
+    Attributes:
+        peer: name of the peer.
     """
 
     __slots__ = ()
@@ -5253,6 +6322,9 @@ class SoftHangupRequest(ChannelEvent):
     """Somebody on the server asked for a channel's hangup.
 
     Event ``SoftHangupRequest``, class call; Asterisk 13 to 23.
+
+    Attributes:
+        cause: hangup cause (Q.850).
     """
 
     __slots__ = ()
@@ -5267,6 +6339,10 @@ class SpanAlarm(DAHDIEvent):
     """A DAHDI span raised an alarm.
 
     Event ``SpanAlarm`` of chan_dahdi, class system; Asterisk 13 to 23.
+
+    Attributes:
+        span: number of the span.
+        alarm: the alarm.
     """
 
     __slots__ = ()
@@ -5283,6 +6359,9 @@ class SpanAlarmClear(DAHDIEvent):
     """The alarm of a DAHDI span is over.
 
     Event ``SpanAlarmClear`` of chan_dahdi, class system; Asterisk 13 to 23.
+
+    Attributes:
+        span: number of the span.
     """
 
     __slots__ = ()
@@ -5297,6 +6376,12 @@ class Status(ChannelEvent):
     """A channel with its details.
 
     List item ``Status``; Asterisk 13 to 23.
+
+    Attributes:
+        bridge_id: unique id of the bridge that it is in.
+        application: application of the dialplan.
+        data: arguments of the application.
+        variable: name of the variable.
     """
 
     __slots__ = ()
@@ -5330,6 +6415,9 @@ class StatusComplete(ListComplete):
     """The end of the list of channels.
 
     Closing event ``StatusComplete``; Asterisk 13 to 23.
+
+    Attributes:
+        item_count: number of items.
     """
 
     __slots__ = ()
@@ -5357,6 +6445,10 @@ class TestEvent(TypedEvent):
     """A step that the server reports for its own test suite.
 
     Event ``TestEvent``, class reporting; Asterisk 13 to 23.
+
+    Attributes:
+        state: state.
+        channel: name of the channel.
     """
 
     __slots__ = ()
@@ -5379,6 +6471,12 @@ class TransportDetail(TypedEvent):
     """The transport of an endpoint.
 
     List item ``TransportDetail`` of res_pjsip; Asterisk 13 to 23.
+
+    Attributes:
+        object_type: kind of object.
+        object_name: name of the object.
+        domain: domain.
+        endpoint_name: name of the endpoint.
     """
 
     __slots__ = ()
@@ -5451,6 +6549,9 @@ class Unload(ModuleEvent):
     """A module was unloaded.
 
     Event ``Unload``, class system; Asterisk 16 and later.
+
+    Attributes:
+        status: state: ``Success``.
     """
 
     __slots__ = ()
@@ -5476,6 +6577,9 @@ class UserEvent(SentByUser, ChannelEvent):
     """An event that the dialplan or an AMI client raised; it has headers of their own choice.
 
     Event ``UserEvent``, class user; Asterisk 13 to 23.
+
+    Attributes:
+        user_event: name of your event.
     """
 
     __slots__ = ()
@@ -5490,6 +6594,10 @@ class VarSet(ChannelEvent):
     """A variable was set.
 
     Event ``VarSet``, class dialplan; Asterisk 13 to 23.
+
+    Attributes:
+        variable: name of the variable.
+        value: its value.
     """
 
     __slots__ = ()
@@ -5506,6 +6614,9 @@ class VoicemailBoxDetail(VoicemailEvent):
     """A message of a mailbox.
 
     List item ``VoicemailBoxDetail`` of app_voicemail; Asterisk 18 and later.
+
+    Attributes:
+        duration: how long.
     """
 
     __slots__ = ()
@@ -5536,6 +6647,10 @@ class VoicemailPasswordChange(VoicemailEvent):
     """The password of a mailbox was changed.
 
     Event ``VoicemailPasswordChange`` of app_voicemail, class system, user; Asterisk 18 and later.
+
+    Attributes:
+        context: context of the dialplan.
+        mailbox: mailbox, such as ``100@default``.
     """
 
     __slots__ = ()
@@ -5553,6 +6668,9 @@ class VoicemailUserDetail(VoicemailEvent):
     """A mailbox.
 
     List item ``VoicemailUserDetail`` of app_voicemail; Asterisk 16 and later.
+
+    Attributes:
+        uniqueid: unique id of the channel.
     """
 
     __slots__ = ()
@@ -5609,6 +6727,9 @@ class VoicemailUserEntry(VoicemailEvent):
     """A mailbox.
 
     List item ``VoicemailUserEntry`` of app_voicemail; Asterisk 13 to 23.
+
+    Attributes:
+        uniqueid: unique id of the channel.
     """
 
     __slots__ = ()

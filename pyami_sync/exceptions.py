@@ -27,6 +27,7 @@ pickled (Celery and multiprocessing send exceptions between processes), and each
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,9 @@ __all__ = [
 ]
 
 
+ERRORS = "https://pyami-sync.readthedocs.io/reference/errors.html"
+
+
 def _restore(cls: type[AMIError], args: tuple[Any, ...], state: dict[str, Any]) -> AMIError:
     """Rebuild a pickled exception without running its constructor."""
     exc = cls.__new__(cls, *args)
@@ -63,8 +67,17 @@ def _restore(cls: type[AMIError], args: tuple[Any, ...], state: dict[str, Any]) 
     return exc
 
 
+def documentation(cls: type[BaseException]) -> str:
+    """Return the address of the section that explains an exception, or of its nearest base that has one."""
+    name = next((each.__name__ for each in cls.__mro__ if each.__module__ == __name__), "AMIError")
+    anchor = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=AMI)(?=Error)", "-", name).lower()
+    return f"See {ERRORS}#{anchor}"
+
+
 class AMIError(Exception):
     """Base of everything that this library raises on its own account.
+
+    A traceback ends with the address of the section of the documentation that explains the exception.
 
     Attributes:
         node: the cluster's node that it is about, if a cluster's method raised it.
@@ -72,6 +85,10 @@ class AMIError(Exception):
     """
 
     node: str | None = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.add_note(documentation(type(self)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses have keyword-only constructors, which the default protocol can't call.

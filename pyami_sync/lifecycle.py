@@ -369,8 +369,8 @@ class BaseConnection:
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def _is_lone(self, entry: Entry) -> bool:
-        request = entry.request
-        if entry.fence is not None or self.tapping or request.given_up or logger.isEnabledFor(logging.DEBUG):
+        _, request, _, fence = entry
+        if fence is not None or self.tapping or request.given_up or logger.isEnabledFor(logging.DEBUG):
             return False
         request.order = next(self._sent_order)
         return True

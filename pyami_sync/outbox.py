@@ -24,7 +24,6 @@ from itertools import repeat, starmap
 from operator import itemgetter
 from threading import Lock, get_ident, main_thread
 from time import monotonic
-from typing import NamedTuple
 
 from .engine import Engine
 from .request import Request
@@ -42,30 +41,25 @@ NAP = 1.0  # seconds after which a writer thread looks whether it is still wante
 _frame = itemgetter(0)
 
 
-class Entry(NamedTuple):
-    """One action in the queue, with the fence that goes right behind it, if it needs one."""
-
-    frame: bytes
-    request: Request
-    fence_frame: bytes = b""
-    fence: Request | None = None
+Entry = tuple[bytes, Request, bytes, Request | None]
+"""One action in the queue: its frame and its request, and those of the fence that goes right behind it, if it has one.
+A plain tuple, because one is made for each action."""
 
 
 class Write:
     """The right to write, in the hands of one thread."""
 
-    __slots__ = ("frame", "permit", "rest", "sent", "thread")
+    __slots__ = ("frame", "permit", "sent", "thread")
 
     def __init__(self, frame: bytes = b"") -> None:
         self.thread = get_ident()
         self.frame = frame
         """The lone frame that the main thread writes; empty for any other write."""
-        self.permit = deque((frame,))
-        """Whoever takes it out decides whether the lone frame is written by the thread that wanted to."""
-        self.sent: list[int] = []
-        """How many bytes of it were written, once they were."""
-        self.rest = deque((None,))
-        """Whoever takes it out keeps what was not written."""
+        if frame:
+            self.permit = deque((frame,))
+            """Whoever takes it out decides whether the lone frame is written by the thread that wanted to."""
+            self.sent: list[int] = []
+            """How many bytes of it were written, once they were; whoever takes that out keeps the rest."""
 
 
 class Outbox:
@@ -92,9 +86,11 @@ class Outbox:
         prepare: Callable[[list[Entry]], bytes],
         is_lone: Callable[[Entry], bool],
     ) -> None:
+        self.high_water = HIGH_WATER
         self.blocked = False
         """True while the socket accepts no more: the engine goes on when it does."""
         self.queue: deque[Entry] = deque()
+        """What waits to be written; any thread appends to it, and then calls :attr:`flush`."""
         self._engine = engine
         self._transport = transport
         self._wait_writable = wait_writable
@@ -103,6 +99,8 @@ class Outbox:
         self._is_lone = is_lone
         self._unsent = b""
         self._writer: dict[None, Write] = {}  # who writes now, if anybody; setdefault and pop on it are atomic
+        self.busy = self._writer
+        """True while a thread writes."""
         self._closed = False
         self._asked = False  # the engine thread was asked to write
         self._watched = False  # the engine thread is going to look at who writes
@@ -110,6 +108,13 @@ class Outbox:
         self._space = Waiters()  # callers that wait until the queue is shorter
         self._wake = Lock()  # of the writer thread of a blocking transport
         self._wake.acquire()
+        self._main = main_thread().ident
+        self.flush = self._write_direct
+        """Write what is queued as far as the socket accepts it, on this thread or on the one whose task it is."""
+        if transport.blocking:
+            self.flush = self._wake_writer
+        elif not transport.direct:
+            self.flush = self._ask_engine
 
     def __len__(self) -> int:
         return len(self.queue)
@@ -122,27 +127,16 @@ class Outbox:
     @property
     def crowded(self) -> bool:
         """True if so many frames wait for a slow peer that the next caller has to wait."""
-        return len(self.queue) > HIGH_WATER
+        return len(self.queue) > self.high_water
 
     def wait_for_space(self, timeout: float | None) -> bool:
         """Block until the queue is short enough or the connection has ended; return False when the time is up."""
         return self._space.wait(lambda: not self.crowded or self._closed, timeout)
 
-    def put(self, entry: Entry) -> None:
-        """Queue an entry; never blocks, and writes nothing yet."""
-        self.queue.append(entry)
-
     # Writing
 
-    def flush(self) -> None:
-        """Write what is queued as far as the socket accepts it, on this thread or on the one whose task it is."""
-        if self._transport.blocking:
-            self._wake_writer()
-        elif self._engine.on_own_thread:
-            self._write()
-        elif not self._transport.direct:
-            self._ask_engine()
-        elif get_ident() == main_thread().ident:
+    def _write_direct(self) -> None:
+        if get_ident() == self._main:
             self._write_lone()
         else:
             self._write()
@@ -154,7 +148,10 @@ class Outbox:
         self._write()
 
     def _ask_engine(self) -> None:
-        if not self._asked:
+        """Have the engine thread write; on that thread, write at once."""
+        if self._engine.on_own_thread:
+            self._write()
+        elif not self._asked:
             self._asked = True
             self._engine.call_soon(self._answer)
 
@@ -176,19 +173,19 @@ class Outbox:
                 self._ask_engine()
             return
         holder = writer.get(None)
-        if holder is not None and holder.thread == get_ident():
+        if holder is not None and holder.frame and holder.thread == get_ident():
             self._relieve(holder)  # this is a signal handler, within the write that it has interrupted
         if len(queue) != 1 or self._unsent or self.blocked or self._closed or not self._is_lone(entry):
             self._ask_engine()
             return
-        write = Write(entry.frame)
+        write = Write(entry[0])
         try:
             if writer.setdefault(None, write) is write and not self._write_once(write):
                 return
         except BaseException:
             self._relieve(write)
             raise
-        if self.pending and not self.blocked:
+        if queue or (self._unsent and not self.blocked):
             self._ask_engine()
 
     def _write_once(self, write: Write) -> bool:
@@ -217,16 +214,19 @@ class Outbox:
         return True
 
     def _complete(self, write: Write) -> None:
-        """End a lone write: keep what was not written, and let others write. Exactly one thread does it."""
+        """End a lone write: keep what was not written, and let others write."""
         try:
-            write.rest.popleft()
+            size = write.sent.pop()  # exactly one thread gets it
         except IndexError:
-            return
-        if write.sent and write.sent[0] < len(write.frame):
-            self._unsent = write.frame[write.sent[0] :]
-            self.blocked = True
-            self._wait_writable()
-        self._release(write)
+            pass  # nothing was written, or another thread sees to it
+        else:
+            if size < len(write.frame):
+                self._unsent = write.frame[size:]
+                self.blocked = True
+                self._wait_writable()
+        writer = self._writer
+        if None in writer and writer[None] is write:  # as _release() does
+            del writer[None]
 
     def _relieve(self, write: Write) -> bool:
         """Complete a lone write whose thread is held up by a signal handler; return False if it is under way."""
@@ -265,7 +265,8 @@ class Outbox:
     def _write(self) -> None:
         """Write all that waits, unless another thread is at it: that one looks once more after it has let go."""
         writer, write = self._writer, None
-        while self.pending and not (self.blocked or self._closed):
+        queue, transport = self.queue, self._transport
+        while (queue or self._unsent or transport.owes) and not (self.blocked or self._closed):
             write = write or Write()
             try:
                 holder = writer.setdefault(None, write)
@@ -299,7 +300,7 @@ class Outbox:
         while queue and size < JOIN:
             entry = queue.popleft()
             entries.append(entry)
-            size += len(entry.frame)
+            size += len(entry[0])
         if self._space and not self.crowded:
             self._space.notify_all()
         return self._prepare(entries) if entries else b""
@@ -311,10 +312,11 @@ class Outbox:
             self._failed(exc)
             self._space.notify_all()
 
-    def written_by(self, thread: int) -> bool:
-        """Return True if that thread is within a write that can't be relieved."""
+    @property
+    def written_here(self) -> bool:
+        """True if the calling thread is within a write, and it can't be relieved of it."""
         write = self._writer.get(None)
-        return write is not None and write.thread == thread and not self._closed
+        return write is not None and write.thread == get_ident() and not self._closed
 
     def close(self) -> bool:
         """Write nothing more; return True once no thread can be within a write. On the engine thread."""

@@ -1,6 +1,6 @@
 """Messages as JSON, their JSON Schema and OpenAPI 3.1 components, and what pydantic asks of them.
 
-The JSON form is told in :mod:`pyami_sync.jsonform`, whose functions are here too.
+The JSON form keeps every header in order, repeats included; the functions that make and read it are here.
 
 Nothing here needs pydantic: its hooks on :class:`~pyami_sync.Message` lead here, and only pydantic calls
 them. With it installed, message types are fields and models like any other::

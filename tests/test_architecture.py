@@ -18,7 +18,7 @@ ROOT = pathlib.Path(pyami_sync.__file__).parent
 # A module imports only what stands before it. Between layers this is what the design is; within one it keeps
 # circles out.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "foundations": ("version", "exceptions", "deadline", "waiting", "forks", "handle"),
+    "foundations": ("version", "lazy", "exceptions", "deadline", "waiting", "forks", "handle"),
     "wire, without I/O": ("redaction", "message", "response", "action", "framing", "protocol"),
     "vocabulary": ("fields", "model", "markers", "events", "actions", "advice", "catalogue", "jsonform", "schema"),
     "threads, no sockets": (

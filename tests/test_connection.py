@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from pyami_sync import outbox as outbox_module
 from pyami_sync.action import Action
 from pyami_sync.deadline import Deadline
 from pyami_sync.exceptions import (
@@ -441,8 +440,8 @@ class TestSlowPeers:
         eventually(lambda: rig.owner.events)
 
     def test_callers_wait_for_room(self, plain_rig, monkeypatch):
-        monkeypatch.setattr(outbox_module, "HIGH_WATER", 5)
         rig = plain_rig.start()
+        rig.connection.outbox.high_water = 5
         futures = fill(rig)
         while not rig.connection.crowded:
             futures.append(rig.submit())
@@ -457,8 +456,8 @@ class TestSlowPeers:
         assert waiting.get().ok
 
     def test_the_end_releases_them(self, plain_rig, monkeypatch):
-        monkeypatch.setattr(outbox_module, "HIGH_WATER", 5)
         rig = plain_rig.start()
+        rig.connection.outbox.high_water = 5
         fill(rig)
         while not rig.connection.crowded:
             rig.submit()
@@ -469,8 +468,8 @@ class TestSlowPeers:
         assert waiting.value.sent is False
 
     def test_the_engine_thread_waits_for_no_room(self, plain_rig, monkeypatch):
-        monkeypatch.setattr(outbox_module, "HIGH_WATER", 5)
         rig = plain_rig.start()
+        rig.connection.outbox.high_water = 5
         fill(rig)
         while not rig.connection.crowded:
             rig.submit()

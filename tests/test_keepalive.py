@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from pyami_sync import outbox as outbox_module
 from pyami_sync.action import Action
 from pyami_sync.exceptions import ConnectionLost
 from pyami_sync.keepalive import Keepalive
@@ -147,7 +146,7 @@ def test_an_action_without_a_limit_holds_it_back_without_a_limit(rig):
 
 def test_a_peer_that_takes_nothing_more_is_found_too(rig, monkeypatch):
     # Thousands of frames wait already, so that the Ping itself would have to wait for room.
-    monkeypatch.setattr(outbox_module, "HIGH_WATER", 5)
+    rig.connection.outbox.high_water = 5
     fill(rig, timeout=0.1)
     while not rig.connection.crowded:
         rig.submit(timeout=0.1)

@@ -1,6 +1,8 @@
 """A wallboard of a call centre: ``python examples/wallboard``, then look at http://127.0.0.1:8000/.
 
-Without AMI_URL in the environment a telephone system is simulated, with somebody calling the queue all the time.
+Without AMI_URL (or AMI_NODES) in the environment a telephone system is simulated, with somebody calling the queue all
+the time. ``?queue=support,sales`` and ``?server=paris`` choose what a screen shows. The operator's page, which acts, is
+there when WALLBOARD_PASSWORD is set.
 """
 
 import os
@@ -33,7 +35,7 @@ def keep_calling(url, stop):
 def main():
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
     with ExitStack() as stack:
-        if not os.environ.get("AMI_URL"):
+        if not os.environ.get("AMI_URL") and not os.environ.get("AMI_NODES"):
             from pyami_sync.testing import Simulator
 
             simulator = stack.enter_context(Simulator())

@@ -1,4 +1,4 @@
-"""What the wallboard shows: channels and queues of a server, as the library's live model has them.
+"""What the wallboard shows: one JSON picture, drawn from the live model whenever something has changed.
 
 One thread per process draws. Pages are given the latest picture, never a backlog: a slow reader skips pictures and
 holds up nobody.
@@ -11,35 +11,49 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 
-from pyami_sync import AMIError, LoginRejected, WaitTimeout
+from pyami_sync import AMIError, ConnectionClosed, EventsLost, LoginRejected, WaitTimeout
 
 logger = logging.getLogger("wallboard")
 
-PAUSE = 2.0  # seconds between tries to get a first session
-QUIET = 0.05  # seconds that a picture waits for the rest of a burst of events
-MEMBER_STATES = (
-    *("unknown", "free", "in use", "busy", "invalid", "unavailable", "ringing", "ringing, in use", "on hold"),
-)
+PAUSE = 2.0  # seconds between attempts to get a first session
+QUIET = 0.1  # seconds that a picture waits for the rest of a burst of changes
+LOOK = 1.0  # seconds after which health is looked at again though nothing has changed
+SAMPLE = 300.0  # seconds between two points of the charts
+POINTS = 24 * 12  # a day of them
+MOST_CALLS = 200
+STATES = {
+    0: "unknown",
+    1: "free",
+    2: "in use",
+    3: "busy",
+    4: "invalid",
+    5: "unavailable",
+    6: "ringing",
+    7: "ringing",
+    8: "on hold",
+}
 
 
 class Board:
-    """The picture, and the thread that keeps it.
+    """The picture, and the thread that draws it.
 
     Args:
-        get_client: returns this process's open client, or raises AMIError.
+        get_source: returns this process's open client or pool, or raises AMIError.
 
     """
 
-    def __init__(self, get_client):
-        self._get_client = get_client
+    def __init__(self, get_source):
+        self._get_source = get_source
         self._changed = threading.Condition()
         self._closed = False
         self._version = 0
-        self._shown = {"channels": [], "queues": []}
-        self._picture = ""
         self._started_in = None
-        self._show("connecting", "")
+        self._trends = {}  # (server, queue): points; the thread's own
+        self._picture = ""
+        self._content = None
+        self._publish({"servers": [{"id": "", "state": "connecting", "detail": ""}], "queues": [], "calls": []})
 
     # For requests, on any thread
 
@@ -64,7 +78,7 @@ class Board:
             self._thread.join(timeout)
 
     def picture(self):
-        """The picture of now, as JSON, and its version."""
+        """Return the version of the latest picture, and the picture as JSON."""
         with self._changed:
             return self._version, self._picture
 
@@ -79,85 +93,167 @@ class Board:
             self._changed.wait_for(lambda: self._version != version or self._closed, timeout)
             return None if self._closed else (self._version, self._picture)
 
-    def channel_name(self, uniqueid):
-        """The name of a channel that is shown, or None."""
-        shown = json.loads(self.picture()[1])["channels"]
-        return next((channel["name"] for channel in shown if channel["id"] == uniqueid), None)
-
     # The thread
 
     def _run(self):
         while not self._closed:
             try:
-                self._listen(self._get_client())
+                self._follow(self._get_source())
             except LoginRejected as exc:
-                self._show("refused", str(exc))
+                self._trouble("refused", str(exc))
             except AMIError as exc:
-                self._show("down", str(exc))
+                self._trouble("down", str(exc))
             except Exception:
-                logger.exception("the wallboard stumbled")
-                self._show("down", "an error of the wallboard itself; see its log")
+                logger.exception("drawing the wallboard raised")
+                self._trouble("down", "an error of the wallboard itself; see its log")
             with self._changed:
                 self._changed.wait_for(lambda: self._closed, PAUSE)
 
-    def _listen(self, client):
-        with client.live("calls", "queues") as live:
-            seen = None
+    def _follow(self, source):
+        with source.live("calls", "queues") as live, live.changes() as changes:
             while not self._closed:
+                self._publish(draw(live, self._trends))
+                if getattr(source, "state", None) == "closed":
+                    raise ConnectionClosed("the session is closed")
                 try:
-                    live.wait(lambda view: self._closed or seen != (view.version, view.health), timeout=PAUSE)  # noqa: B023
-                except WaitTimeout:
-                    continue
-                time.sleep(QUIET)
-                view = live.view()
-                seen = (view.version, view.health)
-                self._shown = {
-                    "channels": sorted(map(channel, view.channels.values()), key=lambda shown: shown["since"]),
-                    "queues": [queue(each) for each in view.queues.values()],
-                }
-                if view.health == "consistent":
-                    self._show("connected", client.options.address)
-                else:
-                    self._show("reconnecting", f"this is what was {view.age:.0f} s ago")
+                    changes.get(LOOK)
+                    until = time.monotonic() + QUIET
+                    while (left := until - time.monotonic()) > 0:
+                        changes.get(left)
+                except (WaitTimeout, EventsLost):
+                    pass  # whatever was missed: the next picture is drawn from the model as it is
 
-    def _show(self, state, detail):
-        link = {"state": state, "detail": detail}
-        picture = json.dumps({"link": link, **self._shown, "at": round(time.time(), 1)})
+    def _trouble(self, state, detail):
+        content = dict(self._content)
+        content["servers"] = [{**each, "state": state, "detail": detail} for each in content["servers"]]
+        self._publish(content)
+
+    def _publish(self, content):
+        if content == self._content:
+            return
+        self._content = content
+        picture = json.dumps({**content, "at": round(time.time(), 1)})
         with self._changed:
             self._picture = picture
             self._version += 1
             self._changed.notify_all()
 
 
-def channel(each):
-    """Return what is shown of a channel."""
+# Drawing
+
+
+def draw(live, trends):
+    """Draw the picture of all servers."""
+    views = live.views() if hasattr(live, "views") else {"": live.view()}
+    queues, calls = [], []
+    for server, view in sorted(views.items()):
+        for name, queue in view.queues.items():
+            found = draw_queue(server, name, queue)
+            found["trend"] = follow_trend(trends, server, found)
+            queues.append(found)
+        calls += [draw_call(server, call, view) for call in view.calls.values() if call.state != "ended"]
+    calls.sort(key=lambda call: (call["since"] or 0, call["id"]))
+    servers = [
+        {
+            "id": server,
+            "state": {"consistent": "connected", "gap": "reconnecting"}.get(view.health, view.health),
+            "detail": "",
+            "stale_since": None if view.health == "consistent" else round(time.time() - view.age),
+        }
+        for server, view in sorted(views.items())
+    ]
+    return {"servers": servers, "queues": queues, "calls": calls[:MOST_CALLS], "calls_total": len(calls)}
+
+
+def moment(when):
+    """A moment as seconds since 1970, as JSON and browsers have it."""
+    return None if when is None else round(when.timestamp(), 1)
+
+
+def draw_queue(server, name, queue):
+    """Draw a queue with its callers and agents."""
     return {
-        "id": each.uniqueid,
-        "name": each.channel,
-        "state": each.channel_state_desc,
-        "caller": each.caller_id_num or "",
-        "caller_name": each.caller_id_name or "",
-        "connected": each.connected_line_num or "",
-        "exten": each.exten,
-        "since": round(each.since.timestamp(), 1) if each.since else 0.0,
+        "server": server,
+        "name": name,
+        "answered": queue.completed,
+        "abandoned": queue.abandoned,
+        "level": round(queue.servicelevel_perf, 1) if queue.completed + queue.abandoned else None,
+        "within": queue.service_level,
+        "talk": queue.talk_time,
+        "hold": queue.hold_time,
+        "callers": [
+            {"id": each.uniqueid, "num": each.caller_id_num, "name": each.caller_id_name, "since": moment(each.since)}
+            for each in queue.waiting
+        ],
+        "agents": [
+            draw_agent(each)
+            for each in sorted(queue.members, key=lambda member: (member.name.lower(), member.interface))
+        ],
     }
 
 
-def queue(each):
-    """Return what is shown of a queue."""
-    members = [
-        {
-            "interface": member.interface,
-            "name": member.name,
-            "state": MEMBER_STATES[member.status] if member.status < len(MEMBER_STATES) else "unknown",
-            "paused": member.paused,
-            "calls": member.calls_taken,
-        }
-        for member in sorted(each.members, key=lambda member: member.name)
-    ]
-    callers = [
-        {"caller": caller.caller_id_num or "", "since": round(caller.since.timestamp(), 1) if caller.since else 0.0}
-        for caller in each.waiting
-    ]
-    figures = {"completed": each.completed, "abandoned": each.abandoned}
-    return {"name": each.name, **figures, "members": members, "callers": callers}
+def draw_agent(member):
+    """Draw an agent: the one state that matters, and since when."""
+    if member.status in (4, 5):
+        state, since = "unavailable", None
+    elif member.in_call:
+        state, since = "talking", member.in_call_since
+    elif member.status in (6, 7):
+        state, since = "ringing", member.ringing_since
+    elif member.paused:
+        state, since = "paused", member.last_pause
+    else:
+        state, since = STATES.get(member.status, "unknown"), member.last_call
+    return {
+        "interface": member.interface,
+        "name": member.name or member.interface,
+        "state": state,
+        "since": moment(since),
+        "paused": member.paused,
+        "reason": member.paused_reason if member.paused else "",
+        "taken": member.calls_taken,
+    }
+
+
+def draw_call(server, call, view):
+    """Draw a call: who talks to whom, not the halves that the server joins them with."""
+    legs = [leg for leg in call.parties if not leg.ended] or list(call.parties)
+    groups = call.talking
+    if groups:
+        legs = list(groups[0])
+    first = legs[0]
+    other = {"num": None, "name": None, "channel": None}
+    if len(legs) > 1:
+        other = party(legs[1])
+    elif first.connected_line_num:
+        other = {"num": first.connected_line_num, "name": first.connected_line_name, "channel": None}
+    elif first.uniqueid in view.channels:
+        other["num"] = view.channels[first.uniqueid].exten or None
+    talk_since = max((leg.talk_since for leg in legs if leg.talk_since is not None), default=None)
+    return {
+        "server": server,
+        "id": call.linkedid,
+        "state": call.state,
+        "from": party(first),
+        "to": other,
+        "more": max(0, len(legs) - 2),
+        "queue": call.queues[-1] if call.queues else None,
+        "since": moment(talk_since or call.started),
+    }
+
+
+def party(leg):
+    """Draw somebody on the telephone."""
+    return {"num": leg.caller_id_num, "name": leg.caller_id_name, "channel": leg.channel}
+
+
+def follow_trend(trends, server, queue):
+    """Take a sample of a queue now and then; return today's samples for its charts."""
+    points = trends.setdefault((server, queue["name"]), deque(maxlen=POINTS))
+    now = time.time()
+    waiting = len(queue["callers"])
+    if not points or now - points[-1][0] >= SAMPLE:
+        points.append([round(now), waiting, queue["answered"], queue["abandoned"]])
+    elif waiting > points[-1][1]:
+        points[-1][1] = waiting  # the worst of each interval
+    return list(points)

@@ -153,7 +153,7 @@ SCHEMES = ("amqp", "amqps", "memory", "redis", "rediss")
 def open_transport(url: str) -> Transport:
     """Return the transport of a URL; it connects when it is first used.
 
-    Other schemes than :data:`SCHEMES` come from packages with an entry point ``pyami_sync.bridge``.
+    Other schemes than ``SCHEMES`` come from packages with an entry point ``pyami_sync.bridge``.
 
     Raises:
         ValueError: no transport is known for the scheme.

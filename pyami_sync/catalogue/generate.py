@@ -116,9 +116,10 @@ def events_module(vocabulary: Vocabulary) -> str:
     classes: list[str] = []
     names: list[str] = []
 
-    def add(name: str, bases: Sequence[str], doc: str, body: Iterable[str]) -> None:
+    def add(name: str, bases: Sequence[str], doc: str, fields: Sequence[Record], head: Sequence[str] = ()) -> None:
         names.append(name)
-        classes.append(class_text(name, bases, doc, body))
+        body = [*head, *([""] if head and fields else []), *field_lines(vocabulary, fields)]
+        classes.append(class_text(name, bases, "\n".join([doc, *attribute_lines(vocabulary, fields)]), body))
 
     prefixes: dict[str, list[str]] = {"channel": [], "bridge": []}
     for event in vocabulary.events.values():
@@ -132,7 +133,7 @@ def events_module(vocabulary: Vocabulary) -> str:
                 f"An event about {vocabulary.facts['prefixes'][prefix]}, as it was just then."
                 if prefix
                 else f"An event about a {kind}, as it was just then.",
-                field_lines(vocabulary, vocabulary.prefixed(kind, prefix)),
+                vocabulary.prefixed(kind, prefix),
             )
     hoisted: dict[str, list[Record]] = {}
     for name, group in vocabulary.groups.items():
@@ -140,7 +141,7 @@ def events_module(vocabulary: Vocabulary) -> str:
         inherited = {vocabulary.key(field) for field in hoisted.get(parent or "", ())}
         shared = [field for field in vocabulary.shared_fields(name) if vocabulary.key(field) not in inherited]
         hoisted[name] = hoisted.get(parent or "", []) + shared
-        add(name, [parent or "TypedEvent"], group["text"], field_lines(vocabulary, shared))
+        add(name, [parent or "TypedEvent"], group["text"], shared)
     for name, event in vocabulary.events.items():
         groups = vocabulary.groups_of(name)
         bases = {"UserEvent": ["SentByUser"], "OriginateResponse": ["OriginateOutcome"]}.get(name, [])
@@ -151,8 +152,8 @@ def events_module(vocabulary: Vocabulary) -> str:
             bases.append("ListComplete")
         shared_keys = {vocabulary.key(field) for group in groups for field in hoisted[group]}
         own = [field for field in event["fields"] if vocabulary.key(field) not in shared_keys]
-        body = [f"event_name = {quoted(name)}", *([""] if own else []), *field_lines(vocabulary, own)]
-        add(class_name(name), bases or ["TypedEvent"], event_doc(vocabulary, event), body)
+        head = [f"event_name = {quoted(name)}"]
+        add(class_name(name), bases or ["TypedEvent"], event_doc(vocabulary, event), own, head)
     kinds = {
         FIELDS[field.get("type", "text")] for e in vocabulary.events.values() for field in vocabulary.all_fields(e)
     }
@@ -191,17 +192,30 @@ def event_doc(vocabulary: Vocabulary, event: Record) -> str:
 
 
 def field_lines(vocabulary: Vocabulary, fields: Iterable[Record]) -> list[str]:
-    """The lines that define fields."""
+    """The lines that define fields, each with its text, which editors show."""
     lines: list[str] = []
     for field in fields:
         lines.append(f"{vocabulary.attribute(field)} = {FIELDS[field.get('type', 'text')]}({quoted(field['name'])})")
-        text = vocabulary.text(field)
-        if "values" in field:
-            values = ", ".join(f"``{value}``" for value in field["values"])
-            text = f"{text}: {values}" if text else values
+        text = field_text(vocabulary, field)
         if text:
             lines += wrapped(f'"""{text[0].upper()}{text[1:]}."""')
     return lines
+
+
+def attribute_lines(vocabulary: Vocabulary, fields: Iterable[Record]) -> list[str]:
+    """The section of a class's docstring on the fields that have a text, which ``help()`` shows."""
+    told = [(vocabulary.attribute(field), field_text(vocabulary, field)) for field in fields]
+    lines = [line for name, text in told if text for line in wrapped(f"    {name}: {text}.", indent="        ")]
+    return ["", "Attributes:", *lines] if lines else []
+
+
+def field_text(vocabulary: Vocabulary, field: Record) -> str:
+    """What a field means, and the values that it may have."""
+    text = vocabulary.text(field)
+    if "values" not in field:
+        return text
+    values = ", ".join(f"``{value}``" for value in field["values"])
+    return f"{text}: {values}" if text else values
 
 
 # Actions

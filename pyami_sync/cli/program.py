@@ -27,36 +27,63 @@ __all__ = ["Command", "Group", "program", "run"]
 PROGRAM = "pyami-sync"
 COMPLETION_VARIABLE = "_PYAMI_SYNC_COMPLETE"
 
-COMMANDS = {
-    "agi": ("agi", "Serve call scripts, over FastAGI or AsyncAGI."),
-    "bridge": ("bridge", "Connect servers to a broker, and look at what it carries."),
-    "channels": ("tables", "Calls that are up, as a table."),
-    "cluster": ("cluster", "Ask, tell and watch many servers at once."),
-    "command": ("asking", "Run console commands."),
-    "completion": ("completion", "Print the shell's completion script."),
-    "demo": ("demo", "See it work, without any Asterisk."),
-    "describe": ("describe", "Explain an action or an event."),
-    "doctor": ("doctor", "Say why it does not work, and what to do."),
-    "endpoints": ("tables", "Phones and trunks, as a table."),
-    "events": ("listening", "Show what happens, as it happens."),
-    "ladder": ("ladder", "Draw what happened to a call."),
-    "originate": ("calls", "Place a call and tell how it went."),
-    "ping": ("asking", "Measure the round trip."),
-    "profiles": ("profiles", "Named servers."),
-    "queues": ("tables", "Queues with members and callers, as a table."),
-    "record": ("tapes", "Write the traffic to a file, for a bug report."),
-    "replay": ("tapes", "Serve a recording as if it were an Asterisk."),
-    "send": ("asking", "Send any action."),
-    "simulate": ("tapes", "Serve a simulated Asterisk."),
-    "top": ("top", "Calls, queues and events per second, live."),
-    "wait": ("listening", "Wait for an event, in scripts."),
+PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
+    "Look": {
+        "channels": ("tables", "Channels that are up, as a table."),
+        "queues": ("tables", "Queues with members and callers, as a table."),
+        "endpoints": ("tables", "Phones and trunks, as a table."),
+        "top": ("top", "Calls, queues and events per second, live."),
+        "events": ("listening", "Show what happens, as it happens."),
+        "wait": ("listening", "Wait for an event, in scripts."),
+    },
+    "Act": {
+        "originate": ("calls", "Place a call and report how it went."),
+        "hangup": ("acting", "Hang up channels."),
+        "transfer": ("acting", "Transfer a party to an extension."),
+        "park": ("acting", "Park a channel."),
+        "pause": ("acting", "Pause a queue member."),
+        "unpause": ("acting", "End the pause of a queue member."),
+        "queue": ("queue", "Add, remove and show the members of queues."),
+        "db": ("database", "Read and write the server's database."),
+        "reload": ("acting", "Have the server read its configuration again."),
+    },
+    "Ask": {
+        "shell": ("shell", "Send actions at a prompt, with completion."),
+        "ping": ("asking", "Measure the round trip."),
+        "send": ("asking", "Send any action."),
+        "command": ("asking", "Run console commands."),
+        "cluster": ("cluster", "Ask, tell and watch many servers at once."),
+    },
+    "Serve": {
+        "agi": ("agi", "Serve call scripts, over FastAGI or AsyncAGI."),
+        "bridge": ("bridge", "Connect servers to a broker, and look at what it carries."),
+        "exporter": ("exporter", "Serve metrics for Prometheus."),
+    },
+    "Find faults": {
+        "doctor": ("doctor", "Say why it does not work, and what to do."),
+        "record": ("tapes", "Write the traffic to a file, for a bug report."),
+        "replay": ("tapes", "Serve a recording as if it were an Asterisk."),
+        "ladder": ("ladder", "Draw what happened to a call."),
+        "audit": ("rights", "Find dangerous rights in manager.conf."),
+        "permissions": ("rights", "Write the smallest manager.conf user for a program."),
+    },
+    "Learn and set up": {
+        "demo": ("demo", "See it work, without any Asterisk."),
+        "simulate": ("tapes", "Serve a simulated Asterisk."),
+        "describe": ("describe", "Explain an action or an event."),
+        "profiles": ("profiles", "Named servers."),
+        "completion": ("completion", "Print the shell's completion script."),
+    },
 }
-"""The module and a line of help of each command, so that listing them imports none of them."""
+"""The commands by purpose: the module and a line of help of each, so that listing them imports none of them."""
+
+COMMANDS = {name: entry for commands in PURPOSES.values() for name, entry in commands.items()}
 
 
 def _shared(connects: bool, cluster: bool) -> list[click.Option]:
-    """The options that a command shares with others."""
-    return [*(server_options() if connects else ()), *(cluster_options() if cluster else ()), *output_options()]
+    """Return the options that a command shares with others."""
+    options = [*(server_options() if connects else ()), *(cluster_options() if cluster else ()), *output_options()]
+    return list({each.name: each for each in options}.values())  # both kinds have --timeout
 
 
 class Command(click.Command):
@@ -155,8 +182,9 @@ class LazyGroup(Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+        for purpose, commands in PURPOSES.items():
+            with formatter.section(purpose):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)

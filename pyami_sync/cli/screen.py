@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["FullScreen"]
 
 SLICE = 0.1  # seconds between two looks at what a signal asked for
+SEQUENCES = {
+    "[A": "up",
+    "[B": "down",
+    "[5~": "pageup",
+    "[6~": "pagedown",
+    "[H": "home",
+    "[F": "end",
+    "[1~": "home",
+    "[4~": "end",
+    "OA": "up",
+    "OB": "down",
+    "OH": "home",
+    "OF": "end",
+}
+"""Keys that terminals send as an escape sequence, by what follows the escape."""
+NAMES = {"\x1b": "escape", "\r": "enter", "\n": "enter", "\t": "tab", "\x7f": "backspace", "\x08": "backspace"}
 
 
 class FullScreen:
@@ -84,7 +100,7 @@ class FullScreen:
         self._live.update(renderable, refresh=True)
 
     def key(self, seconds: float) -> str:
-        """Wait so long for a key; the empty text when none was pressed."""
+        """Wait so long for a key, and return it: a character, a name such as ``up`` or ``enter``, or an empty text."""
         until = time.monotonic() + seconds
         while not self._typed:
             if self._suspend_asked:
@@ -100,5 +116,14 @@ class FullScreen:
                 if not pressed:
                     self._keys = False  # the terminal is gone, or said so with Ctrl-D
                 self._typed += pressed.decode("utf-8", "ignore")
-        first, self._typed = self._typed[0], self._typed[1:]
-        return first
+        return self._next_key()
+
+    def _next_key(self) -> str:
+        typed = self._typed
+        if typed[0] == "\x1b":
+            for sequence, name in SEQUENCES.items():
+                if typed.startswith(sequence, 1):
+                    self._typed = typed[1 + len(sequence) :]
+                    return name
+        self._typed = typed[1:]
+        return NAMES.get(typed[0], typed[0])

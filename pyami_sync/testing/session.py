@@ -40,7 +40,7 @@ class Session:
         self.username = ""
         """The name it logged in with."""
         self.mask = ALL
-        """Bits of the event classes it wants; see :mod:`~pyami_sync.testing.rights`."""
+        """Bits of the event classes it wants; see :class:`~pyami_sync.testing.User`."""
         self.filters = Filters()
         self.challenge = ""
         self._held: list[bytes] = []  # events that wait for the answer being made

@@ -56,11 +56,11 @@ class Simulator(Server):
 
     Args:
         host: address to listen on.
-        port: TCP port; 0 takes a free one, see :attr:`port`.
+        port: TCP port; 0 takes a free one, see ``port``.
         username: who may log in.
         secret: that user's password.
         users: others who may log in, by name; see :class:`~pyami_sync.testing.User`.
-        asterisk: major version to behave like: one of :data:`RELEASES`.
+        asterisk: major version to behave like: one of the ``RELEASES``.
         tls: to serve TLS: a context, the files of a certificate and its key, or true for the certificate of
             :mod:`pyami_sync.testing.certificate`.
         banner: the first line, instead of the usual; bytes are sent as they are, empty ones not at all.
@@ -348,11 +348,21 @@ class Simulator(Server):
     # Checks
 
     def assert_sent(self, name: str, times: int | None = None, **headers: Any) -> Action:
-        """Check that an action has arrived; see :meth:`Actions.assert_sent`."""
+        """Check that an action has arrived; return the last such.
+
+        Args:
+            name: of the action.
+            times: how often exactly; :data:`None` for at least once.
+            headers: what it has to have.
+
+        Raises:
+            AssertionError: it has not; it lists those that are nearest, and how they differ.
+
+        """
         return self.actions.assert_sent(name, times, **headers)
 
     def assert_not_sent(self, name: str, **headers: Any) -> None:
-        """Check that no such action has arrived; see :meth:`Actions.assert_not_sent`."""
+        """Check that no such action has arrived; with these headers."""
         self.actions.assert_not_sent(name, **headers)
 
     # What sessions ask, on the loop's thread

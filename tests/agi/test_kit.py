@@ -146,3 +146,20 @@ def test_a_script_that_raises_lets_the_dialplan_go_on(place, scripts, caplog):
 
 def test_an_unknown_path_lets_the_dialplan_go_on(place):
     place("nowhere").ends("NOTFOUND")
+
+
+def test_a_command_that_fails_ends_the_control_of_asyncagi_alone(place, scripts, request):
+    ends = []
+
+    @scripts.route("fails")
+    def fails(call):
+        with pytest.raises(CommandFailed, match="no such subroutine"):
+            call.gosub("nowhere", "s")
+        ends.append(call.transport)
+        call.noop()
+
+    call = place("fails")
+    call.has_set(AGISTATUS="FAILURE")
+    if "[fast]" in request.node.name:
+        call.ends("DONE")
+    assert call.heard == []

@@ -83,7 +83,7 @@ def serve(
     your servers reach the port.
     """
     output = settings.output
-    with _logging(settings, output):
+    with _logging(settings, output), _hangups() as asked:
         source, router = _load(scripts, reloading)
         server = FastAGIServer(router, bind, port, threads=threads)
         try:
@@ -92,7 +92,7 @@ def serve(
             raise click.UsageError(f"can't listen on {bind}:{port or ''}: {exc.strerror or exc}") from None
         try:
             _tell(output, router, f"agi://{bind}:{server.port}/", host=bind, port=server.port)
-            _watch(server, server.wait_stopped, source, reloading, period)
+            _watch(server, server.wait_stopped, source, asked, reloading, period)
         finally:
             server.stop(grace)
     return OK
@@ -109,11 +109,11 @@ def listen(settings: Settings, scripts: str, threads: int, reloading: bool, grac
     The user needs the class agi, to read and to write, and for calls that wait already the class reporting.
     """
     output = settings.output
-    with _logging(settings, output):
+    with _logging(settings, output), _hangups() as asked:
         source, router = _load(scripts, reloading)
         with settings.connect(events="agi", stay=True) as client, client.agi(router, threads=threads) as service:
             _tell(output, router, connecting(client))
-            _watch(service, client.wait_closed, source, reloading, period)
+            _watch(service, client.wait_closed, source, asked, reloading, period)
             service.close(grace)
     return OK
 
@@ -141,30 +141,38 @@ def _watch(
     service: FastAGIServer | AsyncAGI,
     wait: Callable[[float], bool],
     source: ScriptSource,
+    asked: list[int],
     reloading: bool,
     period: float | None,
 ) -> None:
-    """Serve until the end, and read the scripts again when they have changed or a signal says so."""
-    asked = False
+    """Serve until the end, and read the scripts again when they have changed or a signal has asked for it."""
+    left = period
+    while left is None or left > 0:
+        pause = LOOK if left is None else min(LOOK, left)
+        if wait(pause):
+            return
+        left = None if left is None else left - pause
+        if asked or (reloading and source.changed()):
+            asked.clear()
+            _reload(service, source)
+
+
+@contextmanager
+def _hangups() -> Iterator[list[int]]:
+    """Have SIGHUP ask for the scripts to be read again, from before anybody is told that they are served."""
+    asked: list[int] = []
+    if not hasattr(signal, "SIGHUP"):
+        yield asked
+        return
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
+        asked.append(number)
 
-    before = signal.signal(signal.SIGHUP, ask) if hasattr(signal, "SIGHUP") else None
-    left = period
+    before = signal.signal(signal.SIGHUP, ask)
     try:
-        while left is None or left > 0:
-            pause = LOOK if left is None else min(LOOK, left)
-            if wait(pause):
-                return
-            left = None if left is None else left - pause
-            if asked or (reloading and source.changed()):
-                asked = False
-                _reload(service, source)
+        yield asked
     finally:
-        if before is not None:
-            signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGHUP, before)
 
 
 def _reload(service: FastAGIServer | AsyncAGI, source: ScriptSource) -> None:

@@ -46,6 +46,7 @@ class AGITestCall:
         self._simulator = simulator
         self._timeout = timeout
         self._next = 0  # the first sound that the test has not heard yet
+        self._finished = False  # the channel has left AGI
         self._line: Line
         url = path if path.startswith("agi://") else "agi:async"
         data = ",".join((url, *arguments) if url == path else (url, path, *arguments))
@@ -68,7 +69,11 @@ class AGITestCall:
         channel.application, channel.data = "AGI", data
 
         def life() -> Steps[None]:
-            line = yield from run_agi(pbx, channel, data, apps, self._began)
+            try:
+                line = yield from run_agi(pbx, channel, data, apps, self._began)
+            finally:  # also when the channel is hung up in the middle
+                self._finished = True
+                self._line.changed.notify_all()
             if line.moved and not line.hung_up:
                 yield from run_dialplan(pbx, channel)
 
@@ -160,20 +165,20 @@ class AGITestCall:
         return self
 
     def _wait_end(self) -> None:
-        self._wait(lambda: self._line.over, "the script ends")
+        self._wait(lambda: self._finished, "the script ends")
 
     def _wait(self, ready: Callable[[], object], wanted: str, *, silence: bool = True) -> None:
         """Wait for the script; whatever listens meanwhile does so in vain."""
         line = self._line
         deadline = Deadline(self._timeout)
         while not ready():
-            if line.over:
+            if self._finished:
                 self._fail(f"{wanted}; the script is over")
             if silence and line.pending is not None:
                 self._simulator.loop.run(self._pass_over, ready)
                 continue
             came = line.changed.wait(
-                lambda: ready() or line.over or (silence and line.pending is not None), deadline.remaining()
+                lambda: ready() or self._finished or (silence and line.pending is not None), deadline.remaining()
             )
             if not came:
                 self._fail(f"{wanted}; nothing of the kind within {self._timeout:g} s")

@@ -25,6 +25,8 @@ DEAD = {
 }
 """Commands that also run on a channel that is hung up."""
 
+FAILING = ("STREAM FILE", "CONTROL STREAM FILE", "SAY ", "GOSUB")
+
 Answer = Callable[[str], None]
 Command = Callable[..., "str | Listening"]
 
@@ -118,6 +120,8 @@ class Line:
         self.over = False
         """Whether the script has no control any more."""
         self.hung_up = False
+        self.failed = False
+        """Whether a command has failed in the way that counts as a failure of the script."""
         self.moved = False
         """Whether the script said where the dialplan is to go on."""
         self.changed = Waiters()
@@ -182,6 +186,8 @@ class Line:
         if running is not None:
             text, answer = running
             self.transcript.append((text, reply))
+            if reply.startswith("200 result=-1") and text.upper().startswith(FAILING) and not self.hung_up:
+                self.failed = True
             answer(reply)
         self.changed.notify_all()
 

@@ -42,8 +42,8 @@ def async_command(pbx: PBX, channel: Channel, text: str, command_id: str) -> boo
         head = [("CommandId", command_id)] if command_id else []
         result = quote(reply + "\n", safe="-_.~", encoding="utf-8", errors="surrogateescape")
         pbx.emit("AsyncAGIExec", channel.snapshot(), [*head, ("Result", result)])
-        failed = reply.startswith("200 result=-1") and text.upper().startswith(("STREAM", "CONTROL", "SAY", "GOSUB"))
-        if text.upper().startswith("ASYNCAGI BREAK") or line.hung_up or failed:
+        # Asterisk ends the script's control with a command that fails.
+        if text.upper().startswith("ASYNCAGI BREAK") or line.hung_up or line.failed:
             line.end()
             channel.changed.fire()
 
@@ -153,7 +153,7 @@ def run_agi(
         yield from _fast_agi(pbx, channel, line, request, arguments)
     else:
         yield from _async_agi(pbx, channel, line, arguments)
-    pbx.set_variable(channel, "AGISTATUS", "HANGUP" if line.hung_up else "SUCCESS")
+    pbx.set_variable(channel, "AGISTATUS", "HANGUP" if line.hung_up else "FAILURE" if line.failed else "SUCCESS")
     if line.hung_up:
         pbx.hangup(channel)
     return line

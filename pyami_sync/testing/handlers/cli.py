@@ -60,8 +60,12 @@ def _run(call: Call, text: str) -> list[str] | None:
             return [line for queue in pbx.queues for line in _queue(call, queue)]
         case ["queue", "show", name]:
             return _queue(call, name) if name in pbx.queues else [f"No such queue: {name}."]
-        case ["database", "show"]:
-            found = [f"/{family}/{key:<40}: {value}" for (family, key), value in sorted(pbx.database.items())]
+        case ["database", "show", *path]:
+            found = [
+                f"/{family}/{key:<40}: {value}"
+                for (family, key), value in sorted(pbx.database.items())
+                if [family, *key.split("/")][: len(path)] == path
+            ]
             return [*found, f"{len(found)} results found."]
         case ["dialplan", "show", *_]:
             return _dialplan(call)

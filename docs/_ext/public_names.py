@@ -1,0 +1,53 @@
+"""Count the public names that the site documents; one that is missing is a warning, and so an error with ``-W``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+MODULES = [
+    "pyami_sync",
+    "pyami_sync.actions",
+    "pyami_sync.events",
+    "pyami_sync.schema",
+    "pyami_sync.cluster",
+    "pyami_sync.testing",
+    "pyami_sync.live",
+    "pyami_sync.calls",
+    "pyami_sync.agi",
+    "pyami_sync.bridge",
+    "pyami_sync.integrations.flask",
+    "pyami_sync.integrations.django",
+    "pyami_sync.integrations.prometheus",
+    "pyami_sync.integrations.opentelemetry",
+    "pyami_sync.integrations.rx",
+]
+PLAIN = {"__version__", "actions", "events"}
+
+
+def count(app: Any, exception: Exception | None) -> None:
+    """Compare every ``__all__`` with what the site has."""
+    if exception is not None:
+        return
+    objects = app.env.domains["py"].objects
+    wanted: set[str] = set()
+    for name in MODULES:
+        try:
+            module = import_module(name)
+        except ImportError as exc:
+            logger.warning("%s cannot be imported: %s", name, exc)
+            continue
+        wanted |= {f"{name}.{each}" for each in module.__all__ if each not in PLAIN}
+    missing = sorted(name for name in wanted if name not in objects)
+    for name in missing:
+        logger.warning("public name without documentation: %s", name)
+    logger.info("public names documented: %d of %d", len(wanted) - len(missing), len(wanted))
+
+
+def setup(app: Any) -> dict[str, Any]:
+    app.connect("build-finished", count)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,1 @@
+"""The documentation site: every example is executed."""
