@@ -26,8 +26,8 @@ class BridgeClient(AMIClient):
     * Events are delivered at least once by the broker and handed on once, in the order of the node. Gaps are events at
       their place: ``LeaderChanged``, ``EventsLost``, and the ``ConnectionLost`` and ``Reconnected`` of the bridge's own
       session with the server.
-    * An action is run once, at most. An :exc:`~pyami_sync.ActionError` also says that the bridge refused it, or that its
-      time was over before it ran; :exc:`~pyami_sync.ActionTimeout` that it may have run.
+    * An action is run once, at most. An :exc:`~pyami_sync.ActionError` also says that the bridge refused it, or that
+      its time was over before it ran; :exc:`~pyami_sync.ActionTimeout` that it may have run.
     * ``Filter`` is refused: the session with the server is everybody's.
     * There is no keepalive: the link that it would check does not leave the process.
 

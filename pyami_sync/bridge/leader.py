@@ -166,8 +166,9 @@ class Leader:
                 self._publish(batch)
         except Fenced as exc:
             logger.warning("%s", exc)
-        except ConnectionClosed:
-            pass  # the session is over, and every event before its end was published
+        except ConnectionClosed as exc:
+            # Every event before its end was published.
+            logger.warning("the session with node %r is over: %s", lease.node, exc)
         except Exception:
             logger.exception("the leader of node %r failed", lease.node)
         finally:

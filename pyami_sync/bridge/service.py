@@ -19,7 +19,7 @@ from threading import Lock, Thread, current_thread
 from types import TracebackType
 from typing import Any, Self
 
-from .. import AMIClient, ClusterPool, UnknownNode
+from .. import AMIClient, ClusterPool, State, UnknownNode
 from .errors import BrokerUnavailable
 from .leader import BATCH, SPOOL, Leader, LeaderStats, Snapshot, run_request
 from .requests import AllowList, Answer, Request, Rule
@@ -30,6 +30,7 @@ __all__ = ["Bridge", "BridgeHealth"]
 logger = logging.getLogger("pyami_sync")
 
 REPLY_TRIES = 5
+STARTED = 0.5  # seconds for a session to have begun to connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,10 @@ class Bridge:
             self._pool.add_node(lease.node, given, wait=False)
         else:
             self._pool.add_node(lease.node, wait=False, **given)
+        # The engine thread begins to connect in its own time; a stream that is asked for before ends at once.
+        started = time.monotonic() + STARTED
+        while self._pool[lease.node].state is State.CLOSED and time.monotonic() < started:
+            time.sleep(0.001)
         leader = Leader(
             lease,
             self._transport,

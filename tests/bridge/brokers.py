@@ -171,8 +171,11 @@ class RabbitServer:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(20)
             self.process = None
-        subprocess.run(
-            ["epmd", "-kill"], env={**os.environ, "ERL_EPMD_PORT": str(self.epmd)}, capture_output=True, timeout=20
-        )
+        deadline = time.monotonic() + 5
+        while reachable(self.epmd) and time.monotonic() < deadline:
+            # It refuses until it has noticed that the node is gone.
+            environment = {**os.environ, "ERL_EPMD_PORT": str(self.epmd)}
+            subprocess.run(["epmd", "-kill"], env=environment, capture_output=True, timeout=20)
+            time.sleep(0.05)
 
     stop = kill
