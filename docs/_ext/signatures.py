@@ -21,7 +21,9 @@ from public_names import MODULES
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.util.nodes import make_refnode
 
-PUBLIC = {each for name in MODULES for each in import_module(name).__all__ if getattr(import_module(name), each, 0) != 0}
+PUBLIC = {
+    each for name in MODULES for each in import_module(name).__all__ if getattr(import_module(name), each, 0) != 0
+}
 STATE = "pyami_sync.testing.state."  # what the simulator's telephone system is made of: shown as text
 
 
@@ -96,7 +98,13 @@ def plain_text(self: Any) -> tuple[str, list[str]]:
 
 def public_text(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     """Show the signatures' names of the standard library's constants as text."""
-    if node.get("refdomain") == "py" and node.get("reftarget") in ("None", "True", "False", "Ellipsis", "NotImplemented"):
+    if node.get("refdomain") == "py" and node.get("reftarget") in (
+        "None",
+        "True",
+        "False",
+        "Ellipsis",
+        "NotImplemented",
+    ):
         return contnode if isinstance(contnode, nodes.Element) else None
     return None
 
