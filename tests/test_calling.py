@@ -23,7 +23,7 @@ from pyami_sync.exceptions import (
 )
 from pyami_sync.testing import Simulator
 
-from .peer import Peer, eventually
+from .support.peer import Peer, eventually
 
 LIST = (
     "Response: Success\nActionID: {id}\nEventList: start\n\n"

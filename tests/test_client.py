@@ -27,7 +27,7 @@ from pyami_sync.exceptions import (
 )
 from pyami_sync.testing import Simulator
 
-from .peer import SECRET, Peer, certificates, eventually, server_context
+from .support.peer import SECRET, Peer, certificates, eventually, server_context
 
 LIST = (
     "Response: Success\nActionID: {id}\nEventList: start\n\n"

@@ -16,7 +16,7 @@ from pyami_sync import AMIClient, ClusterPool, ConnectionLost, LoginRejected, St
 from pyami_sync.handle import Handle
 from pyami_sync.testing import Simulator
 
-from .peer import eventually
+from .support.peer import eventually
 
 
 @pytest.fixture

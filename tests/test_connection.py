@@ -23,8 +23,8 @@ from pyami_sync.exceptions import (
 )
 from pyami_sync.transport import make_transport
 
-from .peer import GREETING, eventually
-from .rig import PING, Outcome, Rig
+from .support.peer import GREETING, eventually
+from .support.rig import PING, Outcome, Rig
 
 
 @pytest.fixture(params=["socket", "stream"])

@@ -18,8 +18,8 @@ from pyami_sync.action import Action
 from pyami_sync.exceptions import ActionTimeout, ConcurrencyError, ConnectionLost
 from pyami_sync.transport import SSLSocketTransport
 
-from .peer import certificates, eventually, server_context
-from .rig import PING, Rig
+from .support.peer import certificates, eventually, server_context
+from .support.rig import PING, Rig
 
 PONG = "Response: Success\nActionID: {}\nPing: Pong\n\n"
 

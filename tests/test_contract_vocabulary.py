@@ -18,7 +18,7 @@ from tests.asterisk import scenario
 from tests.asterisk.plugin import AsteriskFactory
 from tests.asterisk.raw import RawError, RawSession
 from tests.asterisk.server import AsteriskServer
-from tests.vocabulary import coverage, typed_events
+from tests.support.vocabulary import coverage, typed_events
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.slow]
 LOCAL = "Local/{}@default/n"

@@ -18,7 +18,7 @@ from pyami_sync.engine import Engine, _after_fork, _at_exit, engines
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed
 from pyami_sync.polling import READ, WRITE
 
-from .peer import eventually
+from .support.peer import eventually
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from pyami_sync import Event, Message, events
 from pyami_sync.model import TypedEvent, event_class, fields_of
-from tests.vocabulary import coverage, typed_events
+from tests.support.vocabulary import coverage, typed_events
 
 TRAFFIC = Path(__file__).with_name("traffic") / "asterisk-22.10-400-calls.ami.xz"
 CLASSES = [cls for cls in map(vars(events).get, events.__all__) if isinstance(cls, type)]

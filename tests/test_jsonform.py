@@ -15,7 +15,7 @@ from pyami_sync import Action, Event, InvalidAction, Message, Response, actions,
 from pyami_sync.jsonform import from_json, to_json
 from pyami_sync.message import Origin
 from pyami_sync.model import ListResponse
-from tests.vocabulary import typed_events
+from tests.support.vocabulary import typed_events
 
 TRAFFIC = Path(__file__).with_name("traffic") / "asterisk-22.10-400-calls.ami.xz"
 HANGUP = events.Hangup.from_bytes(

@@ -11,7 +11,7 @@ from pyami_sync.action import Action
 from pyami_sync.exceptions import ConnectionLost
 from pyami_sync.keepalive import Keepalive
 
-from .peer import eventually
+from .support.peer import eventually
 from .test_connection import Rig, fill
 
 

@@ -15,8 +15,8 @@ from pyami_sync.action import Action
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost
 from pyami_sync.request import BlockingRequest
 
-from .peer import eventually
-from .rig import PING, Rig
+from .support.peer import eventually
+from .support.rig import PING, Rig
 
 EVENT = "Event: Tick\nN: {}\n\n"
 PONG = "Response: Success\nActionID: {id}\nPing: Pong\n\n"

@@ -16,7 +16,7 @@ from pyami_sync.model import event_class
 from pyami_sync.subscriptions import EventStream, Subscription, Subscriptions
 from pyami_sync.workers import Workers
 
-from .peer import eventually
+from .support.peer import eventually
 
 
 class Station(Listener):

@@ -22,7 +22,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pyami_sync import Event, actions, events, schema
 from pyami_sync.model import ListResponse
-from tests.vocabulary import typed_events
+from tests.support.vocabulary import typed_events
 
 TRAFFIC = Path(__file__).with_name("traffic") / "asterisk-22.10-400-calls.ami.xz"
 HANGUP = events.Hangup.from_bytes(

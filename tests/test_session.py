@@ -21,8 +21,8 @@ from pyami_sync.selection import Selectors
 from pyami_sync.session import Session, State
 from pyami_sync.subscriptions import EventStream, Subscriptions
 
-from .peer import Peer, eventually
-from .rig import Outcome
+from .support.peer import Peer, eventually
+from .support.rig import Outcome
 
 CHALLENGE = "Response: Success\nChallenge: 123456789\n\n"
 LOGGED_IN = "Response: Success\n\n"

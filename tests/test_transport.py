@@ -24,7 +24,7 @@ from pyami_sync.transport import (
     start_tls,
 )
 
-from .peer import certificates, server_context
+from .support.peer import certificates, server_context
 
 
 def readable(channel):

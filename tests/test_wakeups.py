@@ -11,8 +11,8 @@ from pyami_sync.action import Action
 from pyami_sync.request import BlockingRequest
 from pyami_sync.wakeups import WakeChain
 
-from .peer import eventually
-from .rig import PING, Rig
+from .support.peer import eventually
+from .support.rig import PING, Rig
 
 
 class Clock:
