@@ -18,7 +18,6 @@ from .version import version as __version__
 
 if TYPE_CHECKING:
     from . import actions, events
-    from .action import Action
     from .client import AMIClient, connect
     from .cluster import ClusterPool
     from .exceptions import (
@@ -43,15 +42,16 @@ if TYPE_CHECKING:
     from .futures import ExpectedEvent
     from .handle import Handle
     from .health import NodeHealth, Readiness
-    from .message import Event, Message
     from .metrics import Quantiles, Stats, SubscriptionStats
     from .node import Node
-    from .protocol import AMIVersion, Limits
     from .reconnect import ReconnectPolicy
-    from .response import Response
     from .session import State
     from .subscriptions import EventStream, Subscription
     from .transport import TLS
+    from .wire.action import Action
+    from .wire.message import Event, Message
+    from .wire.protocol import AMIVersion, Limits
+    from .wire.response import Response
 
 __all__ = [
     "TLS",
@@ -99,7 +99,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "action": ("Action",),
+    "wire.action": ("Action",),
     "client": ("AMIClient", "connect"),
     "cluster": ("ClusterPool",),
     "exceptions": (
@@ -124,12 +124,12 @@ _MODULES = {
     "futures": ("ExpectedEvent",),
     "handle": ("Handle",),
     "health": ("NodeHealth", "Readiness"),
-    "message": ("Event", "Message"),
+    "wire.message": ("Event", "Message"),
     "metrics": ("Quantiles", "Stats", "SubscriptionStats"),
     "node": ("Node",),
-    "protocol": ("AMIVersion", "Limits"),
+    "wire.protocol": ("AMIVersion", "Limits"),
     "reconnect": ("ReconnectPolicy",),
-    "response": ("Response",),
+    "wire.response": ("Response",),
     "session": ("State",),
     "subscriptions": ("EventStream", "Subscription"),
     "transport": ("TLS",),

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from .fields import Assignments, Bool, Float, Int, Numbered, Text
-from .message import Event
 from .model import ConfigChange, Headers, ListAction, TypedAction, changed, numbered
-from .response import Response
+from .wire.message import Event
+from .wire.response import Response
 
 if TYPE_CHECKING:
     from . import events

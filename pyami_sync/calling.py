@@ -11,7 +11,6 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from . import forks
-from .action import Action, HeaderValue
 from .advice import advise
 from .connection import Connection
 from .deadline import Deadline
@@ -22,8 +21,9 @@ from .hooks import ActionHook
 from .listening import DEFAULT, Listener
 from .options import Options
 from .request import LEAST, PING, FutureRequest
-from .response import Response
 from .session import Session
+from .wire.action import Action, HeaderValue
+from .wire.response import Response
 
 if TYPE_CHECKING:
     from .events import OriginateResponse

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from . import forks
 from . import session as session_module
-from .action import Action, HeaderValue
 from .calling import Caller
 from .connector import Connector
 from .deadline import Deadline
@@ -25,16 +24,17 @@ from .exceptions import ConnectionClosed, EventsLost
 from .gate import Publisher
 from .handle import Handle
 from .hooks import ActionHook, Hook
-from .message import Event, Origin
 from .metrics import Stats, SubscriptionStats
 from .model import event_class, load_events
 from .options import Options, make_options, options_from_url
-from .protocol import AMIVersion
-from .redaction import redact
-from .response import Response
 from .selection import Selector, Where
 from .session import Session, State
 from .subscriptions import Subscription, Subscriptions
+from .wire.action import Action, HeaderValue
+from .wire.message import Event, Origin
+from .wire.protocol import AMIVersion
+from .wire.redaction import redact
+from .wire.response import Response
 
 if TYPE_CHECKING:
     from .agi import AsyncAGI, Router

@@ -11,7 +11,6 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import forks
-from .action import Action, HeaderValue
 from .advice import advise
 from .client import ErrorCallback, interrupt_main
 from .cluster_calls import Attempt, send_to_all, send_to_any
@@ -24,12 +23,13 @@ from .health import NodeHealth, Readiness
 from .hooks import Hook
 from .listening import DEFAULT, Listener
 from .membership import Membership
-from .message import Event, Message
 from .model import event_class
 from .node import Node, NodeClient
-from .response import Response
 from .routing import NodeFilter, Router, Strategy, matcher
 from .subscriptions import Subscription, Subscriptions
+from .wire.action import Action, HeaderValue
+from .wire.message import Event, Message
+from .wire.response import Response
 
 if TYPE_CHECKING:
     from .calls import Call, Calls, Channel

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .action import Action
 from .deadline import Deadline
 from .exceptions import (
     ActionError,
@@ -18,8 +17,9 @@ from .exceptions import (
 from .futures import DetachedFuture
 from .membership import Membership
 from .node import Node, certainly_not_run
-from .response import Response
 from .routing import Matcher
+from .wire.action import Action
+from .wire.response import Response
 
 __all__ = ["Attempt", "send_to_all", "send_to_any"]
 

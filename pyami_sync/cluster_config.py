@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .options import Options, make_options, url_settings
-from .protocol import Limits
 from .reconnect import ReconnectPolicy
 from .transport import TLS
+from .wire.protocol import Limits
 
 __all__ = ["NodeConfig", "Nodes", "Target", "node_config", "read_nodes", "read_toml"]
 

@@ -12,15 +12,15 @@ import time
 from threading import get_ident
 from typing import Any
 
-from .action import Action, check_action_id
 from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .exceptions import ActionTimeout, ConcurrencyError, ConnectError, ConnectionLost
 from .leader import Lease
 from .lifecycle import BaseConnection, Owner, no_greeting, shown
-from .message import make_origin
 from .request import LEAST, BlockingRequest, Request
-from .response import Response
+from .wire.action import Action, check_action_id
+from .wire.message import make_origin
+from .wire.response import Response
 
 __all__ = ["Connection", "Owner", "no_greeting"]
 

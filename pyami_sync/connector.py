@@ -28,7 +28,6 @@ from .login import Ask, AwaitBoot, Steps, within
 from .options import Options
 from .polling import READ, WRITE
 from .request import Request
-from .response import Response
 from .transport import (
     TLS,
     TLSHandshake,
@@ -38,6 +37,7 @@ from .transport import (
     make_transport,
     set_options,
 )
+from .wire.response import Response
 from .workers import Workers
 
 __all__ = ["ConnectAttempt", "Connector"]

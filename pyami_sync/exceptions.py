@@ -32,8 +32,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .message import Event
-    from .response import Response
+    from .wire.message import Event
+    from .wire.response import Response
 
 __all__ = [
     "AMIError",
@@ -221,7 +221,7 @@ class ActionError(AMIError):
 
     def __init__(self, action: str, response: Response | str, *, partial: Sequence[Event] = ()) -> None:
         if isinstance(response, str):  # rebuilt from its arguments, by Celery for one
-            from .response import Response
+            from .wire.response import Response
 
             response = Response([("Response", "Error"), *([("Message", response)] if response else [])])
         super().__init__(action, response.message or "")

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from .connection import Connection
 from .exceptions import ConnectionClosed, ConnectionLost
-from .message import Event, Origin
+from .wire.message import Event, Origin
 
 __all__ = ["EventGate", "GateOwner", "Publisher"]
 

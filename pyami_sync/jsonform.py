@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, overload
 
 from . import actions, events, markers
-from .action import Action
 from .fields import Numbered
-from .message import LOCAL, Event, Message, Origin, kind_of
 from .model import ListResponse, TypedAction, TypedEvent, event_class, fields_of
-from .response import Response
+from .wire.action import Action
+from .wire.message import LOCAL, Event, Message, Origin, kind_of
+from .wire.response import Response
 
 __all__ = ["action_class", "from_json", "to_json", "typed_actions", "typed_events"]
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .action import Action
 from .connection import Connection
 from .engine import Timer
 from .exceptions import AMIError, ConcurrencyError, ConnectionLost
 from .request import Request
-from .response import Response
+from .wire.action import Action
+from .wire.response import Response
 
 __all__ = ["Keepalive"]
 

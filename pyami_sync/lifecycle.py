@@ -20,15 +20,15 @@ from .deadline import Deadline
 from .engine import Engine
 from .exceptions import AMIError, ConnectError, ConnectionLost, RemoteProtocolError
 from .leader import LeaderReading
-from .message import Origin, make_origin
 from .outbox import Entry, Outbox
 from .pending import PendingRequests
 from .polling import READ, WRITE
-from .protocol import Greeting, Limits
-from .protocol import Protocol as WireProtocol
-from .redaction import redact
 from .transport import Transport
 from .wakeups import WakeChain
+from .wire.message import Origin, make_origin
+from .wire.protocol import Greeting, Limits
+from .wire.protocol import Protocol as WireProtocol
+from .wire.redaction import redact
 
 __all__ = ["BaseConnection", "Owner", "no_greeting", "shown"]
 

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from .exceptions import ConnectionClosed
 from .futures import ExpectedEvent
-from .message import Event
 from .selection import Selector, Selectors, Where
 from .subscriptions import MAXSIZE, EventStream, Expectation, Overflow, Subscription, Subscriptions
+from .wire.message import Event
 
 __all__ = ["DEFAULT", "Listener"]
 

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
-from .action import Action
 from .catalogue.answers import ANSWERS
 from .catalogue.rules import AnswerRule
 from .connection import Connection
@@ -22,9 +21,10 @@ from .gate import EventGate
 from .model import event_class
 from .options import Options
 from .pending import PendingRequests
-from .protocol import Greeting, challenge_action, login_action
-from .response import Response
 from .transport import Transport
+from .wire.action import Action
+from .wire.protocol import Greeting, challenge_action, login_action
+from .wire.response import Response
 
 __all__ = ["Ask", "AwaitBoot", "LoginPlan", "Steps", "boot_steps", "filter_steps", "login_steps", "uptime_steps"]
 

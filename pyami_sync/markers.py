@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Self
 
 from .fields import Bool, Float, Int, Text
-from .message import LOCAL, Message, Origin
 from .model import TypedEvent
+from .wire.message import LOCAL, Message, Origin
 
 __all__ = ["ConnectionLost", "Marker", "Reconnected"]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Required, TypedDict, TypeVar
 
-from .action import Action, HeaderValue
 from .fields import Field, Int, Text
-from .message import Event, Message
-from .response import Response
+from .wire.action import Action, HeaderValue
+from .wire.message import Event, Message
+from .wire.response import Response
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultingTypeVar

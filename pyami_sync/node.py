@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .action import Action
 from .client import AMIClient
 from .cluster_config import NodeConfig
 from .connection import Connection
@@ -17,12 +16,13 @@ from .exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLos
 from .futures import DetachedFuture
 from .health import NodeHealth
 from .markers import ConnectionLost as LostMarker
-from .message import Event, Origin
 from .request import PING, BlockingRequest, FutureRequest, Request
-from .response import Response
 from .session import Session
 from .state import State
 from .subscriptions import Subscriptions
+from .wire.action import Action
+from .wire.message import Event, Origin
+from .wire.response import Response
 
 __all__ = ["Node", "NodeClient"]
 

@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 from .catalogue.rules import AnswerRule
 from .exceptions import ActionError, AMIError, ConnectionLost, InvalidAction, RemoteProtocolError
-from .message import Event, Origin, make_event
-from .protocol import AMIVersion, Limits
-from .redaction import redact
 from .request import BlockingRequest, Fence, Request
-from .response import Response
+from .wire.message import Event, Origin, make_event
+from .wire.protocol import AMIVersion, Limits
+from .wire.redaction import redact
+from .wire.response import Response
 
 __all__ = ["PendingRequests"]
 

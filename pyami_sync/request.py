@@ -7,12 +7,12 @@ from threading import Lock, get_ident
 from time import monotonic
 from typing import Any
 
-from .action import Action
 from .catalogue.rules import AnswerRule
 from .exceptions import ActionError, ActionTimeout
 from .futures import DetachedFuture
-from .message import Event
-from .response import Response
+from .wire.action import Action
+from .wire.message import Event
+from .wire.response import Response
 
 __all__ = ["LEAST", "PING", "BlockingRequest", "Fence", "FutureRequest", "Request"]
 

@@ -30,7 +30,6 @@ from collections.abc import Callable
 from typing import Any
 
 from . import forks, markers
-from .action import Action
 from .connection import Connection
 from .connector import ConnectAttempt, Connector
 from .deadline import Deadline
@@ -39,15 +38,16 @@ from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionClosed,
 from .gate import EventGate, Publisher
 from .keepalive import Keepalive
 from .login import LoginPlan
-from .message import Origin
 from .metrics import Metrics
 from .options import Options
-from .protocol import Greeting
 from .reconnect import Reconnect
 from .request import FutureRequest
-from .response import Response
 from .state import State
 from .waiting import Waiters
+from .wire.action import Action
+from .wire.message import Origin
+from .wire.protocol import Greeting
+from .wire.response import Response
 
 __all__ = ["Session", "State"]
 

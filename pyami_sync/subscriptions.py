@@ -20,10 +20,10 @@ from .deadline import Deadline
 from .exceptions import ConnectionClosed, EventsLost, WaitTimeout
 from .futures import ExpectedEvent
 from .gap import Gap, add_loss
-from .message import Event, Origin
 from .routes import PREFIX, Routes
 from .selection import HeaderFilter, Selectors, Where, header_filter
 from .waiting import Waiters
+from .wire.message import Event, Origin
 
 __all__ = ["EventStream", "Gap", "Overflow", "Subscription", "Subscriptions"]
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from .deadline import Deadline
 from .exceptions import ConnectError
-from .protocol import tls_records
+from .wire.protocol import tls_records
 
 __all__ = [
     "TLS",

@@ -12,7 +12,6 @@ import time
 import pytest
 
 from pyami_sync import AMIClient, ReconnectPolicy, State, calling, connect, events
-from pyami_sync.action import Action
 from pyami_sync.calling import Caller
 from pyami_sync.exceptions import (
     ActionError,
@@ -22,6 +21,7 @@ from pyami_sync.exceptions import (
     WaitTimeout,
 )
 from pyami_sync.testing import Simulator
+from pyami_sync.wire.action import Action
 
 from .support.peer import Peer, eventually
 

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from pyami_sync.action import Action
 from pyami_sync.deadline import Deadline
 from pyami_sync.exceptions import (
     ActionError,
@@ -22,6 +21,7 @@ from pyami_sync.exceptions import (
     RemoteProtocolError,
 )
 from pyami_sync.transport import make_transport
+from pyami_sync.wire.action import Action
 
 from .support.peer import GREETING, eventually
 from .support.rig import PING, Outcome, Rig

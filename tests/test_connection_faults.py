@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from pyami_sync import leader as leader_module
-from pyami_sync.action import Action
 from pyami_sync.exceptions import ActionTimeout, ConcurrencyError, ConnectionLost
 from pyami_sync.transport import SSLSocketTransport
+from pyami_sync.wire.action import Action
 
 from .support.peer import certificates, eventually, server_context
 from .support.rig import PING, Rig

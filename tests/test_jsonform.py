@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pyami_sync import Action, Event, InvalidAction, Message, Response, actions, events
 from pyami_sync.jsonform import from_json, to_json
-from pyami_sync.message import Origin
 from pyami_sync.model import ListResponse
+from pyami_sync.wire.message import Origin
 from tests.support.vocabulary import typed_events
 
 TRAFFIC = Path(__file__).with_name("traffic") / "asterisk-22.10-400-calls.ami.xz"

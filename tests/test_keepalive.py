@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from pyami_sync.action import Action
 from pyami_sync.exceptions import ConnectionLost
 from pyami_sync.keepalive import Keepalive
+from pyami_sync.wire.action import Action
 
 from .support.peer import eventually
 from .test_connection import Rig, fill

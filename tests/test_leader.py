@@ -11,9 +11,9 @@ import threading
 import pytest
 
 from pyami_sync import leader as leader_module
-from pyami_sync.action import Action
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost
 from pyami_sync.request import BlockingRequest
+from pyami_sync.wire.action import Action
 
 from .support.peer import eventually
 from .support.rig import PING, Rig

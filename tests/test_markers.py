@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pyami_sync import events, markers
-from pyami_sync.message import Event, Origin
 from pyami_sync.model import event_class
+from pyami_sync.wire.message import Event, Origin
 
 
 def test_connection_lost():

@@ -7,9 +7,9 @@ import ssl
 import pytest
 
 from pyami_sync.options import Options, event_mask, make_options, options_from_url
-from pyami_sync.protocol import Limits
 from pyami_sync.reconnect import ReconnectPolicy
 from pyami_sync.transport import TLS
+from pyami_sync.wire.protocol import Limits
 
 
 @pytest.fixture(autouse=True)

@@ -9,17 +9,17 @@ from time import monotonic
 import pytest
 
 from pyami_sync import actions, events
-from pyami_sync.action import Action
 from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost, InvalidAction, RemoteProtocolError
-from pyami_sync.framing import Framer
 from pyami_sync.futures import DetachedFuture
-from pyami_sync.message import LOCAL, Event
 from pyami_sync.model import ListResponse, event_class
 from pyami_sync.pending import PendingRequests
-from pyami_sync.protocol import AMIVersion, Limits
 from pyami_sync.request import BlockingRequest, FutureRequest, Request
-from pyami_sync.response import Response
+from pyami_sync.wire.action import Action
+from pyami_sync.wire.framing import Framer
+from pyami_sync.wire.message import LOCAL, Event
+from pyami_sync.wire.protocol import AMIVersion, Limits
+from pyami_sync.wire.response import Response
 
 
 class Wire:

@@ -16,8 +16,8 @@ from pyami_sync.engine import Engine
 from pyami_sync.exceptions import ConnectionLost
 from pyami_sync.futures import DetachedFuture
 from pyami_sync.listening import Listener
-from pyami_sync.message import Event, Origin
 from pyami_sync.subscriptions import Subscriptions
+from pyami_sync.wire.message import Event, Origin
 
 from .support.injection import Injected, Injector, injections
 

@@ -11,7 +11,6 @@ import pytest
 
 from pyami_sync import events, markers, routes, subscriptions
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed, ConnectionLost, EventsLost, WaitTimeout
-from pyami_sync.message import Event, Origin
 from pyami_sync.model import event_class
 from pyami_sync.selection import Selectors
 from pyami_sync.subscriptions import (
@@ -21,6 +20,7 @@ from pyami_sync.subscriptions import (
     Subscription,
     Subscriptions,
 )
+from pyami_sync.wire.message import Event, Origin
 
 ORIGIN = Origin("utf-8", 1000.0, None)
 

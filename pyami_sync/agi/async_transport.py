@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
 from ..exceptions import ActionError, ActionTimeout, AMIError, ConcurrencyError, ConnectionClosed, ConnectionLost
-from ..message import Event
 from ..waiting import Waiters
+from ..wire.message import Event
 from .errors import CallLeft, CommandFailed, CommandTimeout, HungUp
 from .wire import ASYNC_LINE, Reply, decode_result, parse_block
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 from ..exceptions import ActionError, AMIError, ConnectionClosed, WaitTimeout
 from ..futures import DetachedFuture
-from ..message import Event
 from ..waiting import Waiters
+from ..wire.message import Event
 from .channel import Channel
 from .outcome import Outcome
 from .state import CallState, Leg

@@ -15,11 +15,11 @@ from threading import Lock, Thread, current_thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..action import Action, HeaderValue
 from ..exceptions import AMIError, ConnectionClosed, EventsLost, WaitTimeout
-from ..message import Event
-from ..response import Response
 from ..session import State
+from ..wire.action import Action, HeaderValue
+from ..wire.message import Event
+from ..wire.response import Response
 from .bridges import Bridges, Key
 from .call import Call
 from .server import Server

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Self
 
 from ..exceptions import EventsLost, WaitTimeout
-from ..message import Event
 from ..waiting import Waiters
+from ..wire.message import Event
 
 __all__ = ["CallEvents"]
 

@@ -52,11 +52,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..action import Action
 from ..client import AMIClient
 from ..deadline import Deadline
 from ..exceptions import AMIError, WaitTimeout
 from ..subscriptions import EventStream
+from ..wire.action import Action
 from . import missing
 from .process import LazyClient, LazyPool
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ..deadline import Deadline
 from ..exceptions import AMIError, ConnectionClosed, EventsLost, UnknownNode, WaitTimeout
-from ..message import Event
+from ..wire.message import Event
 from .areas import choose
 from .audit import Auditor
 from .calls import Call, CallRecord

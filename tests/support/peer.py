@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pyami_sync.message import Message
+from pyami_sync.wire.message import Message
 
 GREETING = b"Asterisk Call Manager/9.0.0\r\n"
 CHALLENGE = "123456789"

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from pyami_sync.action import Action
-from pyami_sync.message import Event, Message
-from pyami_sync.redaction import HIDDEN, redact
-from pyami_sync.response import Response
+from pyami_sync.wire.action import Action
+from pyami_sync.wire.message import Event, Message
+from pyami_sync.wire.redaction import HIDDEN, redact
+from pyami_sync.wire.response import Response
 
 S = b"hunter2"
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyami_sync import actions
-from pyami_sync.action import MAX_HEADERS, MAX_LINE, Action, check_action_id, quote_variable
 from pyami_sync.exceptions import InvalidAction
-from pyami_sync.message import Message
-from pyami_sync.response import Response
+from pyami_sync.wire.action import MAX_HEADERS, MAX_LINE, Action, check_action_id, quote_variable
+from pyami_sync.wire.message import Message
+from pyami_sync.wire.response import Response
 
 
 def pairs(*args, **kwargs):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyami_sync.exceptions import ConnectError, InvalidAction, RemoteProtocolError
-from pyami_sync.protocol import AMIVersion, Limits, Protocol, challenge_action, login_action, tls_records
+from pyami_sync.wire.protocol import AMIVersion, Limits, Protocol, challenge_action, login_action, tls_records
 
 GREETING = b"Asterisk Call Manager/9.0.0\r\n"
 

@@ -7,12 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyami_sync.exceptions import RemoteProtocolError
-from pyami_sync.framing import Framer
-from pyami_sync.message import Event, Message
-from pyami_sync.protocol import Protocol
-from pyami_sync.response import Response
+from pyami_sync.wire.framing import Framer
+from pyami_sync.wire.message import Event, Message
+from pyami_sync.wire.protocol import Protocol
+from pyami_sync.wire.response import Response
 
-from .traffic import GREETING, recorded
+from ..traffic import GREETING, recorded
 
 HANGUP = b"Event: Hangup\r\nChannel: SIP/1\r\n\r\n"
 PONG = b"Response: Success\r\nPing: Pong\r\n\r\n"

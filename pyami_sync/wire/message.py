@@ -310,7 +310,7 @@ class Message:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         """Let pydantic check and write messages; only pydantic calls this, so only it need be there."""
-        from .schema import PydanticType
+        from ..schema import PydanticType
 
         return handler.generate_schema(Annotated[Any, PydanticType(source)])
 

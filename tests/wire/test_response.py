@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyami_sync.message import Event, Message, Origin
-from pyami_sync.response import Response
+from pyami_sync.wire.message import Event, Message, Origin
+from pyami_sync.wire.response import Response
 
 
 def parse(raw: bytes) -> Response:

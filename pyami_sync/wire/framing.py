@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 
-from .exceptions import RemoteProtocolError
+from ..exceptions import RemoteProtocolError
 
 __all__ = ["Framer"]
 

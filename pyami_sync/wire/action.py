@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
-from .exceptions import InvalidAction
+from ..exceptions import InvalidAction
 from .message import LOCAL, Message, Origin, kinds
 from .response import Response
 

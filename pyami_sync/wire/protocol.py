@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..exceptions import ConnectError, RemoteProtocolError
 from .action import Action
-from .exceptions import ConnectError, RemoteProtocolError
 from .framing import Framer
 
 __all__ = ["AMIVersion", "Greeting", "Limits", "Protocol", "challenge_action", "login_action", "tls_records"]
