@@ -11,7 +11,6 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from . import forks
-from .advice import advise
 from .connection import Connection
 from .deadline import Deadline
 from .engine import Engine
@@ -22,6 +21,7 @@ from .listening import DEFAULT, Listener
 from .options import Options
 from .request import LEAST, PING, FutureRequest
 from .session import Session
+from .vocabulary.advice import advise
 from .wire.action import Action, HeaderValue
 from .wire.response import Response
 

@@ -25,11 +25,11 @@ from .gate import Publisher
 from .handle import Handle
 from .hooks import ActionHook, Hook
 from .metrics import Stats, SubscriptionStats
-from .model import event_class, load_events
 from .options import Options, make_options, options_from_url
 from .selection import Selector, Where
 from .session import Session, State
 from .subscriptions import Subscription, Subscriptions
+from .vocabulary.model import event_class, load_events
 from .wire.action import Action, HeaderValue
 from .wire.message import Event, Origin
 from .wire.protocol import AMIVersion

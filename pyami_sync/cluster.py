@@ -11,7 +11,6 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import forks
-from .advice import advise
 from .client import ErrorCallback, interrupt_main
 from .cluster_calls import Attempt, send_to_all, send_to_any
 from .cluster_config import Nodes, Target, node_config, read_nodes
@@ -23,10 +22,11 @@ from .health import NodeHealth, Readiness
 from .hooks import Hook
 from .listening import DEFAULT, Listener
 from .membership import Membership
-from .model import event_class
 from .node import Node, NodeClient
 from .routing import NodeFilter, Router, Strategy, matcher
 from .subscriptions import Subscription, Subscriptions
+from .vocabulary.advice import advise
+from .vocabulary.model import event_class
 from .wire.action import Action, HeaderValue
 from .wire.message import Event, Message
 from .wire.response import Response

@@ -12,12 +12,12 @@ import time
 from threading import get_ident
 from typing import Any
 
-from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .exceptions import ActionTimeout, ConcurrencyError, ConnectError, ConnectionLost
 from .leader import Lease
 from .lifecycle import BaseConnection, Owner, no_greeting, shown
 from .request import LEAST, BlockingRequest, Request
+from .vocabulary.catalogue.rules import AnswerRule
 from .wire.action import Action, check_action_id
 from .wire.message import make_origin
 from .wire.response import Response

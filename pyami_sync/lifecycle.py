@@ -15,7 +15,6 @@ from itertools import count
 from threading import Event
 from typing import Any, Protocol
 
-from .catalogue.rules import AnswerRule
 from .deadline import Deadline
 from .engine import Engine
 from .exceptions import AMIError, ConnectError, ConnectionLost, RemoteProtocolError
@@ -24,6 +23,7 @@ from .outbox import Entry, Outbox
 from .pending import PendingRequests
 from .polling import READ, WRITE
 from .transport import Transport
+from .vocabulary.catalogue.rules import AnswerRule
 from .wakeups import WakeChain
 from .wire.message import Origin, make_origin
 from .wire.protocol import Greeting, Limits

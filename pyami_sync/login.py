@@ -11,17 +11,17 @@ import secrets
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
-from .catalogue.answers import ANSWERS
-from .catalogue.rules import AnswerRule
 from .connection import Connection
 from .deadline import Deadline
 from .engine import Engine
 from .exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
 from .gate import EventGate
-from .model import event_class
 from .options import Options
 from .pending import PendingRequests
 from .transport import Transport
+from .vocabulary.catalogue.answers import ANSWERS
+from .vocabulary.catalogue.rules import AnswerRule
+from .vocabulary.model import event_class
 from .wire.action import Action
 from .wire.protocol import Greeting, challenge_action, login_action
 from .wire.response import Response

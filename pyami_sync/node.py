@@ -15,11 +15,11 @@ from .engine import Engine, Timer
 from .exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost
 from .futures import DetachedFuture
 from .health import NodeHealth
-from .markers import ConnectionLost as LostMarker
 from .request import PING, BlockingRequest, FutureRequest, Request
 from .session import Session
 from .state import State
 from .subscriptions import Subscriptions
+from .vocabulary.markers import ConnectionLost as LostMarker
 from .wire.action import Action
 from .wire.message import Event, Origin
 from .wire.response import Response

@@ -17,9 +17,9 @@ from itertools import count
 from time import monotonic
 from typing import NamedTuple
 
-from .catalogue.rules import AnswerRule
 from .exceptions import ActionError, AMIError, ConnectionLost, InvalidAction, RemoteProtocolError
 from .request import BlockingRequest, Fence, Request
+from .vocabulary.catalogue.rules import AnswerRule
 from .wire.message import Event, Origin, make_event
 from .wire.protocol import AMIVersion, Limits
 from .wire.redaction import redact

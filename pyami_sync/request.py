@@ -7,9 +7,9 @@ from threading import Lock, get_ident
 from time import monotonic
 from typing import Any
 
-from .catalogue.rules import AnswerRule
 from .exceptions import ActionError, ActionTimeout
 from .futures import DetachedFuture
+from .vocabulary.catalogue.rules import AnswerRule
 from .wire.action import Action
 from .wire.message import Event
 from .wire.response import Response

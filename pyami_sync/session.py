@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import forks, markers
+from . import forks
 from .connection import Connection
 from .connector import ConnectAttempt, Connector
 from .deadline import Deadline
@@ -43,6 +43,7 @@ from .options import Options
 from .reconnect import Reconnect
 from .request import FutureRequest
 from .state import State
+from .vocabulary import markers
 from .waiting import Waiters
 from .wire.action import Action
 from .wire.message import Origin

@@ -11,8 +11,8 @@ from pyami_sync import events
 from pyami_sync.exceptions import ConnectionClosed, ConnectionLost, WaitTimeout
 from pyami_sync.futures import ExpectedEvent
 from pyami_sync.listening import DEFAULT, Listener
-from pyami_sync.model import event_class
 from pyami_sync.subscriptions import EventStream, Subscription, Subscriptions
+from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.message import Event, Origin
 from pyami_sync.workers import Workers
 

@@ -9,12 +9,12 @@ from time import monotonic
 import pytest
 
 from pyami_sync import actions, events
-from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost, InvalidAction, RemoteProtocolError
 from pyami_sync.futures import DetachedFuture
-from pyami_sync.model import ListResponse, event_class
 from pyami_sync.pending import PendingRequests
 from pyami_sync.request import BlockingRequest, FutureRequest, Request
+from pyami_sync.vocabulary.catalogue.answers import ANSWERS
+from pyami_sync.vocabulary.model import ListResponse, event_class
 from pyami_sync.wire.action import Action
 from pyami_sync.wire.framing import Framer
 from pyami_sync.wire.message import LOCAL, Event

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pyami_sync import events, markers
-from pyami_sync.model import ListComplete, TypedEvent, event_class
+from pyami_sync import events
 from pyami_sync.selection import Selectors, header_filter
+from pyami_sync.vocabulary import markers
+from pyami_sync.vocabulary.model import ListComplete, TypedEvent, event_class
 from pyami_sync.wire.message import Event
 
 

@@ -9,17 +9,17 @@ import time
 
 import pytest
 
-from pyami_sync import markers
 from pyami_sync.connector import Connector
 from pyami_sync.deadline import Deadline
 from pyami_sync.engine import Engine
 from pyami_sync.exceptions import ActionTimeout, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
-from pyami_sync.model import event_class
 from pyami_sync.options import make_options
 from pyami_sync.reconnect import ReconnectPolicy
 from pyami_sync.selection import Selectors
 from pyami_sync.session import Session, State
 from pyami_sync.subscriptions import EventStream, Subscriptions
+from pyami_sync.vocabulary import markers
+from pyami_sync.vocabulary.model import event_class
 
 from .support.peer import Peer, eventually
 from .support.rig import Outcome

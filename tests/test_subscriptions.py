@@ -9,9 +9,8 @@ from collections import deque
 
 import pytest
 
-from pyami_sync import events, markers, routes, subscriptions
+from pyami_sync import events, routes, subscriptions
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed, ConnectionLost, EventsLost, WaitTimeout
-from pyami_sync.model import event_class
 from pyami_sync.selection import Selectors
 from pyami_sync.subscriptions import (
     EventStream,
@@ -20,6 +19,8 @@ from pyami_sync.subscriptions import (
     Subscription,
     Subscriptions,
 )
+from pyami_sync.vocabulary import markers
+from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.message import Event, Origin
 
 ORIGIN = Origin("utf-8", 1000.0, None)

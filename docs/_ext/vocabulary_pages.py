@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyami_sync import events
-from pyami_sync.catalogue.vocabulary import Vocabulary, class_name, load_facts
+from pyami_sync.vocabulary.catalogue.vocabulary import Vocabulary, class_name, load_facts
 from pyami_sync.wire.redaction import redact
 
 REPOSITORY = Path(__file__).parent.parent.parent

@@ -6,15 +6,15 @@ import socket
 import threading
 import time
 
-from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.connection import Connection
 from pyami_sync.deadline import Deadline
 from pyami_sync.engine import Engine
 from pyami_sync.futures import DetachedFuture
-from pyami_sync.model import event_class
 from pyami_sync.pending import PendingRequests
 from pyami_sync.request import FutureRequest
 from pyami_sync.transport import make_transport
+from pyami_sync.vocabulary.catalogue.answers import ANSWERS
+from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.action import Action
 from pyami_sync.wire.message import Message
 from pyami_sync.wire.protocol import Limits

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pyami_sync import Event, Message
-from pyami_sync.fields import Numbered
-from pyami_sync.model import event_class, fields_of
+from pyami_sync.vocabulary.fields import Numbered
+from pyami_sync.vocabulary.model import event_class, fields_of
 
 EVERYWHERE = frozenset(
     {"event", "actionid", "privilege", "timestamp", "systemname", "sequencenumber", "file", "line", "func"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
+from ..wire.message import LOCAL, Message, Origin
 from .fields import Bool, Float, Int, Text
 from .model import TypedEvent
-from .wire.message import LOCAL, Message, Origin
 
 __all__ = ["ConnectionLost", "Marker", "Reconnected"]
 

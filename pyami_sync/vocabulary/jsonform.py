@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, overload
 
-from . import actions, events, markers
+from .. import actions, events
+from ..wire.action import Action
+from ..wire.message import LOCAL, Event, Message, Origin, kind_of
+from ..wire.response import Response
+from . import markers
 from .fields import Numbered
 from .model import ListResponse, TypedAction, TypedEvent, event_class, fields_of
-from .wire.action import Action
-from .wire.message import LOCAL, Event, Message, Origin, kind_of
-from .wire.response import Response
 
 __all__ = ["action_class", "from_json", "to_json", "typed_actions", "typed_events"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pyami_sync import events, markers
-from pyami_sync.model import event_class
+from pyami_sync import events
+from pyami_sync.vocabulary import markers
+from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.message import Event, Origin
 
 

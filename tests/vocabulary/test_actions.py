@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pyami_sync import Action, InvalidAction, Response, actions
-from pyami_sync.catalogue.answers import ANSWERS
-from pyami_sync.model import ListResponse, fields_of
+from pyami_sync.vocabulary.catalogue.answers import ANSWERS
+from pyami_sync.vocabulary.model import ListResponse, fields_of
 
 HERE = Path(__file__).parent
 CLASSES: list[Any] = [getattr(actions, name) for name in actions.__all__]

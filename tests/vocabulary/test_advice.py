@@ -6,9 +6,10 @@ import warnings
 
 import pytest
 
-from pyami_sync import advice, connect
-from pyami_sync.advice import advise
+from pyami_sync import connect
 from pyami_sync.testing import Simulator
+from pyami_sync.vocabulary import advice
+from pyami_sync.vocabulary.advice import advise
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pyami_sync import Event, actions, events, schema
-from pyami_sync.model import ListResponse
+from pyami_sync.vocabulary.model import ListResponse
 from tests.support.vocabulary import typed_events
 
 TRAFFIC = Path(__file__).with_name("traffic") / "asterisk-22.10-400-calls.ami.xz"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pyami_sync import Event, Response, actions, events, model
-from pyami_sync.fields import Field
-from pyami_sync.model import ListResponse, TypedEvent, event_class, fields_of
+from pyami_sync import Event, Response, actions, events
+from pyami_sync.vocabulary import model
+from pyami_sync.vocabulary.fields import Field
+from pyami_sync.vocabulary.model import ListResponse, TypedEvent, event_class, fields_of
 
 
 @pytest.mark.parametrize("name", [b"Newexten", b"NewExten", b"newexten", b"NEWEXTEN"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyami_sync import Event, Message, events
-from pyami_sync.model import TypedEvent, event_class, fields_of
+from pyami_sync.vocabulary.model import TypedEvent, event_class, fields_of
 from tests.support.vocabulary import coverage, typed_events
 
 TRAFFIC = Path(__file__).with_name("traffic") / "asterisk-22.10-400-calls.ami.xz"

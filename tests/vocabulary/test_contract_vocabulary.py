@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from pyami_sync import AMIClient, Event, actions, connect, events
-from pyami_sync.catalogue.answers import ANSWERS
 from pyami_sync.exceptions import AMIError
-from pyami_sync.model import ListResponse, TypedAction, event_class
+from pyami_sync.vocabulary.catalogue.answers import ANSWERS
+from pyami_sync.vocabulary.model import ListResponse, TypedAction, event_class
 from tests.asterisk import scenario
 from tests.asterisk.plugin import AsteriskFactory
 from tests.asterisk.raw import RawError, RawSession

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyami_sync import Event, events
-from pyami_sync.fields import (
+from pyami_sync.vocabulary.fields import (
     Assignments,
     Bool,
     Environment,

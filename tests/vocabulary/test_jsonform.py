@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyami_sync import Action, Event, InvalidAction, Message, Response, actions, events
-from pyami_sync.jsonform import from_json, to_json
-from pyami_sync.model import ListResponse
+from pyami_sync.vocabulary.jsonform import from_json, to_json
+from pyami_sync.vocabulary.model import ListResponse
 from pyami_sync.wire.message import Origin
 from tests.support.vocabulary import typed_events
 

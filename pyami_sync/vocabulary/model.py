@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Required, TypedDict, TypeVar
 
+from ..wire.action import Action, HeaderValue
+from ..wire.message import Event, Message
+from ..wire.response import Response
 from .fields import Field, Int, Text
-from .wire.action import Action, HeaderValue
-from .wire.message import Event, Message
-from .wire.response import Response
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultingTypeVar
@@ -120,7 +120,7 @@ def load_events() -> None:
     with _loading:
         if _known:
             return
-        from . import events
+        from .. import events
 
         # Markers are no server's: an event of their name on the wire stays a plain one.
         typed = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, TypedEvent)]
@@ -131,7 +131,7 @@ def load_events() -> None:
 def load_actions() -> list[type[TypedAction[Any]]]:
     """Return the classes of actions; loads them as :func:`load_events` does events, safe from a fork meanwhile."""
     with _loading:
-        from . import actions
+        from .. import actions
     typed = [each for each in vars(actions).values() if isinstance(each, type) and issubclass(each, TypedAction)]
     return [each for each in typed if each.action_name]
 
