@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from . import actions, events
     from .client import AMIClient, connect
     from .cluster import ClusterPool
+    from .engine.futures import ExpectedEvent
+    from .engine.handle import Handle
     from .exceptions import (
         ActionError,
         ActionTimeout,
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
         UnknownNode,
         WaitTimeout,
     )
-    from .futures import ExpectedEvent
-    from .handle import Handle
     from .health import NodeHealth, Readiness
     from .metrics import Quantiles, Stats, SubscriptionStats
     from .node import Node
@@ -121,8 +121,8 @@ _MODULES = {
         "UnknownNode",
         "WaitTimeout",
     ),
-    "futures": ("ExpectedEvent",),
-    "handle": ("Handle",),
+    "engine.futures": ("ExpectedEvent",),
+    "engine.handle": ("Handle",),
     "health": ("NodeHealth", "Readiness"),
     "wire.message": ("Event", "Message"),
     "metrics": ("Quantiles", "Stats", "SubscriptionStats"),

@@ -10,13 +10,13 @@ from threading import get_ident
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from . import forks
 from .connection import Connection
-from .deadline import Deadline
-from .engine import Engine
+from .engine import forks
+from .engine.deadline import Deadline
+from .engine.engine import Engine
+from .engine.futures import DetachedFuture
+from .engine.hooks import ActionHook
 from .exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
-from .futures import DetachedFuture
-from .hooks import ActionHook
 from .listening import DEFAULT, Listener
 from .options import Options
 from .request import LEAST, PING, FutureRequest

@@ -10,16 +10,16 @@ from threading import Lock
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from . import forks
 from .client import ErrorCallback, interrupt_main
 from .cluster_calls import Attempt, send_to_all, send_to_any
 from .cluster_config import Nodes, Target, node_config, read_nodes
-from .deadline import Deadline
-from .engine import Engine
+from .engine import forks
+from .engine.deadline import Deadline
+from .engine.engine import Engine
+from .engine.handle import Handle
+from .engine.hooks import Hook
 from .exceptions import AMIError, ClusterError, EventsLost, NoNodeAvailable
-from .handle import Handle
 from .health import NodeHealth, Readiness
-from .hooks import Hook
 from .listening import DEFAULT, Listener
 from .membership import Membership
 from .node import Node, NodeClient
@@ -433,7 +433,7 @@ class ClusterPool(Listener):
     def on_health(self, callback: HealthCallback) -> Handle[HealthCallback]:
         """Call it with a node's new :class:`NodeHealth` when its state changes, or it stops or begins to answer.
 
-        Calls run one at a time, in order, on a callback thread. Return a :class:`~pyami_sync.handle.Handle`.
+        Calls run one at a time, in order, on a callback thread. Return a :class:`~pyami_sync.engine.handle.Handle`.
         """
         return Handle(callback, self._health_hook.add(callback))
 
@@ -459,7 +459,7 @@ class ClusterPool(Listener):
 
     def on_error(self, callback: ErrorCallback) -> Handle[ErrorCallback]:
         """Call ``callback(exception, subscription, event)`` when an event's callback raised, or lost events
-        (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.handle.Handle`."""
+        (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.engine.handle.Handle`."""
         return Handle(callback, self._error_hook.add(callback))
 
     def node_of(self, channel: str | Message, *, timeout: float | None = DEFAULT) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .deadline import Deadline
+from .engine.deadline import Deadline
+from .engine.futures import DetachedFuture
 from .exceptions import (
     ActionError,
     ActionTimeout,
@@ -14,7 +15,6 @@ from .exceptions import (
     InvalidAction,
     NoNodeAvailable,
 )
-from .futures import DetachedFuture
 from .membership import Membership
 from .node import Node, certainly_not_run
 from .routing import Matcher

@@ -12,7 +12,7 @@ import time
 from threading import get_ident
 from typing import Any
 
-from .deadline import Deadline
+from .engine.deadline import Deadline
 from .exceptions import ActionTimeout, ConcurrencyError, ConnectError, ConnectionLost
 from .leader import Lease
 from .lifecycle import BaseConnection, Owner, no_greeting, shown

@@ -21,12 +21,13 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from .connection import Connection, no_greeting
-from .deadline import Deadline
-from .engine import Engine, Timer
+from .engine.deadline import Deadline
+from .engine.engine import Engine, Timer
+from .engine.poller import READ, WRITE
+from .engine.workers import Workers
 from .exceptions import AMIError, ConnectError
 from .login import Ask, AwaitBoot, Steps, within
 from .options import Options
-from .polling import READ, WRITE
 from .request import Request
 from .transport import (
     TLS,
@@ -38,7 +39,6 @@ from .transport import (
     set_options,
 )
 from .wire.response import Response
-from .workers import Workers
 
 __all__ = ["ConnectAttempt", "Connector"]
 

@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from .connection import Connection
-from .engine import Timer
+from .engine.engine import Timer
 from .exceptions import AMIError, ConcurrencyError, ConnectionLost
 from .request import Request
 from .wire.action import Action

@@ -15,13 +15,13 @@ from itertools import count
 from threading import Event
 from typing import Any, Protocol
 
-from .deadline import Deadline
-from .engine import Engine
+from .engine.deadline import Deadline
+from .engine.engine import Engine
+from .engine.poller import READ, WRITE
 from .exceptions import AMIError, ConnectError, ConnectionLost, RemoteProtocolError
 from .leader import LeaderReading
 from .outbox import Entry, Outbox
 from .pending import PendingRequests
-from .polling import READ, WRITE
 from .transport import Transport
 from .vocabulary.catalogue.rules import AnswerRule
 from .wakeups import WakeChain

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
+from .engine.futures import ExpectedEvent
 from .exceptions import ConnectionClosed
-from .futures import ExpectedEvent
 from .selection import Selector, Selectors, Where
 from .subscriptions import MAXSIZE, EventStream, Expectation, Overflow, Subscription, Subscriptions
 from .wire.message import Event

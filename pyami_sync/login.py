@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from .connection import Connection
-from .deadline import Deadline
-from .engine import Engine
+from .engine.deadline import Deadline
+from .engine.engine import Engine
 from .exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
 from .gate import EventGate
 from .options import Options

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from threading import Event, Lock
 
-from . import forks
 from .cluster_config import NodeConfig
 from .connector import Connector
-from .deadline import Deadline
-from .engine import Engine
+from .engine import forks
+from .engine.deadline import Deadline
+from .engine.engine import Engine
+from .engine.hooks import Hook
+from .engine.waiting import Waiters
 from .exceptions import ClusterError, ConcurrencyError, ConnectionClosed, UnknownNode
-from .hooks import Hook
 from .node import Node, NodeClient
 from .state import State
 from .subscriptions import Subscriptions
-from .waiting import Waiters
 
 __all__ = ["Membership"]
 

@@ -11,9 +11,9 @@ from .client import AMIClient
 from .cluster_config import NodeConfig
 from .connection import Connection
 from .connector import Connector
-from .engine import Engine, Timer
+from .engine.engine import Engine, Timer
+from .engine.futures import DetachedFuture
 from .exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost
-from .futures import DetachedFuture
 from .health import NodeHealth
 from .request import PING, BlockingRequest, FutureRequest, Request
 from .session import Session

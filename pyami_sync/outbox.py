@@ -25,10 +25,10 @@ from operator import itemgetter
 from threading import Lock, get_ident, main_thread
 from time import monotonic
 
-from .engine import Engine
+from .engine.engine import Engine
+from .engine.waiting import Waiters
 from .request import Request
 from .transport import Transport
-from .waiting import Waiters
 
 __all__ = ["HIGH_WATER", "Entry", "Outbox"]
 

@@ -7,8 +7,8 @@ from threading import Lock, get_ident
 from time import monotonic
 from typing import Any
 
+from .engine.futures import DetachedFuture
 from .exceptions import ActionError, ActionTimeout
-from .futures import DetachedFuture
 from .vocabulary.catalogue.rules import AnswerRule
 from .wire.action import Action
 from .wire.message import Event

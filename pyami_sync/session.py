@@ -29,11 +29,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import forks
 from .connection import Connection
 from .connector import ConnectAttempt, Connector
-from .deadline import Deadline
-from .engine import Engine
+from .engine import forks
+from .engine.deadline import Deadline
+from .engine.engine import Engine
+from .engine.waiting import Waiters
 from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
 from .gate import EventGate, Publisher
 from .keepalive import Keepalive
@@ -44,7 +45,6 @@ from .reconnect import Reconnect
 from .request import FutureRequest
 from .state import State
 from .vocabulary import markers
-from .waiting import Waiters
 from .wire.action import Action
 from .wire.message import Origin
 from .wire.protocol import Greeting

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
-from .deadline import Deadline
+from .engine.deadline import Deadline
+from .engine.futures import ExpectedEvent
+from .engine.waiting import Waiters
 from .exceptions import ConnectionClosed, EventsLost, WaitTimeout
-from .futures import ExpectedEvent
 from .gap import Gap, add_loss
 from .routes import PREFIX, Routes
 from .selection import HeaderFilter, Selectors, Where, header_filter
-from .waiting import Waiters
 from .wire.message import Event, Origin
 
 __all__ = ["EventStream", "Gap", "Overflow", "Subscription", "Subscriptions"]

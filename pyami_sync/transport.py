@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from threading import local
 from typing import Any, Protocol
 
-from .deadline import Deadline
+from .engine.deadline import Deadline
 from .exceptions import ConnectError
 from .wire.protocol import tls_records
 

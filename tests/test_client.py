@@ -600,7 +600,7 @@ class TestCounting:
 
 class TestSharing:
     def test_an_engine_of_others_goes_on(self, peer):
-        from pyami_sync.engine import Engine
+        from pyami_sync.engine.engine import Engine
         from pyami_sync.options import make_options
 
         engine = Engine("pyami-shared")

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from pyami_sync import AMIClient, ClusterPool, ConnectionLost, LoginRejected, State, connect
-from pyami_sync.handle import Handle
+from pyami_sync.engine.handle import Handle
 from pyami_sync.testing import Simulator
 
 from .support.peer import eventually

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from pyami_sync.deadline import Deadline
+from pyami_sync.engine.deadline import Deadline
 from pyami_sync.exceptions import (
     ActionError,
     ActionTimeout,

@@ -8,13 +8,13 @@ import typing
 import pytest
 
 from pyami_sync import events
+from pyami_sync.engine.futures import ExpectedEvent
+from pyami_sync.engine.workers import Workers
 from pyami_sync.exceptions import ConnectionClosed, ConnectionLost, WaitTimeout
-from pyami_sync.futures import ExpectedEvent
 from pyami_sync.listening import DEFAULT, Listener
 from pyami_sync.subscriptions import EventStream, Subscription, Subscriptions
 from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.message import Event, Origin
-from pyami_sync.workers import Workers
 
 from .support.peer import eventually
 
@@ -23,7 +23,7 @@ class Station(Listener):
     """Something that has events: those that the test publishes."""
 
     def __init__(self):
-        from pyami_sync.deadline import Deadline
+        from pyami_sync.engine.deadline import Deadline
 
         self.workers = Workers("pyami-test")
         self.errors = []

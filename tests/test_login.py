@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pyami_sync.deadline import Deadline
+from pyami_sync.engine.deadline import Deadline
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
 from pyami_sync.gate import EventGate
 from pyami_sync.login import Ask, LoginPlan, boot_steps, filter_steps, login_steps, uptime_steps, within

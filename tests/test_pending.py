@@ -9,8 +9,8 @@ from time import monotonic
 import pytest
 
 from pyami_sync import actions, events
+from pyami_sync.engine.futures import DetachedFuture
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost, InvalidAction, RemoteProtocolError
-from pyami_sync.futures import DetachedFuture
 from pyami_sync.pending import PendingRequests
 from pyami_sync.request import BlockingRequest, FutureRequest, Request
 from pyami_sync.vocabulary.catalogue.answers import ANSWERS

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from pyami_sync.connector import Connector
-from pyami_sync.deadline import Deadline
-from pyami_sync.engine import Engine
+from pyami_sync.engine.deadline import Deadline
+from pyami_sync.engine.engine import Engine
 from pyami_sync.exceptions import ActionTimeout, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
 from pyami_sync.options import make_options
 from pyami_sync.reconnect import ReconnectPolicy

@@ -105,7 +105,7 @@ def test_an_exception_in_a_call_that_waits_for_the_link(sim):
 
 
 def _ten_seconds():
-    from pyami_sync.deadline import Deadline
+    from pyami_sync.engine.deadline import Deadline
 
     return Deadline(10)
 

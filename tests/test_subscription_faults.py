@@ -11,10 +11,10 @@ from concurrent.futures import FIRST_COMPLETED, as_completed, wait
 import pytest
 
 from pyami_sync import EventsLost
-from pyami_sync.deadline import Deadline
-from pyami_sync.engine import Engine
+from pyami_sync.engine.deadline import Deadline
+from pyami_sync.engine.engine import Engine
+from pyami_sync.engine.futures import DetachedFuture
 from pyami_sync.exceptions import ConnectionLost
-from pyami_sync.futures import DetachedFuture
 from pyami_sync.listening import Listener
 from pyami_sync.subscriptions import Subscriptions
 from pyami_sync.wire.message import Event, Origin

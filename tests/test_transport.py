@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pyami_sync.deadline import Deadline
+from pyami_sync.engine.deadline import Deadline
 from pyami_sync.exceptions import ConnectError
 from pyami_sync.transport import (
     TLS,

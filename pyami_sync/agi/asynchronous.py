@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Literal, Self
 
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
 from ..exceptions import AMIError, ConnectionClosed, ConnectionLost, EventsLost
 from ..wire.message import Event
 from .async_transport import AsyncTransport

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Self
 
+from ..engine.waiting import Waiters
 from ..exceptions import EventsLost, WaitTimeout
-from ..waiting import Waiters
 from ..wire.message import Event
 
 __all__ = ["CallEvents"]

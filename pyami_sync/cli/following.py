@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..calls import Call, Outcome
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
 from ..exceptions import WaitTimeout
 from ..subscriptions import EventStream
 from .output import Output

@@ -53,7 +53,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..client import AMIClient
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
 from ..exceptions import AMIError, WaitTimeout
 from ..subscriptions import EventStream
 from ..wire.action import Action

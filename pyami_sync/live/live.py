@@ -11,7 +11,7 @@ from threading import Condition, Lock, Thread, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
 from ..exceptions import AMIError, ConnectionClosed, EventsLost, UnknownNode, WaitTimeout
 from ..wire.message import Event
 from .areas import choose

@@ -7,9 +7,9 @@ import threading
 import time
 
 from pyami_sync.connection import Connection
-from pyami_sync.deadline import Deadline
-from pyami_sync.engine import Engine
-from pyami_sync.futures import DetachedFuture
+from pyami_sync.engine.deadline import Deadline
+from pyami_sync.engine.engine import Engine
+from pyami_sync.engine.futures import DetachedFuture
 from pyami_sync.pending import PendingRequests
 from pyami_sync.request import FutureRequest
 from pyami_sync.transport import make_transport

@@ -12,7 +12,7 @@ import click
 
 from ...cluster import ClusterPool
 from ...cluster_config import NodeConfig, read_toml
-from ...deadline import Deadline
+from ...engine.deadline import Deadline
 from ...exceptions import AMIError
 from ...health import NodeHealth
 from ...session import State

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ...client import AMIClient
-from ...deadline import Deadline
+from ...engine.deadline import Deadline
 from ...exceptions import EventsLost, WaitTimeout
 from ...session import State
 from ...subscriptions import EventStream

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from ...client import AMIClient
-from ...deadline import Deadline
+from ...engine.deadline import Deadline
 from ...exceptions import ActionError, ActionTimeout, AMIError, ConnectError, LoginRejected, WaitTimeout
 from ...options import EVENT_CLASSES, Options
 from ...vocabulary.catalogue.vocabulary import load_facts

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from queue import Empty, Queue
 from typing import Any
 
-from ...deadline import Deadline
+from ...engine.deadline import Deadline
 from ...options import PORT, TLS_PORT, Options
 from ...transport import TLS
 from ..exits import NO_CONNECTION, TIMEOUT

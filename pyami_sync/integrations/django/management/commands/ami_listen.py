@@ -13,7 +13,7 @@ from django.db import close_old_connections
 from django.dispatch import Signal
 
 from pyami_sync.client import AMIClient
-from pyami_sync.deadline import Deadline
+from pyami_sync.engine.deadline import Deadline
 from pyami_sync.events import ConnectionLost as LostMarker
 from pyami_sync.events import Reconnected
 from pyami_sync.exceptions import AMIError, ConnectError, ConnectionClosed, EventsLost, LoginRejected, WaitTimeout

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from pyami_sync.polling import EVENTS, READ, WRITE, Epoll, Selector, make_poller
+from pyami_sync.engine.poller import EVENTS, READ, WRITE, Epoll, Selector, make_poller
 
 needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="this platform has no epoll")
 

@@ -11,8 +11,8 @@ import weakref
 
 import pytest
 
-from pyami_sync.deadline import Deadline
-from pyami_sync.workers import Workers
+from pyami_sync.engine.deadline import Deadline
+from pyami_sync.engine.workers import Workers
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_a_thread_that_can_not_start_leaves_its_job_to_another(workers, monkeypa
 def test_an_event_that_comes_as_the_program_ends_is_no_complaint() -> None:
     # Exit handlers run when no thread can be started any more.
     program = (
-        "import atexit, logging; from pyami_sync.workers import Workers; logging.basicConfig();"
+        "import atexit, logging; from pyami_sync.engine.workers import Workers; logging.basicConfig();"
         "atexit.register(Workers('pyami').submit, int)"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

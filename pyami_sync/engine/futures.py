@@ -10,8 +10,8 @@ from functools import partial
 from threading import Condition
 from typing import Any, TypeVar
 
+from ..exceptions import WaitTimeout
 from .deadline import Deadline
-from .exceptions import WaitTimeout
 from .waiting import Waiters
 
 __all__ = ["DetachedFuture", "ExpectedEvent"]

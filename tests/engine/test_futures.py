@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from pyami_sync.engine.futures import DetachedFuture, ExpectedEvent
 from pyami_sync.exceptions import ConnectionClosed, WaitTimeout
-from pyami_sync.futures import DetachedFuture, ExpectedEvent
 
 
 @pytest.fixture

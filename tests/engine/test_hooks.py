@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from pyami_sync import hooks
-from pyami_sync.hooks import ActionHook, Hook
+from pyami_sync.engine import hooks
+from pyami_sync.engine.hooks import ActionHook, Hook
 
 
 class Jobs(list):

@@ -14,11 +14,11 @@ import warnings
 
 import pytest
 
-from pyami_sync.engine import Engine, _after_fork, _at_exit, engines
+from pyami_sync.engine.engine import Engine, _after_fork, _at_exit, engines
+from pyami_sync.engine.poller import READ, WRITE
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed
-from pyami_sync.polling import READ, WRITE
 
-from .support.peer import eventually
+from ..support.peer import eventually
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ have left the processor's cache. For the same reason a caller who is alone with 
 itself (:mod:`~pyami_sync.turn`), many callers are woken one after the other (:mod:`~pyami_sync.relay`), and
 callback threads are called when all sockets have been served.
 
-The **callback threads** (:class:`~pyami_sync.workers.Workers`) run user code. The number of threads depends on
+The **callback threads** (:class:`~pyami_sync.engine.workers.Workers`) run user code. The number of threads depends on
 neither connections nor subscriptions.
 
 The engine thread never waits for a lock that a thread running user code can hold: a signal handler may raise, or
 run for as long as it likes, at any moment, and a finalizer may run at any allocation. What threads share is
 therefore changed by single dict and deque operations, which are atomic (in free-threaded builds too), and waiting
-is done on locks that belong to the waiting thread alone (:class:`~pyami_sync.waiting.Waiters`).
+is done on locks that belong to the waiting thread alone (:class:`~pyami_sync.engine.waiting.Waiters`).
 
 Locks that are left here and above:
 
@@ -50,10 +50,10 @@ from functools import partial
 from itertools import count
 from threading import Thread, current_thread, get_ident, main_thread
 
+from ..exceptions import ConcurrencyError, ConnectionClosed
 from . import forks
 from .deadline import Deadline
-from .exceptions import ConcurrencyError, ConnectionClosed
-from .polling import READ, WRITE, Pollable, Poller, make_poller
+from .poller import READ, WRITE, Pollable, Poller, make_poller
 from .waiting import Waiters
 from .workers import Workers
 

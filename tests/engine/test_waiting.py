@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 
-from pyami_sync.waiting import Waiters
+from pyami_sync.engine.waiting import Waiters
 
 
 def test_returns_at_once_when_ready() -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pyami_sync.deadline import Deadline
+from pyami_sync.engine.deadline import Deadline
 
 
 @pytest.fixture
