@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .node import Node
     from .reconnect import ReconnectPolicy
     from .session import State
-    from .subscriptions import EventStream, Subscription
+    from .subscriptions.subscribers import EventStream, Subscription
     from .transport import TLS
     from .wire.action import Action
     from .wire.message import Event, Message
@@ -131,7 +131,7 @@ _MODULES = {
     "reconnect": ("ReconnectPolicy",),
     "wire.response": ("Response",),
     "session": ("State",),
-    "subscriptions": ("EventStream", "Subscription"),
+    "subscriptions.subscribers": ("EventStream", "Subscription"),
     "transport": ("TLS",),
 }
 

@@ -17,10 +17,10 @@ from .engine.engine import Engine
 from .engine.futures import DetachedFuture
 from .engine.hooks import ActionHook
 from .exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
-from .listening import DEFAULT, Listener
 from .options import Options
 from .request import LEAST, PING, FutureRequest
 from .session import Session
+from .subscriptions.listener import DEFAULT, Listener
 from .vocabulary.advice import advise
 from .wire.action import Action, HeaderValue
 from .wire.response import Response

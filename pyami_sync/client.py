@@ -26,9 +26,9 @@ from .exceptions import ConnectionClosed, EventsLost
 from .gate import Publisher
 from .metrics import Stats, SubscriptionStats
 from .options import Options, make_options, options_from_url
-from .selection import Selector, Where
 from .session import Session, State
-from .subscriptions import Subscription, Subscriptions
+from .subscriptions.selectors import Selector, Where
+from .subscriptions.subscribers import Subscription, Subscriptions
 from .vocabulary.model import event_class, load_events
 from .wire.action import Action, HeaderValue
 from .wire.message import Event, Origin

@@ -20,11 +20,11 @@ from .engine.handle import Handle
 from .engine.hooks import Hook
 from .exceptions import AMIError, ClusterError, EventsLost, NoNodeAvailable
 from .health import NodeHealth, Readiness
-from .listening import DEFAULT, Listener
 from .membership import Membership
 from .node import Node, NodeClient
 from .routing import NodeFilter, Router, Strategy, matcher
-from .subscriptions import Subscription, Subscriptions
+from .subscriptions.listener import DEFAULT, Listener
+from .subscriptions.subscribers import Subscription, Subscriptions
 from .vocabulary.advice import advise
 from .vocabulary.model import event_class
 from .wire.action import Action, HeaderValue

@@ -16,7 +16,7 @@ from .engine.waiting import Waiters
 from .exceptions import ClusterError, ConcurrencyError, ConnectionClosed, UnknownNode
 from .node import Node, NodeClient
 from .state import State
-from .subscriptions import Subscriptions
+from .subscriptions.subscribers import Subscriptions
 
 __all__ = ["Membership"]
 

@@ -18,7 +18,7 @@ from .health import NodeHealth
 from .request import PING, BlockingRequest, FutureRequest, Request
 from .session import Session
 from .state import State
-from .subscriptions import Subscriptions
+from .subscriptions.subscribers import Subscriptions
 from .vocabulary.markers import ConnectionLost as LostMarker
 from .wire.action import Action
 from .wire.message import Event, Origin

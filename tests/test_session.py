@@ -15,9 +15,9 @@ from pyami_sync.engine.engine import Engine
 from pyami_sync.exceptions import ActionTimeout, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
 from pyami_sync.options import make_options
 from pyami_sync.reconnect import ReconnectPolicy
-from pyami_sync.selection import Selectors
 from pyami_sync.session import Session, State
-from pyami_sync.subscriptions import EventStream, Subscriptions
+from pyami_sync.subscriptions.selectors import Selectors
+from pyami_sync.subscriptions.subscribers import EventStream, Subscriptions
 from pyami_sync.vocabulary import markers
 from pyami_sync.vocabulary.model import event_class
 

@@ -29,8 +29,8 @@ from .target import connect_headers
 
 if TYPE_CHECKING:
     from ..client import AMIClient
-    from ..listening import Listener
-    from ..subscriptions import EventStream
+    from ..subscriptions.listener import Listener
+    from ..subscriptions.subscribers import EventStream
 
 __all__ = ["Calls"]
 

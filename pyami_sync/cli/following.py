@@ -7,7 +7,7 @@ from typing import Any
 from ..calls import Call, Outcome
 from ..engine.deadline import Deadline
 from ..exceptions import WaitTimeout
-from ..subscriptions import EventStream
+from ..subscriptions.subscribers import EventStream
 from .output import Output
 
 __all__ = ["next_event", "show_call"]

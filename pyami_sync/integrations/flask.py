@@ -55,7 +55,7 @@ from typing import TYPE_CHECKING, Any
 from ..client import AMIClient
 from ..engine.deadline import Deadline
 from ..exceptions import AMIError, WaitTimeout
-from ..subscriptions import EventStream
+from ..subscriptions.subscribers import EventStream
 from ..wire.action import Action
 from . import missing
 from .process import LazyClient, LazyPool

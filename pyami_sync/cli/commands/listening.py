@@ -12,7 +12,7 @@ from ...client import AMIClient
 from ...engine.deadline import Deadline
 from ...exceptions import EventsLost, WaitTimeout
 from ...session import State
-from ...subscriptions import EventStream
+from ...subscriptions.subscribers import EventStream
 from ..answers import show_headers
 from ..events import print_event
 from ..following import next_event

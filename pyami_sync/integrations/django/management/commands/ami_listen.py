@@ -17,7 +17,7 @@ from pyami_sync.engine.deadline import Deadline
 from pyami_sync.events import ConnectionLost as LostMarker
 from pyami_sync.events import Reconnected
 from pyami_sync.exceptions import AMIError, ConnectError, ConnectionClosed, EventsLost, LoginRejected, WaitTimeout
-from pyami_sync.subscriptions import EventStream
+from pyami_sync.subscriptions.subscribers import EventStream
 
 from ...clients import make_client
 from ...signals import ami_connected, ami_event, ami_events_lost

@@ -9,16 +9,12 @@ from collections import deque
 
 import pytest
 
-from pyami_sync import events, routes, subscriptions
+from pyami_sync import events
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed, ConnectionLost, EventsLost, WaitTimeout
-from pyami_sync.selection import Selectors
-from pyami_sync.subscriptions import (
-    EventStream,
-    Expectation,
-    Subscriber,
-    Subscription,
-    Subscriptions,
-)
+from pyami_sync.subscriptions import dispatch as routes
+from pyami_sync.subscriptions import subscribers as subscriptions
+from pyami_sync.subscriptions.selectors import Selectors
+from pyami_sync.subscriptions.subscribers import EventStream, Expectation, Subscriber, Subscription, Subscriptions
 from pyami_sync.vocabulary import markers
 from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.message import Event, Origin

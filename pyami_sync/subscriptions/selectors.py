@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
 from typing import Any, TypeAlias
 
-from .wire.message import Event, needle
+from ..wire.message import Event, needle
 
 __all__ = ["HeaderFilter", "Selector", "Selectors", "Where", "header_filter"]
 

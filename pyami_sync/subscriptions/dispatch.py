@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from .selection import Selectors
-from .wire.message import Event
+from ..wire.message import Event
+from .selectors import Selectors
 
 __all__ = ["PREFIX", "Routes"]
 

@@ -15,11 +15,11 @@ from pyami_sync.engine.deadline import Deadline
 from pyami_sync.engine.engine import Engine
 from pyami_sync.engine.futures import DetachedFuture
 from pyami_sync.exceptions import ConnectionLost
-from pyami_sync.listening import Listener
-from pyami_sync.subscriptions import Subscriptions
+from pyami_sync.subscriptions.listener import Listener
+from pyami_sync.subscriptions.subscribers import Subscriptions
 from pyami_sync.wire.message import Event, Origin
 
-from .support.injection import Injected, Injector, injections
+from ..support.injection import Injected, Injector, injections
 
 
 class Station(Listener):
@@ -221,7 +221,7 @@ def test_the_end_of_a_shortage_of_threads(station, monkeypatch):
 
 def test_memory_that_runs_out_at_any_step_of_publishing():
     jobs, errors = [], []
-    import pyami_sync.subscriptions as module
+    import pyami_sync.subscriptions.subscribers as module
 
     for step in range(400):
         subscriptions = Subscriptions(jobs.append, lambda name: Event, lambda *args: errors.append(args), str)

@@ -11,12 +11,12 @@ from pyami_sync import events
 from pyami_sync.engine.futures import ExpectedEvent
 from pyami_sync.engine.workers import Workers
 from pyami_sync.exceptions import ConnectionClosed, ConnectionLost, WaitTimeout
-from pyami_sync.listening import DEFAULT, Listener
-from pyami_sync.subscriptions import EventStream, Subscription, Subscriptions
+from pyami_sync.subscriptions.listener import DEFAULT, Listener
+from pyami_sync.subscriptions.subscribers import EventStream, Subscription, Subscriptions
 from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.message import Event, Origin
 
-from .support.peer import eventually
+from ..support.peer import eventually
 
 
 class Station(Listener):

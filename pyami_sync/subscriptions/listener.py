@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
-from .engine.futures import ExpectedEvent
-from .exceptions import ConnectionClosed
-from .selection import Selector, Selectors, Where
-from .subscriptions import MAXSIZE, EventStream, Expectation, Overflow, Subscription, Subscriptions
-from .wire.message import Event
+from ..engine.futures import ExpectedEvent
+from ..exceptions import ConnectionClosed
+from ..wire.message import Event
+from .selectors import Selector, Selectors, Where
+from .subscribers import MAXSIZE, EventStream, Expectation, Overflow, Subscription, Subscriptions
 
 __all__ = ["DEFAULT", "Listener"]
 

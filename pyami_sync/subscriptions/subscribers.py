@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator
 from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
-from .engine.deadline import Deadline
-from .engine.futures import ExpectedEvent
-from .engine.waiting import Waiters
-from .exceptions import ConnectionClosed, EventsLost, WaitTimeout
+from ..engine.deadline import Deadline
+from ..engine.futures import ExpectedEvent
+from ..engine.waiting import Waiters
+from ..exceptions import ConnectionClosed, EventsLost, WaitTimeout
+from ..wire.message import Event, Origin
+from .dispatch import PREFIX, Routes
 from .gap import Gap, add_loss
-from .routes import PREFIX, Routes
-from .selection import HeaderFilter, Selectors, Where, header_filter
-from .wire.message import Event, Origin
+from .selectors import HeaderFilter, Selectors, Where, header_filter
 
 __all__ = ["EventStream", "Gap", "Overflow", "Subscription", "Subscriptions"]
 

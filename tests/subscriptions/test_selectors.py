@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyami_sync import events
-from pyami_sync.selection import Selectors, header_filter
+from pyami_sync.subscriptions.selectors import Selectors, header_filter
 from pyami_sync.vocabulary import markers
 from pyami_sync.vocabulary.model import ListComplete, TypedEvent, event_class
 from pyami_sync.wire.message import Event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .exceptions import EventsLost
+from ..exceptions import EventsLost
 
 __all__ = ["Gap"]
 
