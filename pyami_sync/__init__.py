@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from . import actions, events
     from .client import AMIClient, connect
     from .cluster import ClusterPool
+    from .connection.transport import TLS
     from .engine.futures import ExpectedEvent
     from .engine.handle import Handle
     from .exceptions import (
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from .reconnect import ReconnectPolicy
     from .session import State
     from .subscriptions.subscribers import EventStream, Subscription
-    from .transport import TLS
     from .wire.action import Action
     from .wire.message import Event, Message
     from .wire.protocol import AMIVersion, Limits
@@ -132,7 +132,7 @@ _MODULES = {
     "wire.response": ("Response",),
     "session": ("State",),
     "subscriptions.subscribers": ("EventStream", "Subscription"),
-    "transport": ("TLS",),
+    "connection.transport": ("TLS",),
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES, ("actions", "events"))

@@ -10,7 +10,8 @@ from threading import get_ident
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from .connection import Connection
+from .connection.connection import Connection
+from .connection.request import LEAST, PING, FutureRequest
 from .engine import forks
 from .engine.deadline import Deadline
 from .engine.engine import Engine
@@ -18,7 +19,6 @@ from .engine.futures import DetachedFuture
 from .engine.hooks import ActionHook
 from .exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
 from .options import Options
-from .request import LEAST, PING, FutureRequest
 from .session import Session
 from .subscriptions.listener import DEFAULT, Listener
 from .vocabulary.advice import advise

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .connection.transport import TLS
 from .options import Options, make_options, url_settings
 from .reconnect import ReconnectPolicy
-from .transport import TLS
 from .wire.protocol import Limits
 
 __all__ = ["NodeConfig", "Nodes", "Target", "node_config", "read_nodes", "read_toml"]

@@ -20,7 +20,9 @@ from collections.abc import Callable
 from itertools import chain, zip_longest
 from typing import Any
 
-from .connection import Connection, no_greeting
+from .connection.connection import Connection, no_greeting
+from .connection.request import Request
+from .connection.transport import TLS, TLSHandshake, Transport, connect_error, make_context, make_transport, set_options
 from .engine.deadline import Deadline
 from .engine.engine import Engine, Timer
 from .engine.poller import READ, WRITE
@@ -28,16 +30,6 @@ from .engine.workers import Workers
 from .exceptions import AMIError, ConnectError
 from .login import Ask, AwaitBoot, Steps, within
 from .options import Options
-from .request import Request
-from .transport import (
-    TLS,
-    TLSHandshake,
-    Transport,
-    connect_error,
-    make_context,
-    make_transport,
-    set_options,
-)
 from .wire.response import Response
 
 __all__ = ["ConnectAttempt", "Connector"]

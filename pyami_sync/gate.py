@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from .connection import Connection
+from .connection.connection import Connection
 from .exceptions import ConnectionClosed, ConnectionLost
 from .wire.message import Event, Origin
 

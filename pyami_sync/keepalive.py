@@ -11,10 +11,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .connection import Connection
+from .connection.connection import Connection
+from .connection.request import Request
 from .engine.engine import Timer
 from .exceptions import AMIError, ConcurrencyError, ConnectionLost
-from .request import Request
 from .wire.action import Action
 from .wire.response import Response
 

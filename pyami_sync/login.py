@@ -11,14 +11,14 @@ import secrets
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
-from .connection import Connection
+from .connection.connection import Connection
+from .connection.pending import PendingRequests
+from .connection.transport import Transport
 from .engine.deadline import Deadline
 from .engine.engine import Engine
 from .exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
 from .gate import EventGate
 from .options import Options
-from .pending import PendingRequests
-from .transport import Transport
 from .vocabulary.catalogue.answers import ANSWERS
 from .vocabulary.catalogue.rules import AnswerRule
 from .vocabulary.model import event_class

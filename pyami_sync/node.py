@@ -9,13 +9,13 @@ from typing import Any
 
 from .client import AMIClient
 from .cluster_config import NodeConfig
-from .connection import Connection
+from .connection.connection import Connection
+from .connection.request import PING, BlockingRequest, FutureRequest, Request
 from .connector import Connector
 from .engine.engine import Engine, Timer
 from .engine.futures import DetachedFuture
 from .exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost
 from .health import NodeHealth
-from .request import PING, BlockingRequest, FutureRequest, Request
 from .session import Session
 from .state import State
 from .subscriptions.subscribers import Subscriptions

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from .connection.transport import TLS
 from .reconnect import ReconnectPolicy
-from .transport import TLS
 from .wire.protocol import Limits
 
 __all__ = ["Options", "options_from_url"]

@@ -29,7 +29,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .connection import Connection
+from .connection.connection import Connection
+from .connection.request import FutureRequest
 from .connector import ConnectAttempt, Connector
 from .engine import forks
 from .engine.deadline import Deadline
@@ -42,7 +43,6 @@ from .login import LoginPlan
 from .metrics import Metrics
 from .options import Options
 from .reconnect import Reconnect
-from .request import FutureRequest
 from .state import State
 from .vocabulary import markers
 from .wire.action import Action

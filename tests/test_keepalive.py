@@ -11,8 +11,8 @@ from pyami_sync.exceptions import ConnectionLost
 from pyami_sync.keepalive import Keepalive
 from pyami_sync.wire.action import Action
 
+from .connection.test_connection import Rig, fill
 from .support.peer import eventually
-from .test_connection import Rig, fill
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import socket
 import threading
 import time
 
-from pyami_sync.connection import Connection
+from pyami_sync.connection.connection import Connection
+from pyami_sync.connection.pending import PendingRequests
+from pyami_sync.connection.request import FutureRequest
+from pyami_sync.connection.transport import make_transport
 from pyami_sync.engine.deadline import Deadline
 from pyami_sync.engine.engine import Engine
 from pyami_sync.engine.futures import DetachedFuture
-from pyami_sync.pending import PendingRequests
-from pyami_sync.request import FutureRequest
-from pyami_sync.transport import make_transport
 from pyami_sync.vocabulary.catalogue.answers import ANSWERS
 from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.action import Action

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from .engine.engine import Engine
+from ..engine.engine import Engine
 from .request import BlockingRequest
 
 __all__ = ["WakeChain"]

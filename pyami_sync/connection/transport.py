@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from threading import local
 from typing import Any, Protocol
 
-from .engine.deadline import Deadline
-from .exceptions import ConnectError
-from .wire.protocol import tls_records
+from ..engine.deadline import Deadline
+from ..exceptions import ConnectError
+from ..wire.protocol import tls_records
 
 __all__ = [
     "TLS",

@@ -1,6 +1,6 @@
-"""The life of one TCP connection: reading, writing, and its end. Requests are in :mod:`~pyami_sync.connection`.
+"""The life of one TCP connection: reading, writing, and its end. Requests are in :mod:`~pyami_sync.connection.connection`.
 
-The engine thread reads (unless a lone caller leads, :mod:`~pyami_sync.leader`), hands answers to their requests and
+The engine thread reads (unless a lone caller leads, :mod:`~pyami_sync.connection.leader`), hands answers to their requests and
 events to the owner, writes what the socket did not accept before, and ends the connection. It never waits for a lock
 that another thread can hold: what threads share is changed by single dict and deque operations, which are atomic.
 """
@@ -15,20 +15,20 @@ from itertools import count
 from threading import Event
 from typing import Any, Protocol
 
-from .engine.deadline import Deadline
-from .engine.engine import Engine
-from .engine.poller import READ, WRITE
-from .exceptions import AMIError, ConnectError, ConnectionLost, RemoteProtocolError
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..engine.poller import READ, WRITE
+from ..exceptions import AMIError, ConnectError, ConnectionLost, RemoteProtocolError
+from ..vocabulary.catalogue.rules import AnswerRule
+from ..wire.message import Origin, make_origin
+from ..wire.protocol import Greeting, Limits
+from ..wire.protocol import Protocol as WireProtocol
+from ..wire.redaction import redact
 from .leader import LeaderReading
 from .outbox import Entry, Outbox
 from .pending import PendingRequests
 from .transport import Transport
-from .vocabulary.catalogue.rules import AnswerRule
 from .wakeups import WakeChain
-from .wire.message import Origin, make_origin
-from .wire.protocol import Greeting, Limits
-from .wire.protocol import Protocol as WireProtocol
-from .wire.redaction import redact
 
 __all__ = ["BaseConnection", "Owner", "no_greeting", "shown"]
 

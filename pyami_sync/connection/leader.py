@@ -19,7 +19,7 @@ from itertools import repeat, starmap
 from threading import get_ident
 from time import monotonic
 
-from .engine.engine import Engine
+from ..engine.engine import Engine
 from .transport import Transport
 
 __all__ = ["LeaderReading", "Lease"]

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from pyami_sync.connection.transport import make_transport
 from pyami_sync.engine.deadline import Deadline
 from pyami_sync.exceptions import (
     ActionError,
@@ -20,11 +21,10 @@ from pyami_sync.exceptions import (
     InvalidAction,
     RemoteProtocolError,
 )
-from pyami_sync.transport import make_transport
 from pyami_sync.wire.action import Action
 
-from .support.peer import GREETING, eventually
-from .support.rig import PING, Outcome, Rig
+from ..support.peer import GREETING, eventually
+from ..support.rig import PING, Outcome, Rig
 
 
 @pytest.fixture(params=["socket", "stream"])

@@ -25,8 +25,8 @@ from operator import itemgetter
 from threading import Lock, get_ident, main_thread
 from time import monotonic
 
-from .engine.engine import Engine
-from .engine.waiting import Waiters
+from ..engine.engine import Engine
+from ..engine.waiting import Waiters
 from .request import Request
 from .transport import Transport
 

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from pyami_sync import wakeups as wakeups_module
-from pyami_sync.request import BlockingRequest
-from pyami_sync.wakeups import WakeChain
+from pyami_sync.connection import wakeups as wakeups_module
+from pyami_sync.connection.request import BlockingRequest
+from pyami_sync.connection.wakeups import WakeChain
 from pyami_sync.wire.action import Action
 
-from .support.peer import eventually
-from .support.rig import PING, Rig
+from ..support.peer import eventually
+from ..support.rig import PING, Rig
 
 
 class Clock:

@@ -7,12 +7,12 @@ from threading import Lock, get_ident
 from time import monotonic
 from typing import Any
 
-from .engine.futures import DetachedFuture
-from .exceptions import ActionError, ActionTimeout
-from .vocabulary.catalogue.rules import AnswerRule
-from .wire.action import Action
-from .wire.message import Event
-from .wire.response import Response
+from ..engine.futures import DetachedFuture
+from ..exceptions import ActionError, ActionTimeout
+from ..vocabulary.catalogue.rules import AnswerRule
+from ..wire.action import Action
+from ..wire.message import Event
+from ..wire.response import Response
 
 __all__ = ["LEAST", "PING", "BlockingRequest", "Fence", "FutureRequest", "Request"]
 

@@ -1,8 +1,8 @@
 """One connection with its requests: sending actions, and waiting for their answers.
 
-Any thread may call :meth:`Connection.send`, which queues an action and writes it (:mod:`~pyami_sync.outbox`), and
+Any thread may call :meth:`Connection.send`, which queues an action and writes it (:mod:`~pyami_sync.connection.outbox`), and
 :meth:`Connection.call`, which also waits for the answer. Reading and the end of the connection are in
-:mod:`~pyami_sync.lifecycle`.
+:mod:`~pyami_sync.connection.base`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import time
 from threading import get_ident
 from typing import Any
 
-from .engine.deadline import Deadline
-from .exceptions import ActionTimeout, ConcurrencyError, ConnectError, ConnectionLost
+from ..engine.deadline import Deadline
+from ..exceptions import ActionTimeout, ConcurrencyError, ConnectError, ConnectionLost
+from ..vocabulary.catalogue.rules import AnswerRule
+from ..wire.action import Action, check_action_id
+from ..wire.message import make_origin
+from ..wire.response import Response
+from .base import BaseConnection, Owner, no_greeting, shown
 from .leader import Lease
-from .lifecycle import BaseConnection, Owner, no_greeting, shown
 from .request import LEAST, BlockingRequest, Request
-from .vocabulary.catalogue.rules import AnswerRule
-from .wire.action import Action, check_action_id
-from .wire.message import make_origin
-from .wire.response import Response
 
 __all__ = ["Connection", "Owner", "no_greeting"]
 
@@ -31,7 +31,7 @@ LOOK = 1.0  # seconds after which a caller without a time limit checks the conne
 
 
 class Connection(BaseConnection):
-    """A connected transport with its requests; see :class:`~pyami_sync.lifecycle.BaseConnection`."""
+    """A connected transport with its requests; see :class:`~pyami_sync.connection.base.BaseConnection`."""
 
     def make_key(self, action: Action[Any]) -> bytes:
         """Return the ActionID that an action goes out with."""

@@ -17,13 +17,13 @@ from itertools import count
 from time import monotonic
 from typing import NamedTuple
 
-from .exceptions import ActionError, AMIError, ConnectionLost, InvalidAction, RemoteProtocolError
+from ..exceptions import ActionError, AMIError, ConnectionLost, InvalidAction, RemoteProtocolError
+from ..vocabulary.catalogue.rules import AnswerRule
+from ..wire.message import Event, Origin, make_event
+from ..wire.protocol import AMIVersion, Limits
+from ..wire.redaction import redact
+from ..wire.response import Response
 from .request import BlockingRequest, Fence, Request
-from .vocabulary.catalogue.rules import AnswerRule
-from .wire.message import Event, Origin, make_event
-from .wire.protocol import AMIVersion, Limits
-from .wire.redaction import redact
-from .wire.response import Response
 
 __all__ = ["PendingRequests"]
 

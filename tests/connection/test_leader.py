@@ -10,13 +10,13 @@ import threading
 
 import pytest
 
-from pyami_sync import leader as leader_module
+from pyami_sync.connection import leader as leader_module
+from pyami_sync.connection.request import BlockingRequest
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost
-from pyami_sync.request import BlockingRequest
 from pyami_sync.wire.action import Action
 
-from .support.peer import eventually
-from .support.rig import PING, Rig
+from ..support.peer import eventually
+from ..support.rig import PING, Rig
 
 EVENT = "Event: Tick\nN: {}\n\n"
 PONG = "Response: Success\nActionID: {id}\nPing: Pong\n\n"

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from pyami_sync import leader as leader_module
+from pyami_sync.connection import leader as leader_module
+from pyami_sync.connection.transport import SSLSocketTransport
 from pyami_sync.exceptions import ActionTimeout, ConcurrencyError, ConnectionLost
-from pyami_sync.transport import SSLSocketTransport
 from pyami_sync.wire.action import Action
 
-from .support.peer import certificates, eventually, server_context
-from .support.rig import PING, Rig
+from ..support.peer import certificates, eventually, server_context
+from ..support.rig import PING, Rig
 
 PONG = "Response: Success\nActionID: {}\nPing: Pong\n\n"
 

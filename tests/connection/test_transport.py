@@ -10,9 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pyami_sync.engine.deadline import Deadline
-from pyami_sync.exceptions import ConnectError
-from pyami_sync.transport import (
+from pyami_sync.connection.transport import (
     TLS,
     SSLSocketTransport,
     StreamTransport,
@@ -23,8 +21,10 @@ from pyami_sync.transport import (
     make_transport,
     start_tls,
 )
+from pyami_sync.engine.deadline import Deadline
+from pyami_sync.exceptions import ConnectError
 
-from .support.peer import certificates, server_context
+from ..support.peer import certificates, server_context
 
 
 def readable(channel):

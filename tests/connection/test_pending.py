@@ -9,10 +9,10 @@ from time import monotonic
 import pytest
 
 from pyami_sync import actions, events
+from pyami_sync.connection.pending import PendingRequests
+from pyami_sync.connection.request import BlockingRequest, FutureRequest, Request
 from pyami_sync.engine.futures import DetachedFuture
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost, InvalidAction, RemoteProtocolError
-from pyami_sync.pending import PendingRequests
-from pyami_sync.request import BlockingRequest, FutureRequest, Request
 from pyami_sync.vocabulary.catalogue.answers import ANSWERS
 from pyami_sync.vocabulary.model import ListResponse, event_class
 from pyami_sync.wire.action import Action
