@@ -43,10 +43,10 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from .health import NodeHealth, Readiness
-    from .metrics import Quantiles, Stats, SubscriptionStats
     from .node import Node
-    from .reconnect import ReconnectPolicy
-    from .session import State
+    from .session.metrics import Quantiles, Stats, SubscriptionStats
+    from .session.reconnect import ReconnectPolicy
+    from .session.session import State
     from .subscriptions.subscribers import EventStream, Subscription
     from .wire.action import Action
     from .wire.message import Event, Message
@@ -125,12 +125,12 @@ _MODULES = {
     "engine.handle": ("Handle",),
     "health": ("NodeHealth", "Readiness"),
     "wire.message": ("Event", "Message"),
-    "metrics": ("Quantiles", "Stats", "SubscriptionStats"),
+    "session.metrics": ("Quantiles", "Stats", "SubscriptionStats"),
     "node": ("Node",),
     "wire.protocol": ("AMIVersion", "Limits"),
-    "reconnect": ("ReconnectPolicy",),
+    "session.reconnect": ("ReconnectPolicy",),
     "wire.response": ("Response",),
-    "session": ("State",),
+    "session.session": ("State",),
     "subscriptions.subscribers": ("EventStream", "Subscription"),
     "connection.transport": ("TLS",),
 }

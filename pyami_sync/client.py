@@ -14,19 +14,19 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from . import session as session_module
-from .calling import Caller
-from .connector import Connector
 from .engine import forks
 from .engine.deadline import Deadline
 from .engine.engine import Engine
 from .engine.handle import Handle
 from .engine.hooks import ActionHook, Hook
 from .exceptions import ConnectionClosed, EventsLost
-from .gate import Publisher
-from .metrics import Stats, SubscriptionStats
-from .options import Options, make_options, options_from_url
-from .session import Session, State
+from .session import session as session_module
+from .session.connector import Connector
+from .session.gate import Publisher
+from .session.metrics import Stats, SubscriptionStats
+from .session.options import Options, make_options, options_from_url
+from .session.sender import Caller
+from .session.session import Session, State
 from .subscriptions.selectors import Selector, Where
 from .subscriptions.subscribers import Subscription, Subscriptions
 from .vocabulary.model import event_class, load_events
@@ -210,7 +210,7 @@ class AMIClient(Caller):
             engine: one that others use too; closing the client leaves it running.
             publisher: makes of the client's subscriptions what gets its events.
             connector: starts the attempts to connect; one of its own unless given.
-            observe: see :class:`~pyami_sync.session.Session`.
+            observe: see :class:`~pyami_sync.session.session.Session`.
 
         """
         self.options = options

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .connection.transport import TLS
-from .options import Options, make_options, url_settings
-from .reconnect import ReconnectPolicy
+from .session.options import Options, make_options, url_settings
+from .session.reconnect import ReconnectPolicy
 from .wire.protocol import Limits
 
 __all__ = ["NodeConfig", "Nodes", "Target", "node_config", "read_nodes", "read_toml"]

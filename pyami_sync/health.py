@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .exceptions import AMIError
-from .state import State
+from .session.state import State
 
 __all__ = ["NodeHealth", "Readiness"]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from threading import Event, Lock
 
 from .cluster_config import NodeConfig
-from .connector import Connector
 from .engine import forks
 from .engine.deadline import Deadline
 from .engine.engine import Engine
@@ -15,7 +14,8 @@ from .engine.hooks import Hook
 from .engine.waiting import Waiters
 from .exceptions import ClusterError, ConcurrencyError, ConnectionClosed, UnknownNode
 from .node import Node, NodeClient
-from .state import State
+from .session.connector import Connector
+from .session.state import State
 from .subscriptions.subscribers import Subscriptions
 
 __all__ = ["Membership"]

@@ -11,13 +11,13 @@ from .client import AMIClient
 from .cluster_config import NodeConfig
 from .connection.connection import Connection
 from .connection.request import PING, BlockingRequest, FutureRequest, Request
-from .connector import Connector
 from .engine.engine import Engine, Timer
 from .engine.futures import DetachedFuture
 from .exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost
 from .health import NodeHealth
-from .session import Session
-from .state import State
+from .session.connector import Connector
+from .session.session import Session
+from .session.state import State
 from .subscriptions.subscribers import Subscriptions
 from .vocabulary.markers import ConnectionLost as LostMarker
 from .wire.action import Action

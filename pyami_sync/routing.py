@@ -8,7 +8,7 @@ from itertools import count
 from typing import Literal, TypeAlias
 
 from .node import Node
-from .state import State
+from .session.state import State
 
 __all__ = ["Matcher", "NodeFilter", "Router", "Strategy", "matcher"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from pyami_sync import TLS, ClusterPool, Limits, ReconnectPolicy
 from pyami_sync.cluster_config import NodeConfig, node_config, read_nodes, read_toml
-from pyami_sync.options import Options, make_options
+from pyami_sync.session.options import Options, make_options
 
 FILE = """
 [defaults]

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import AMIError, ConnectionClosed, EventsLost, WaitTimeout
-from ..session import State
+from ..session.session import State
 from ..wire.action import Action, HeaderValue
 from ..wire.message import Event
 from ..wire.response import Response

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from ..client import AMIClient, broker_url
 from ..connection.transport import TLS
-from ..options import Options, options_from_url
+from ..session.options import Options, options_from_url
 from ..subscriptions.selectors import Selectors
 from ..subscriptions.subscribers import MAXSIZE, EventStream, Overflow
 from .output import Output

@@ -15,7 +15,7 @@ from ...cluster_config import NodeConfig, read_toml
 from ...engine.deadline import Deadline
 from ...exceptions import AMIError
 from ...health import NodeHealth
-from ...session import State
+from ...session.session import State
 from ...wire.action import Action
 from ..answers import show_answer
 from ..exits import NO_CONNECTION, OK, code_of

@@ -11,7 +11,7 @@ import click
 from ...client import AMIClient
 from ...engine.deadline import Deadline
 from ...exceptions import EventsLost, WaitTimeout
-from ...session import State
+from ...session.session import State
 from ...subscriptions.subscribers import EventStream
 from ..answers import show_headers
 from ..events import print_event

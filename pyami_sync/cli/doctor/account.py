@@ -12,7 +12,7 @@ from contextlib import closing
 from ...client import AMIClient
 from ...engine.deadline import Deadline
 from ...exceptions import ActionError, ActionTimeout, AMIError, ConnectError, LoginRejected, WaitTimeout
-from ...options import EVENT_CLASSES, Options
+from ...session.options import EVENT_CLASSES, Options
 from ...vocabulary.catalogue.vocabulary import load_facts
 from ..exits import LOGIN_REJECTED, NO_CONNECTION, TIMEOUT
 from .findings import Finding, Stop

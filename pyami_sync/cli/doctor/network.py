@@ -16,7 +16,7 @@ from typing import Any
 
 from ...connection.transport import TLS
 from ...engine.deadline import Deadline
-from ...options import PORT, TLS_PORT, Options
+from ...session.options import PORT, TLS_PORT, Options
 from ..exits import NO_CONNECTION, TIMEOUT
 from ..output import clean
 from .findings import Finding, Stop

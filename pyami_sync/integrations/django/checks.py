@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
-from ...options import Options, options_from_url
+from ...session.options import Options, options_from_url
 from .clients import NODES
 
 __all__ = ["check_deployment", "check_settings"]

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from pyami_sync.exceptions import ConnectionLost
-from pyami_sync.keepalive import Keepalive
+from pyami_sync.session.keepalive import Keepalive
 from pyami_sync.wire.action import Action
 
-from .connection.test_connection import Rig, fill
-from .support.peer import eventually
+from ..connection.test_connection import Rig, fill
+from ..support.peer import eventually
 
 
 @pytest.fixture

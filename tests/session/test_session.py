@@ -9,20 +9,20 @@ import time
 
 import pytest
 
-from pyami_sync.connector import Connector
 from pyami_sync.engine.deadline import Deadline
 from pyami_sync.engine.engine import Engine
 from pyami_sync.exceptions import ActionTimeout, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
-from pyami_sync.options import make_options
-from pyami_sync.reconnect import ReconnectPolicy
-from pyami_sync.session import Session, State
+from pyami_sync.session.connector import Connector
+from pyami_sync.session.options import make_options
+from pyami_sync.session.reconnect import ReconnectPolicy
+from pyami_sync.session.session import Session, State
 from pyami_sync.subscriptions.selectors import Selectors
 from pyami_sync.subscriptions.subscribers import EventStream, Subscriptions
 from pyami_sync.vocabulary import markers
 from pyami_sync.vocabulary.model import event_class
 
-from .support.peer import Peer, eventually
-from .support.rig import Outcome
+from ..support.peer import Peer, eventually
+from ..support.rig import Outcome
 
 CHALLENGE = "Response: Success\nChallenge: 123456789\n\n"
 LOGGED_IN = "Response: Success\n\n"
@@ -212,7 +212,7 @@ class TestStates:
                 super().__init__(*args, **more)
 
         first = rig.session.current
-        monkeypatch.setattr("pyami_sync.connector.socket.socket", Full)
+        monkeypatch.setattr("pyami_sync.session.connector.socket.socket", Full)
         first.close()
         eventually(lambda: rig.session.state is State.CONNECTED and rig.session.current is not first)
         assert len(failures) == 3
@@ -348,7 +348,7 @@ class TestRestarts:
         assert rig.session.state is State.CONNECTED
 
     def test_but_not_for_ever(self, restarted, monkeypatch, caplog):
-        monkeypatch.setattr("pyami_sync.login.BOOT_WAIT", 0.05)
+        monkeypatch.setattr("pyami_sync.session.login.BOOT_WAIT", 0.05)
         rig = restarted()
         assert type(rig.next()) is markers.Reconnected
         assert "has not loaded its modules" in caplog.text

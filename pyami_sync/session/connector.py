@@ -20,17 +20,25 @@ from collections.abc import Callable
 from itertools import chain, zip_longest
 from typing import Any
 
-from .connection.connection import Connection, no_greeting
-from .connection.request import Request
-from .connection.transport import TLS, TLSHandshake, Transport, connect_error, make_context, make_transport, set_options
-from .engine.deadline import Deadline
-from .engine.engine import Engine, Timer
-from .engine.poller import READ, WRITE
-from .engine.workers import Workers
-from .exceptions import AMIError, ConnectError
+from ..connection.connection import Connection, no_greeting
+from ..connection.request import Request
+from ..connection.transport import (
+    TLS,
+    TLSHandshake,
+    Transport,
+    connect_error,
+    make_context,
+    make_transport,
+    set_options,
+)
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine, Timer
+from ..engine.poller import READ, WRITE
+from ..engine.workers import Workers
+from ..exceptions import AMIError, ConnectError
+from ..wire.response import Response
 from .login import Ask, AwaitBoot, Steps, within
 from .options import Options
-from .wire.response import Response
 
 __all__ = ["ConnectAttempt", "Connector"]
 

@@ -29,14 +29,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .connection.connection import Connection
-from .connection.request import FutureRequest
+from ..connection.connection import Connection
+from ..connection.request import FutureRequest
+from ..engine import forks
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..engine.waiting import Waiters
+from ..exceptions import ActionTimeout, AMIError, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
+from ..vocabulary import markers
+from ..wire.action import Action
+from ..wire.message import Origin
+from ..wire.protocol import Greeting
+from ..wire.response import Response
 from .connector import ConnectAttempt, Connector
-from .engine import forks
-from .engine.deadline import Deadline
-from .engine.engine import Engine
-from .engine.waiting import Waiters
-from .exceptions import ActionTimeout, AMIError, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
 from .gate import EventGate, Publisher
 from .keepalive import Keepalive
 from .login import LoginPlan
@@ -44,11 +49,6 @@ from .metrics import Metrics
 from .options import Options
 from .reconnect import Reconnect
 from .state import State
-from .vocabulary import markers
-from .wire.action import Action
-from .wire.message import Origin
-from .wire.protocol import Greeting
-from .wire.response import Response
 
 __all__ = ["Session", "State"]
 

@@ -10,11 +10,11 @@ import pytest
 
 from pyami_sync import AMIClient, State, connect
 from pyami_sync.exceptions import AMIError, ConnectionClosed
-from pyami_sync.reconnect import ReconnectPolicy
+from pyami_sync.session.reconnect import ReconnectPolicy
 from pyami_sync.testing import Simulator
 
-from .support.injection import Injected, Injector, injections
-from .support.peer import Peer, eventually
+from ..support.injection import Injected, Injector, injections
+from ..support.peer import Peer, eventually
 
 # An exception raised in a weak reference's callback is only reported, by the interpreter.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

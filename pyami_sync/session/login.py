@@ -1,7 +1,7 @@
 """What is said on a new connection before it is a session's: the login, filters, the boot of the server.
 
 The steps are generators of :class:`Ask` and :class:`AwaitBoot`, and are sent each answer; so they know nothing of
-threads. :class:`~pyami_sync.connector.ConnectAttempt` runs them on the engine thread.
+threads. :class:`~pyami_sync.session.connector.ConnectAttempt` runs them on the engine thread.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import secrets
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
-from .connection.connection import Connection
-from .connection.pending import PendingRequests
-from .connection.transport import Transport
-from .engine.deadline import Deadline
-from .engine.engine import Engine
-from .exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
+from ..connection.connection import Connection
+from ..connection.pending import PendingRequests
+from ..connection.transport import Transport
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
+from ..vocabulary.catalogue.answers import ANSWERS
+from ..vocabulary.catalogue.rules import AnswerRule
+from ..vocabulary.model import event_class
+from ..wire.action import Action
+from ..wire.protocol import Greeting, challenge_action, login_action
+from ..wire.response import Response
 from .gate import EventGate
 from .options import Options
-from .vocabulary.catalogue.answers import ANSWERS
-from .vocabulary.catalogue.rules import AnswerRule
-from .vocabulary.model import event_class
-from .wire.action import Action
-from .wire.protocol import Greeting, challenge_action, login_action
-from .wire.response import Response
 
 __all__ = ["Ask", "AwaitBoot", "LoginPlan", "Steps", "boot_steps", "filter_steps", "login_steps", "uptime_steps"]
 

@@ -9,9 +9,9 @@ import pytest
 
 from pyami_sync.engine.deadline import Deadline
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
-from pyami_sync.gate import EventGate
-from pyami_sync.login import Ask, LoginPlan, boot_steps, filter_steps, login_steps, uptime_steps, within
-from pyami_sync.options import make_options
+from pyami_sync.session.gate import EventGate
+from pyami_sync.session.login import Ask, LoginPlan, boot_steps, filter_steps, login_steps, uptime_steps, within
+from pyami_sync.session.options import make_options
 from pyami_sync.wire.action import Action
 from pyami_sync.wire.response import Response
 

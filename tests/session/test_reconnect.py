@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyami_sync.exceptions import ConnectError, LoginRejected
-from pyami_sync.reconnect import Reconnect, ReconnectPolicy
+from pyami_sync.session.reconnect import Reconnect, ReconnectPolicy
 
 
 def delays(policy, chance, count=8):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from .connection.transport import TLS
+from ..connection.transport import TLS
+from ..wire.protocol import Limits
 from .reconnect import ReconnectPolicy
-from .wire.protocol import Limits
 
 __all__ = ["Options", "options_from_url"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from .exceptions import LoginRejected
+from ..exceptions import LoginRejected
 
 __all__ = ["Reconnect", "ReconnectPolicy"]
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pyami_sync.metrics import KEPT, Metrics, Quantiles, Stats, SubscriptionStats
+from pyami_sync.session.metrics import KEPT, Metrics, Quantiles, Stats, SubscriptionStats
 
 
 def test_outcomes():

@@ -11,12 +11,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .connection.connection import Connection
-from .connection.request import Request
-from .engine.engine import Timer
-from .exceptions import AMIError, ConcurrencyError, ConnectionLost
-from .wire.action import Action
-from .wire.response import Response
+from ..connection.connection import Connection
+from ..connection.request import Request
+from ..engine.engine import Timer
+from ..exceptions import AMIError, ConcurrencyError, ConnectionLost
+from ..wire.action import Action
+from ..wire.response import Response
 
 __all__ = ["Keepalive"]
 

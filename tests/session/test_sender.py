@@ -11,8 +11,7 @@ import time
 
 import pytest
 
-from pyami_sync import AMIClient, ReconnectPolicy, State, calling, connect, events
-from pyami_sync.calling import Caller
+from pyami_sync import AMIClient, ReconnectPolicy, State, connect, events
 from pyami_sync.exceptions import (
     ActionError,
     ActionTimeout,
@@ -20,10 +19,12 @@ from pyami_sync.exceptions import (
     InvalidAction,
     WaitTimeout,
 )
+from pyami_sync.session import sender as calling
+from pyami_sync.session.sender import Caller
 from pyami_sync.testing import Simulator
 from pyami_sync.wire.action import Action
 
-from .support.peer import Peer, eventually
+from ..support.peer import Peer, eventually
 
 LIST = (
     "Response: Success\nActionID: {id}\nEventList: start\n\n"

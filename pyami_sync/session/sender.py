@@ -10,23 +10,23 @@ from threading import get_ident
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from .connection.connection import Connection
-from .connection.request import LEAST, PING, FutureRequest
-from .engine import forks
-from .engine.deadline import Deadline
-from .engine.engine import Engine
-from .engine.futures import DetachedFuture
-from .engine.hooks import ActionHook
-from .exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
+from ..connection.connection import Connection
+from ..connection.request import LEAST, PING, FutureRequest
+from ..engine import forks
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..engine.futures import DetachedFuture
+from ..engine.hooks import ActionHook
+from ..exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
+from ..subscriptions.listener import DEFAULT, Listener
+from ..vocabulary.advice import advise
+from ..wire.action import Action, HeaderValue
+from ..wire.response import Response
 from .options import Options
 from .session import Session
-from .subscriptions.listener import DEFAULT, Listener
-from .vocabulary.advice import advise
-from .wire.action import Action, HeaderValue
-from .wire.response import Response
 
 if TYPE_CHECKING:
-    from .events import OriginateResponse
+    from ..events import OriginateResponse
 
 __all__ = ["Caller"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from .connection.connection import Connection
-from .exceptions import ConnectionClosed, ConnectionLost
-from .wire.message import Event, Origin
+from ..connection.connection import Connection
+from ..exceptions import ConnectionClosed, ConnectionLost
+from ..wire.message import Event, Origin
 
 __all__ = ["EventGate", "GateOwner", "Publisher"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pyami_sync import TLS, ClusterPool, ConnectError, LoginRejected, ReconnectPolicy, State, connect
-from pyami_sync.connector import interleave
+from pyami_sync.session.connector import interleave
 from pyami_sync.testing import Simulator
 from tests.cluster.waiting import until
 
@@ -190,8 +190,8 @@ class TestOthers:
             assert len(names) <= 21
 
     def test_tries_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pyami_sync.connector.MOST_AT_ONCE", 2)
-        monkeypatch.setattr("pyami_sync.connector.SLOW", 60.0)
+        monkeypatch.setattr("pyami_sync.session.connector.MOST_AT_ONCE", 2)
+        monkeypatch.setattr("pyami_sync.session.connector.SLOW", 60.0)
         greeting = b"Asterisk Call Manager/11.0.0\r\n"
         with listener() as server, ExitStack() as stack:
             server.settimeout(0.3)
@@ -210,8 +210,8 @@ class TestOthers:
             third.close()
 
     def test_slow_tries_make_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pyami_sync.connector.MOST_AT_ONCE", 2)
-        monkeypatch.setattr("pyami_sync.connector.SLOW", 0.05)
+        monkeypatch.setattr("pyami_sync.session.connector.MOST_AT_ONCE", 2)
+        monkeypatch.setattr("pyami_sync.session.connector.SLOW", 0.05)
         with listener() as server, ExitStack() as stack:
             server.settimeout(5)
             pool = ClusterPool({str(number): url(server.getsockname()) for number in range(6)}, connect_timeout=60)
