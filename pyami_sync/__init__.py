@@ -19,7 +19,9 @@ from .version import version as __version__
 if TYPE_CHECKING:
     from . import actions, events
     from .client import AMIClient, connect
-    from .cluster import ClusterPool
+    from .cluster.health import NodeHealth, Readiness
+    from .cluster.node import Node
+    from .cluster.pool import ClusterPool
     from .connection.transport import TLS
     from .engine.futures import ExpectedEvent
     from .engine.handle import Handle
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
         UnknownNode,
         WaitTimeout,
     )
-    from .health import NodeHealth, Readiness
-    from .node import Node
     from .session.metrics import Quantiles, Stats, SubscriptionStats
     from .session.reconnect import ReconnectPolicy
     from .session.session import State
@@ -101,7 +101,7 @@ __all__ = [
 _MODULES = {
     "wire.action": ("Action",),
     "client": ("AMIClient", "connect"),
-    "cluster": ("ClusterPool",),
+    "cluster.pool": ("ClusterPool",),
     "exceptions": (
         "ActionError",
         "ActionTimeout",
@@ -123,10 +123,10 @@ _MODULES = {
     ),
     "engine.futures": ("ExpectedEvent",),
     "engine.handle": ("Handle",),
-    "health": ("NodeHealth", "Readiness"),
+    "cluster.health": ("NodeHealth", "Readiness"),
     "wire.message": ("Event", "Message"),
     "session.metrics": ("Quantiles", "Stats", "SubscriptionStats"),
-    "node": ("Node",),
+    "cluster.node": ("Node",),
     "wire.protocol": ("AMIVersion", "Limits"),
     "session.reconnect": ("ReconnectPolicy",),
     "wire.response": ("Response",),

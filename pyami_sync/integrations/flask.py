@@ -69,7 +69,7 @@ except ModuleNotFoundError:
     raise missing("Flask", "flask") from None
 
 if TYPE_CHECKING:
-    from ..cluster import ClusterPool
+    from ..cluster.pool import ClusterPool
 
 __all__ = ["AMI"]
 
@@ -173,7 +173,7 @@ class AMI:
 
 
 def _make_pool(nodes: Any, options: Mapping[str, Any]) -> ClusterPool:
-    from ..cluster import ClusterPool  # large: loaded when there is one
+    from ..cluster.pool import ClusterPool  # large: loaded when there is one
 
     if not nodes:
         raise ValueError("AMI_NODES is empty: set it to {node_id: 'ami://user:secret@host', …}")

@@ -19,7 +19,7 @@ from ..exceptions import AMIError
 from ..session.session import State
 
 if TYPE_CHECKING:
-    from ..cluster import ClusterPool
+    from ..cluster.pool import ClusterPool
 
 __all__ = ["LazyClient", "LazyPool"]
 

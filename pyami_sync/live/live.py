@@ -37,7 +37,7 @@ from .view import Channels, Queues, View
 
 if TYPE_CHECKING:
     from ..client import AMIClient
-    from ..cluster import ClusterPool
+    from ..cluster.pool import ClusterPool
 
 __all__ = ["ClusterLive", "Live"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from ...cluster import ClusterPool
-from ...cluster_config import NodeConfig, read_toml
+from ...cluster.config import NodeConfig, read_toml
+from ...cluster.health import NodeHealth
+from ...cluster.pool import ClusterPool
 from ...engine.deadline import Deadline
 from ...exceptions import AMIError
-from ...health import NodeHealth
 from ...session.session import State
 from ...wire.action import Action
 from ..answers import show_answer

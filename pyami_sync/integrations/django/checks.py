@@ -54,7 +54,7 @@ def _check_client(alias: str, client: Any) -> list[CheckMessage]:
 
 
 def _check_nodes(nodes: Any) -> list[CheckMessage]:
-    from ...cluster_config import read_nodes
+    from ...cluster.config import read_nodes
 
     try:
         empty = not read_nodes(nodes, {})

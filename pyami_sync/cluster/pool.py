@@ -10,32 +10,32 @@ from threading import Lock
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from .client import ErrorCallback, interrupt_main
-from .cluster_calls import Attempt, send_to_all, send_to_any
-from .cluster_config import Nodes, Target, node_config, read_nodes
-from .engine import forks
-from .engine.deadline import Deadline
-from .engine.engine import Engine
-from .engine.handle import Handle
-from .engine.hooks import Hook
-from .exceptions import AMIError, ClusterError, EventsLost, NoNodeAvailable
+from ..client import ErrorCallback, interrupt_main
+from ..engine import forks
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..engine.handle import Handle
+from ..engine.hooks import Hook
+from ..exceptions import AMIError, ClusterError, EventsLost, NoNodeAvailable
+from ..subscriptions.listener import DEFAULT, Listener
+from ..subscriptions.subscribers import Subscription, Subscriptions
+from ..vocabulary.advice import advise
+from ..vocabulary.model import event_class
+from ..wire.action import Action, HeaderValue
+from ..wire.message import Event, Message
+from ..wire.response import Response
+from .balancing import NodeFilter, Router, Strategy, matcher
+from .broadcast import Attempt, send_to_all, send_to_any
+from .config import Nodes, Target, node_config, read_nodes
 from .health import NodeHealth, Readiness
 from .membership import Membership
 from .node import Node, NodeClient
-from .routing import NodeFilter, Router, Strategy, matcher
-from .subscriptions.listener import DEFAULT, Listener
-from .subscriptions.subscribers import Subscription, Subscriptions
-from .vocabulary.advice import advise
-from .vocabulary.model import event_class
-from .wire.action import Action, HeaderValue
-from .wire.message import Event, Message
-from .wire.response import Response
 
 if TYPE_CHECKING:
-    from .calls import Call, Calls, Channel
-    from .calls.channel import HasUniqueid
-    from .calls.server import Server
-    from .live import ClusterLive
+    from ..calls import Call, Calls, Channel
+    from ..calls.channel import HasUniqueid
+    from ..calls.server import Server
+    from ..live import ClusterLive
 
 __all__ = ["ClusterPool"]
 
@@ -237,12 +237,12 @@ class ClusterPool(Listener):
 
     def channel(self, channel: str | HasUniqueid, *, node: str) -> Channel:
         """Return a handle for any channel of one node."""
-        from .calls import Channel
+        from ..calls import Channel
 
         return Channel(self._call_server(node), channel)
 
     def _call_server(self, node: str) -> Server:
-        from .calls.hub import Calls
+        from ..calls.hub import Calls
 
         client = self[node]
         with self._opening_calls:
@@ -506,7 +506,7 @@ class ClusterPool(Listener):
 
         The arguments are those of :meth:`AMIClient.live`. Nodes that are added or connected later join by themselves.
         """
-        from .live import ClusterLive
+        from ..live import ClusterLive
 
         return ClusterLive(self, areas, audit=audit, history=history, records=records, timeout=timeout)
 

@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .engine.deadline import Deadline
-from .engine.futures import DetachedFuture
-from .exceptions import (
-    ActionError,
-    ActionTimeout,
-    AMIError,
-    ConnectionClosed,
-    InvalidAction,
-    NoNodeAvailable,
-)
+from ..engine.deadline import Deadline
+from ..engine.futures import DetachedFuture
+from ..exceptions import ActionError, ActionTimeout, AMIError, ConnectionClosed, InvalidAction, NoNodeAvailable
+from ..wire.action import Action
+from ..wire.response import Response
+from .balancing import Matcher
 from .membership import Membership
 from .node import Node, certainly_not_run
-from .routing import Matcher
-from .wire.action import Action
-from .wire.response import Response
 
 __all__ = ["Attempt", "send_to_all", "send_to_any"]
 

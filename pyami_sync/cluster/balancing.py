@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Literal, TypeAlias
 
+from ..session.state import State
 from .node import Node
-from .session.state import State
 
 __all__ = ["Matcher", "NodeFilter", "Router", "Strategy", "matcher"]
 

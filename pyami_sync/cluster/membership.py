@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from threading import Event, Lock
 
-from .cluster_config import NodeConfig
-from .engine import forks
-from .engine.deadline import Deadline
-from .engine.engine import Engine
-from .engine.hooks import Hook
-from .engine.waiting import Waiters
-from .exceptions import ClusterError, ConcurrencyError, ConnectionClosed, UnknownNode
+from ..engine import forks
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..engine.hooks import Hook
+from ..engine.waiting import Waiters
+from ..exceptions import ClusterError, ConcurrencyError, ConnectionClosed, UnknownNode
+from ..session.connector import Connector
+from ..session.state import State
+from ..subscriptions.subscribers import Subscriptions
+from .config import NodeConfig
 from .node import Node, NodeClient
-from .session.connector import Connector
-from .session.state import State
-from .subscriptions.subscribers import Subscriptions
 
 __all__ = ["Membership"]
 

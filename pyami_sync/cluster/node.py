@@ -7,22 +7,22 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .client import AMIClient
-from .cluster_config import NodeConfig
-from .connection.connection import Connection
-from .connection.request import PING, BlockingRequest, FutureRequest, Request
-from .engine.engine import Engine, Timer
-from .engine.futures import DetachedFuture
-from .exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost
+from ..client import AMIClient
+from ..connection.connection import Connection
+from ..connection.request import PING, BlockingRequest, FutureRequest, Request
+from ..engine.engine import Engine, Timer
+from ..engine.futures import DetachedFuture
+from ..exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost
+from ..session.connector import Connector
+from ..session.session import Session
+from ..session.state import State
+from ..subscriptions.subscribers import Subscriptions
+from ..vocabulary.markers import ConnectionLost as LostMarker
+from ..wire.action import Action
+from ..wire.message import Event, Origin
+from ..wire.response import Response
+from .config import NodeConfig
 from .health import NodeHealth
-from .session.connector import Connector
-from .session.session import Session
-from .session.state import State
-from .subscriptions.subscribers import Subscriptions
-from .vocabulary.markers import ConnectionLost as LostMarker
-from .wire.action import Action
-from .wire.message import Event, Origin
-from .wire.response import Response
 
 __all__ = ["Node", "NodeClient"]
 

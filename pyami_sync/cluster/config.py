@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from .connection.transport import TLS
-from .session.options import Options, make_options, url_settings
-from .session.reconnect import ReconnectPolicy
-from .wire.protocol import Limits
+from ..connection.transport import TLS
+from ..session.options import Options, make_options, url_settings
+from ..session.reconnect import ReconnectPolicy
+from ..wire.protocol import Limits
 
 __all__ = ["NodeConfig", "Nodes", "Target", "node_config", "read_nodes", "read_toml"]
 

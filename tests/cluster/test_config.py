@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pyami_sync import TLS, ClusterPool, Limits, ReconnectPolicy
-from pyami_sync.cluster_config import NodeConfig, node_config, read_nodes, read_toml
+from pyami_sync.cluster.config import NodeConfig, node_config, read_nodes, read_toml
 from pyami_sync.session.options import Options, make_options
 
 FILE = """

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from .exceptions import AMIError
-from .session.state import State
+from ..exceptions import AMIError
+from ..session.state import State
 
 __all__ = ["NodeHealth", "Readiness"]
 

@@ -104,7 +104,7 @@ def test_loss_and_return_are_told(pool: ClusterPool, sims: dict[str, Simulator])
 def test_silence_and_its_end_are_told(
     pool: ClusterPool, sims: dict[str, Simulator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyami_sync.node.SILENT", 0.2)
+    monkeypatch.setattr("pyami_sync.cluster.node.SILENT", 0.2)
     told: list[NodeHealth] = []
     pool.on_health(told.append)
     sims["a"].stall()

@@ -20,7 +20,7 @@ from pyami_sync import (
     NoNodeAvailable,
     ReconnectPolicy,
 )
-from pyami_sync.routing import Router, matcher, ranked
+from pyami_sync.cluster.balancing import Router, matcher, ranked
 from pyami_sync.testing import Simulator
 from tests.cluster.waiting import until
 
@@ -124,7 +124,7 @@ class TestStrategies:
     def test_a_silent_node_comes_last(
         self, pool: ClusterPool, sims: dict[str, Simulator], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pyami_sync.node.SILENT", 0.2)
+        monkeypatch.setattr("pyami_sync.cluster.node.SILENT", 0.2)
         sims["a"].stall()
         pool["a"].submit("Foo")
         until(lambda: not pool.nodes["a"].responsive)
