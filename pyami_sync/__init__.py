@@ -130,7 +130,7 @@ _MODULES = {
     "wire.protocol": ("AMIVersion", "Limits"),
     "session.reconnect": ("ReconnectPolicy",),
     "wire.response": ("Response",),
-    "session.session": ("State",),
+    "session.state": ("State",),
     "subscriptions.subscribers": ("EventStream", "Subscription"),
     "connection.transport": ("TLS",),
 }

@@ -141,6 +141,8 @@ class AMIClient(Caller):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     _node_id: str | None = None  # of one of many: the node that its events carry
 
     def __init__(

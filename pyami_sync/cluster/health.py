@@ -17,6 +17,8 @@ __all__ = ["NodeHealth", "Readiness"]
 class NodeHealth:
     """One node at one moment."""
 
+    __module__ = "pyami_sync"  # its public path
+
     node: str
     """Its id."""
     state: State
@@ -67,6 +69,8 @@ class NodeHealth:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
     """Whether enough of a cluster is there; true or false by itself."""
+
+    __module__ = "pyami_sync"  # its public path
 
     ok: bool
     up: int

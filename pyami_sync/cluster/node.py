@@ -145,6 +145,8 @@ class Node:
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(
         self, config: NodeConfig, client: NodeClient, interval: float | None, changed: Callable[[Node], None]
     ) -> None:

@@ -83,6 +83,8 @@ class ClusterPool(Listener):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(
         self,
         nodes: Nodes = None,

@@ -1,8 +1,9 @@
-"""The life of one TCP connection: reading, writing, and its end. Requests are in :mod:`~pyami_sync.connection.connection`.
+"""The life of one TCP connection: reading, writing, and its end.
 
-The engine thread reads (unless a lone caller leads, :mod:`~pyami_sync.connection.leader`), hands answers to their requests and
-events to the owner, writes what the socket did not accept before, and ends the connection. It never waits for a lock
-that another thread can hold: what threads share is changed by single dict and deque operations, which are atomic.
+The engine thread reads (unless a lone caller leads, :mod:`.leader`), hands answers to their requests and events to the
+owner, writes what the socket did not accept before, and ends the connection. It never waits for a lock that another
+thread can hold: what threads share is changed by single dict and deque operations, which are atomic. Requests are in
+:mod:`.connection`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One connection with its requests: sending actions, and waiting for their answers.
 
-Any thread may call :meth:`Connection.send`, which queues an action and writes it (:mod:`~pyami_sync.connection.outbox`), and
-:meth:`Connection.call`, which also waits for the answer. Reading and the end of the connection are in
-:mod:`~pyami_sync.connection.base`.
+Any thread may call :meth:`Connection.send`, which queues an action and writes it (:mod:`.outbox`), and
+:meth:`Connection.call`, which also waits for the answer. Reading and the end of the connection are in :mod:`.base`.
 """
 
 from __future__ import annotations

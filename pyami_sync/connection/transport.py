@@ -59,6 +59,8 @@ class TLS:
     certificate itself will do) rather than switch verification off.
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     ca_file: str | None = None
     """PEM file of the authorities to trust instead of the machine's."""
     cert_file: str | None = None

@@ -210,6 +210,8 @@ class DetachedFuture(Future[T]):
 class ExpectedEvent(DetachedFuture[T]):
     """The future of an event; waiting too long for it raises :exc:`~pyami_sync.WaitTimeout`."""
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(self, submit: Submit, selectors: str, on_cancel: Callable[[], None] | None = None) -> None:
         super().__init__(submit, on_cancel)
         self._selectors = selectors

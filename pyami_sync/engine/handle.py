@@ -24,6 +24,8 @@ class Handle(Generic[F]):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(self, function: F, remove: Callable[[], object]) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function: F = function

@@ -17,6 +17,8 @@ KEPT = 1024  # round trips that the quantiles are of
 class Quantiles:
     """Round trips of the latest actions, in seconds; zero when there were none."""
 
+    __module__ = "pyami_sync"  # its public path
+
     count: int = 0
     """Actions that were answered since the client was made."""
     p50: float = 0.0
@@ -31,6 +33,8 @@ class Quantiles:
 @dataclass(frozen=True, slots=True)
 class SubscriptionStats:
     """One subscriber."""
+
+    __module__ = "pyami_sync"  # its public path
 
     kind: str
     """``Subscription``, ``EventStream`` or ``Expectation``."""
@@ -48,6 +52,8 @@ class SubscriptionStats:
 @dataclass(frozen=True, slots=True)
 class Stats:
     """A moment's picture of a client; numbers count since it was made."""
+
+    __module__ = "pyami_sync"  # its public path
 
     state: str = "closed"
     connects: int = 0

@@ -28,6 +28,8 @@ class ReconnectPolicy:
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     initial: float = 0.25
     """Seconds before the second try."""
     factor: float = 2.0

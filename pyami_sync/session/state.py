@@ -14,6 +14,8 @@ class State(enum.Enum):
     ``RECONNECTING`` to ``CONNECTED`` or ``CLOSED``.
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     CONNECTING = "connecting"
     CONNECTED = "connected"
     RECONNECTING = "reconnecting"

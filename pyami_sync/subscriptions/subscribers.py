@@ -165,6 +165,8 @@ class Subscription(Subscriber):
     same. ``with`` cancels it at the end.
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(
         self,
         callback: Callable[[Any], object],
@@ -292,6 +294,8 @@ class EventStream(Subscriber, Generic[E_co]):
     where events are missing, and the next call goes on behind it. Several threads may take from one stream;
     each event goes to one of them.
     """
+
+    __module__ = "pyami_sync"  # its public path
 
     def __init__(
         self,

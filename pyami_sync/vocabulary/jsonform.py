@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, overload
 
-from .. import actions, events
 from ..wire.action import Action
 from ..wire.message import LOCAL, Event, Message, Origin, kind_of
 from ..wire.response import Response
@@ -249,14 +248,18 @@ _actions: dict[str, type[Action[Any]]] = {}
 
 
 def typed_actions() -> Iterator[type[TypedAction[Any]]]:
-    """Every class of actions."""
+    """Yield every class of actions."""
+    from .. import actions  # 200 classes, loaded when they are first asked for
+
     for cls in vars(actions).values():
         if isinstance(cls, type) and issubclass(cls, TypedAction) and "action_name" in vars(cls) and cls.action_name:
             yield cls
 
 
 def typed_events() -> Iterator[type[TypedEvent]]:
-    """Every class of events and of groups of events, markers included."""
+    """Yield every class of events and of groups of events, markers included."""
+    from .. import events
+
     for name in events.__all__:
         cls = getattr(events, name)
         if isinstance(cls, type):

@@ -59,6 +59,8 @@ class Action(Message, Generic[R]):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     __slots__ = ("_checked", "action_id", "name")
 
     name: str

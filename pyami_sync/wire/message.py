@@ -84,6 +84,8 @@ class Message:
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     __slots__ = ("_index", "_origin", "_raw")
 
     _raw: bytes
@@ -326,6 +328,8 @@ class Event(Message):
 
     Events with a class of their own in :mod:`pyami_sync.events` arrive as that class; all others as this one.
     """
+
+    __module__ = "pyami_sync"  # its public path
 
     __slots__ = ("name",)
 

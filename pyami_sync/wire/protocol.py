@@ -34,6 +34,8 @@ _foreign = {
 class Limits:
     """How much a server may send before it counts as broken (:exc:`~pyami_sync.RemoteProtocolError`)."""
 
+    __module__ = "pyami_sync"  # its public path
+
     frame: int = 128 << 20
     """Bytes in one message."""
     line: int = 16 << 20
@@ -46,6 +48,8 @@ class Limits:
 
 class AMIVersion(tuple[int, ...]):
     """The version of the protocol, comparable (2.10 is later than 2.9)."""
+
+    __module__ = "pyami_sync"  # its public path
 
     __slots__ = ()
 

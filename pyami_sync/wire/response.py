@@ -17,6 +17,8 @@ follows = re.compile(rb"response:[ ]*follows\r\n((?:privilege|actionid|message):
 class Response(Message):
     """The answer to an action, with everything that belongs to it."""
 
+    __module__ = "pyami_sync"  # its public path
+
     __slots__ = ("_body", "_empty", "complete", "events", "status")
 
     status: str

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyami_sync.testing import Simulator
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "cluster_listener.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "cluster_listener.py"
 
 
 def test_it_prints_what_happens_until_interrupted(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pyami_sync import Action, InvalidAction, Response, actions
 from pyami_sync.vocabulary.catalogue.answers import ANSWERS
 from pyami_sync.vocabulary.model import ListResponse, fields_of
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 CLASSES: list[Any] = [getattr(actions, name) for name in actions.__all__]
 SAMPLES: dict[str, Any] = {"str": "x", "int": 1, "float": 1.5, "bool": True}
 

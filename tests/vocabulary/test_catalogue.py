@@ -24,7 +24,7 @@ def test_stale_modules_are_found_and_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(generate, "PACKAGE", tmp_path / "package")
-    (tmp_path / "package" / "catalogue").mkdir(parents=True)
+    (tmp_path / "package" / "vocabulary" / "catalogue").mkdir(parents=True)
     assert generate.main(["--check"]) == 1
     assert "stale: package/events.py" in capsys.readouterr().out
     assert generate.main([]) == 0

@@ -14,7 +14,7 @@ from pyami_sync import Event, Message, events
 from pyami_sync.vocabulary.model import TypedEvent, event_class, fields_of
 from tests.support.vocabulary import coverage, typed_events
 
-TRAFFIC = Path(__file__).with_name("traffic") / "asterisk-22.10-400-calls.ami.xz"
+TRAFFIC = Path(__file__).parents[1] / "traffic" / "asterisk-22.10-400-calls.ami.xz"
 CLASSES = [cls for cls in map(vars(events).get, events.__all__) if isinstance(cls, type)]
 
 HANGUP = (
