@@ -44,7 +44,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["pyami_sync", "pyami_sync.*"]),
-    package_data={"pyami_sync": ["py.typed", "catalogue/*.json"]},
+    package_data={"pyami_sync": ["py.typed", "vocabulary/catalogue/*.json"]},
     python_requires=">=3.11",
     install_requires=[],
     extras_require=extras,

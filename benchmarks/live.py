@@ -17,10 +17,10 @@ from typing import Any
 
 from pyami_sync import connect
 from pyami_sync.live import Reducer
-from pyami_sync.message import Event
-from pyami_sync.model import event_class
 from pyami_sync.testing import ReplayServer
 from pyami_sync.testing.tape import Record
+from pyami_sync.vocabulary.model import event_class
+from pyami_sync.wire.message import Event
 from tests.traffic import recorded
 
 ROUNDS = 5

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pyami_sync import Event, events
-from pyami_sync.model import event_class
+from pyami_sync.vocabulary.model import event_class
 
 TRAFFIC = Path(__file__).resolve().parent.parent / "tests" / "traffic" / "asterisk-22.10-400-calls.ami.xz"
 LIMIT = 1.15

@@ -18,9 +18,13 @@ from .version import version as __version__
 
 if TYPE_CHECKING:
     from . import actions, events
-    from .action import Action
     from .client import AMIClient, connect
-    from .cluster import ClusterPool
+    from .cluster.health import NodeHealth, Readiness
+    from .cluster.node import Node
+    from .cluster.pool import ClusterPool
+    from .connection.transport import TLS
+    from .engine.futures import ExpectedEvent
+    from .engine.handle import Handle
     from .exceptions import (
         ActionError,
         ActionTimeout,
@@ -40,18 +44,14 @@ if TYPE_CHECKING:
         UnknownNode,
         WaitTimeout,
     )
-    from .futures import ExpectedEvent
-    from .handle import Handle
-    from .health import NodeHealth, Readiness
-    from .message import Event, Message
-    from .metrics import Quantiles, Stats, SubscriptionStats
-    from .node import Node
-    from .protocol import AMIVersion, Limits
-    from .reconnect import ReconnectPolicy
-    from .response import Response
-    from .session import State
-    from .subscriptions import EventStream, Subscription
-    from .transport import TLS
+    from .session.metrics import Quantiles, Stats, SubscriptionStats
+    from .session.reconnect import ReconnectPolicy
+    from .session.session import State
+    from .subscriptions.subscribers import EventStream, Subscription
+    from .wire.action import Action
+    from .wire.message import Event, Message
+    from .wire.protocol import AMIVersion, Limits
+    from .wire.response import Response
 
 __all__ = [
     "TLS",
@@ -99,9 +99,9 @@ __all__ = [
 ]
 
 _MODULES = {
-    "action": ("Action",),
+    "wire.action": ("Action",),
     "client": ("AMIClient", "connect"),
-    "cluster": ("ClusterPool",),
+    "cluster.pool": ("ClusterPool",),
     "exceptions": (
         "ActionError",
         "ActionTimeout",
@@ -121,18 +121,18 @@ _MODULES = {
         "UnknownNode",
         "WaitTimeout",
     ),
-    "futures": ("ExpectedEvent",),
-    "handle": ("Handle",),
-    "health": ("NodeHealth", "Readiness"),
-    "message": ("Event", "Message"),
-    "metrics": ("Quantiles", "Stats", "SubscriptionStats"),
-    "node": ("Node",),
-    "protocol": ("AMIVersion", "Limits"),
-    "reconnect": ("ReconnectPolicy",),
-    "response": ("Response",),
-    "session": ("State",),
-    "subscriptions": ("EventStream", "Subscription"),
-    "transport": ("TLS",),
+    "engine.futures": ("ExpectedEvent",),
+    "engine.handle": ("Handle",),
+    "cluster.health": ("NodeHealth", "Readiness"),
+    "wire.message": ("Event", "Message"),
+    "session.metrics": ("Quantiles", "Stats", "SubscriptionStats"),
+    "cluster.node": ("Node",),
+    "wire.protocol": ("AMIVersion", "Limits"),
+    "session.reconnect": ("ReconnectPolicy",),
+    "wire.response": ("Response",),
+    "session.state": ("State",),
+    "subscriptions.subscribers": ("EventStream", "Subscription"),
+    "connection.transport": ("TLS",),
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES, ("actions", "events"))

@@ -14,27 +14,27 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from . import forks
-from . import session as session_module
-from .action import Action, HeaderValue
-from .calling import Caller
-from .connector import Connector
-from .deadline import Deadline
-from .engine import Engine
+from .engine import forks
+from .engine.deadline import Deadline
+from .engine.engine import Engine
+from .engine.handle import Handle
+from .engine.hooks import ActionHook, Hook
 from .exceptions import ConnectionClosed, EventsLost
-from .gate import Publisher
-from .handle import Handle
-from .hooks import ActionHook, Hook
-from .message import Event, Origin
-from .metrics import Stats, SubscriptionStats
-from .model import event_class, load_events
-from .options import Options, make_options, options_from_url
-from .protocol import AMIVersion
-from .redaction import redact
-from .response import Response
-from .selection import Selector, Where
-from .session import Session, State
-from .subscriptions import Subscription, Subscriptions
+from .session import session as session_module
+from .session.connector import Connector
+from .session.gate import Publisher
+from .session.metrics import Stats, SubscriptionStats
+from .session.options import Options, make_options, options_from_url
+from .session.sender import Caller
+from .session.session import Session, State
+from .subscriptions.selectors import Selector, Where
+from .subscriptions.subscribers import Subscription, Subscriptions
+from .vocabulary.model import event_class, load_events
+from .wire.action import Action, HeaderValue
+from .wire.message import Event, Origin
+from .wire.protocol import AMIVersion
+from .wire.redaction import redact
+from .wire.response import Response
 
 if TYPE_CHECKING:
     from .agi import AsyncAGI, Router
@@ -141,6 +141,8 @@ class AMIClient(Caller):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     _node_id: str | None = None  # of one of many: the node that its events carry
 
     def __init__(
@@ -210,7 +212,7 @@ class AMIClient(Caller):
             engine: one that others use too; closing the client leaves it running.
             publisher: makes of the client's subscriptions what gets its events.
             connector: starts the attempts to connect; one of its own unless given.
-            observe: see :class:`~pyami_sync.session.Session`.
+            observe: see :class:`~pyami_sync.session.session.Session`.
 
         """
         self.options = options
@@ -407,13 +409,13 @@ class AMIClient(Caller):
     # and returns a Handle, which ends the registration. It can decorate a function.
 
     def on_state(self, callback: StateCallback) -> Handle[StateCallback]:
-        """Call ``callback(state)`` with each new :class:`State`; return a :class:`~pyami_sync.handle.Handle`."""
+        """Call ``callback(state)`` with each new :class:`State`; return a :class:`~pyami_sync.engine.handle.Handle`."""
         anchors.add(self)
         return Handle(callback, self._state_hook.add(callback))
 
     def on_error(self, callback: ErrorCallback) -> Handle[ErrorCallback]:
         """Call ``callback(exception, subscription, event)`` when an event's callback raised, or lost events
-        (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.handle.Handle`."""
+        (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.engine.handle.Handle`."""
         return Handle(callback, self._error_hook.add(callback))
 
     def on_action(self, observer: ActionObserver) -> Handle[ActionObserver]:
@@ -421,14 +423,14 @@ class AMIClient(Caller):
 
         It begins on the thread that sends, before anything is sent, so that it must be quick; what it returns
         is called as ``end(response, exception)``, one of them :data:`None`: after :meth:`send` on the same
-        thread, after :meth:`submit` on a callback thread. Returns a :class:`~pyami_sync.handle.Handle`.
+        thread, after :meth:`submit` on a callback thread. Returns a :class:`~pyami_sync.engine.handle.Handle`.
         """
         return Handle(observer, self._action_hook.add(observer))
 
     def on_wire(self, callback: WireCallback) -> Handle[WireCallback]:
         """Tap the wire: ``callback("sent" or "received", raw)`` with whole messages, credentials replaced.
 
-        Return a :class:`~pyami_sync.handle.Handle`.
+        Return a :class:`~pyami_sync.engine.handle.Handle`.
         """
         remove = self._wire_hook.add(lambda direction, raw: callback(direction, redact(raw)))
         self._session.set_tapping(True)

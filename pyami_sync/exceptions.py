@@ -32,8 +32,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .message import Event
-    from .response import Response
+    from .wire.message import Event
+    from .wire.response import Response
 
 __all__ = [
     "AMIError",
@@ -84,6 +84,8 @@ class AMIError(Exception):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     node: str | None = None
 
     def __init__(self, *args: object) -> None:
@@ -104,6 +106,8 @@ class ConnectError(AMIError):
         reason: what went wrong and what to check.
 
     """
+
+    __module__ = "pyami_sync"  # its public path
 
     def __init__(self, reason: str, host: str = "", port: int = 0) -> None:
         super().__init__(reason, host, port)
@@ -128,6 +132,8 @@ class LoginRejected(ConnectError):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(
         self, reason: str, host: str = "", port: int = 0, username: str = "", *, response: Response | None = None
     ) -> None:
@@ -143,6 +149,8 @@ class LoginRejected(ConnectError):
 
 class ConnectionClosed(AMIError):
     """The session is closed: by :meth:`close`, by ``Logoff``, or because it was never opened."""
+
+    __module__ = "pyami_sync"  # its public path
 
     def __init__(self, reason: str = "the session is closed") -> None:
         super().__init__(reason)
@@ -165,6 +173,8 @@ class ConnectionLost(ConnectionClosed):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(self, reason: str, sent: bool = True, *, partial: Sequence[Event] = ()) -> None:
         super().__init__(reason)
         self.args = (reason, sent)
@@ -183,9 +193,13 @@ class ConnectionLost(ConnectionClosed):
 class ProtocolError(AMIError):
     """Somebody broke the rules of the protocol."""
 
+    __module__ = "pyami_sync"  # its public path
+
 
 class LocalProtocolError(ProtocolError):
     """The fault is on this side: what was to be sent is not allowed."""
+
+    __module__ = "pyami_sync"  # its public path
 
 
 class InvalidAction(LocalProtocolError, ValueError):
@@ -195,6 +209,8 @@ class InvalidAction(LocalProtocolError, ValueError):
         header: the name of the offending header, if it is one.
 
     """
+
+    __module__ = "pyami_sync"  # its public path
 
     def __init__(self, reason: str, header: str | None = None) -> None:
         super().__init__(reason, header)
@@ -206,6 +222,8 @@ class InvalidAction(LocalProtocolError, ValueError):
 
 class RemoteProtocolError(ProtocolError):
     """The fault is on the server's side: it sent what no AMI server may send, or too much of it."""
+
+    __module__ = "pyami_sync"  # its public path
 
 
 class ActionError(AMIError):
@@ -219,9 +237,11 @@ class ActionError(AMIError):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(self, action: str, response: Response | str, *, partial: Sequence[Event] = ()) -> None:
         if isinstance(response, str):  # rebuilt from its arguments, by Celery for one
-            from .response import Response
+            from .wire.response import Response
 
             response = Response([("Response", "Error"), *([("Message", response)] if response else [])])
         super().__init__(action, response.message or "")
@@ -250,6 +270,8 @@ class ActionTimeout(AMIError, TimeoutError):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(self, action: str, timeout: float | None, sent: bool = True, *, partial: Sequence[Event] = ()) -> None:
         super().__init__(action)  # with more arguments, OSError would read an errno and a file name
         self.args = (action, timeout, sent)
@@ -277,6 +299,8 @@ class WaitTimeout(AMIError, TimeoutError):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(self, selectors: str, timeout: float | None) -> None:
         super().__init__(selectors)
         self.args = (selectors, timeout)
@@ -303,6 +327,8 @@ class EventsLost(AMIError):
 
     """
 
+    __module__ = "pyami_sync"  # its public path
+
     def __init__(self, count: int, *, lost_by_node: Mapping[str, int] | None = None) -> None:
         super().__init__(count)
         self.count = count
@@ -318,9 +344,13 @@ class EventsLost(AMIError):
 class ConcurrencyError(AMIError):
     """A blocking call was made on a thread that must never block, where it could never end."""
 
+    __module__ = "pyami_sync"  # its public path
+
 
 class ClusterError(AMIError):
     """A call to a cluster could not be routed."""
+
+    __module__ = "pyami_sync"  # its public path
 
 
 class UnknownNode(ClusterError, KeyError):
@@ -330,6 +360,8 @@ class UnknownNode(ClusterError, KeyError):
         node_id: the id that was asked for.
 
     """
+
+    __module__ = "pyami_sync"  # its public path
 
     def __init__(self, node_id: str) -> None:
         super().__init__(node_id)
@@ -346,6 +378,8 @@ class NoNodeAvailable(ClusterError):
         errors: the reason of each node that was tried, by its id.
 
     """
+
+    __module__ = "pyami_sync"  # its public path
 
     def __init__(self, reason: str, *, errors: dict[str, AMIError] | None = None) -> None:
         super().__init__(reason)

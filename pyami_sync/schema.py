@@ -25,14 +25,14 @@ from operator import or_
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from . import actions
-from .action import Action
-from .catalogue.answers import ANSWERS
-from .fields import Numbered
-from .jsonform import from_json, to_json, typed_actions, typed_events
-from .message import Event, Message
-from .model import ListAction, ListResponse, TypedAction, TypedEvent, event_class, fields_of
-from .response import Response
 from .version import version
+from .vocabulary.catalogue.answers import ANSWERS
+from .vocabulary.fields import Numbered
+from .vocabulary.jsonform import from_json, to_json, typed_actions, typed_events
+from .vocabulary.model import ListAction, ListResponse, TypedAction, TypedEvent, event_class, fields_of
+from .wire.action import Action
+from .wire.message import Event, Message
+from .wire.response import Response
 
 __all__ = ["components", "from_json", "json_schema", "openapi", "to_json"]
 

@@ -1,4 +1,8 @@
-"""The shape of the package: imports go down only, the wire core does no I/O, the core needs nothing else."""
+"""The shape of the package: a dozen parts with one downward order, no circle inside any of them.
+
+A part is a package of ``pyami_sync``, or a module at its root. ``architecture.rst`` in the documentation has the same
+order with a sentence for each part.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
@@ -15,67 +20,59 @@ import pyami_sync
 
 ROOT = pathlib.Path(pyami_sync.__file__).parent
 
-# A module imports only what stands before it. Between layers this is what the design is; within one it keeps
-# circles out.
-LAYERS: dict[str, tuple[str, ...]] = {
-    "foundations": ("version", "lazy", "exceptions", "deadline", "waiting", "forks", "handle"),
-    "wire, without I/O": ("redaction", "message", "response", "action", "framing", "protocol"),
-    "vocabulary": ("fields", "model", "markers", "events", "actions", "advice", "catalogue", "jsonform", "schema"),
-    "threads, no sockets": (
-        *("reconnect", "metrics", "state", "workers", "hooks", "futures", "gap", "selection"),
-        *("routes", "subscriptions", "request", "pending"),
-    ),
-    "sockets": (
-        *(
-            "transport",
-            "options",
-            "polling",
-            "engine",
-            "leader",
-            "wakeups",
-            "outbox",
-            "lifecycle",
-            "connection",
-            "keepalive",
-            "gate",
-            "login",
-            "connector",
-        ),
-    ),
-    "client": ("session", "listening", "calling", "client"),
-    "cluster": (*("cluster_config", "health", "node", "routing", "membership", "cluster_calls", "cluster"),),
-    "what the servers do": ("live", "calls", "agi"),
-    "around it": ("__init__", "bridge", "testing", "integrations", "cli"),
-}
-ORDER = [module for layer in LAYERS.values() for module in layer]
+ORDER = [
+    *("version", "lazy", "exceptions"),
+    "wire",
+    "vocabulary",
+    *("actions", "events"),
+    "engine",
+    "subscriptions",
+    "connection",
+    "session",
+    "client",
+    "cluster",
+    "__init__",
+    *("live", "calls", "agi"),
+    "bridge",
+    *("schema", "testing", "integrations", "cli"),
+]
+"""A part imports only what stands before it."""
 
-# Imports upwards, made when something is first used: each is here because of what would be loaded otherwise.
 LAZY = {
-    ("exceptions", "response"),  # an ActionError rebuilt from its arguments
-    ("model", "actions"),  # 200 action classes, loaded when headers are first looked at
-    ("model", "events"),  # 170 event classes, loaded with the first event
-    ("message", "schema"),  # only pydantic calls for it
-    ("client", "integrations"),  # an extra
-    ("client", "bridge"),  # only for the URL of a broker
-    ("client", "agi"),  # few programs run call scripts
-    ("cluster", "integrations"),
-    ("listening", "integrations"),
-    ("client", "calls"),
-    ("cluster", "calls"),
-    ("client", "live"),  # the model is large, and most sessions have none
-    ("cluster", "live"),
+    ("exceptions", "wire"): "an ActionError that is rebuilt from its arguments",
+    ("vocabulary", "events"): "250 event classes, loaded with the first event",
+    ("vocabulary", "actions"): "200 action classes, loaded when headers are first looked at",
+    ("wire", "schema"): "called by pydantic only",
+    ("client", "live"): "AMIClient.live()",
+    ("client", "calls"): "AMIClient.call() and .channel()",
+    ("client", "agi"): "AMIClient.agi()",
+    ("client", "bridge"): "connect() with the URL of a broker",
+    ("cluster", "live"): "ClusterPool.live()",
+    ("cluster", "calls"): "ClusterPool.call()",
+    ("client", "integrations"): "observable(): the extra rx",
 }
-TOP = {"bridge", "testing", "integrations", "cli"}
+"""Imports upwards, made inside a function when it is first called, and why."""
+
+TOP = {"testing", "integrations", "cli"}
+"""Nothing imports these, apart from the lazy imports above."""
 
 
 def part_of(path: pathlib.Path) -> str:
-    """The name in ORDER that a file belongs to."""
+    """Return the name in ORDER that a file belongs to."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 @functools.cache
 def files() -> list[pathlib.Path]:
     return sorted(ROOT.rglob("*.py"))
+
+
+def module_of(path: pathlib.Path) -> str:
+    parts = ("pyami_sync", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path) for path in files()}
 
 
 class Imports(ast.NodeVisitor):
@@ -105,93 +102,107 @@ class Imports(ast.NodeVisitor):
         self.found += [(each.name, self.depth > 0) for each in node.names]
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        if not node.level:
-            base = node.module or ""
-        else:
-            base = ".".join(
-                (*self.package[: len(self.package) - node.level + 1], *([node.module] if node.module else []))
-            )
-        if base in ("pyami_sync", "") or (base + "/").replace(".", "/") in PACKAGES:
-            self.found += [(f"{base}.{each.name}", self.depth > 0) for each in node.names]
-        else:
-            self.found.append((base, self.depth > 0))
+        base = node.module or ""
+        if node.level:
+            above = self.package[: len(self.package) - node.level + 1]
+            base = ".".join((*above, *([node.module] if node.module else [])))
+        for each in node.names:
+            full = f"{base}.{each.name}"
+            self.found.append((full if full in MODULES else base, self.depth > 0))
 
 
-PACKAGES = {"/".join(("pyami_sync", *path.parent.relative_to(ROOT).parts)) + "/" for path in ROOT.rglob("__init__.py")}
+@functools.cache
+def imports(path: pathlib.Path) -> list[tuple[str, bool]]:
+    return Imports(path).found
 
 
-def imports(path: pathlib.Path) -> Iterator[tuple[str, bool]]:
-    yield from Imports(path).found
-
-
-def own_imports(path: pathlib.Path) -> Iterator[tuple[str, bool]]:
-    """Parts of the package that a file imports."""
+def parts_used(path: pathlib.Path) -> Iterator[tuple[str, bool]]:
+    """Yield the parts that a file imports."""
     for name, lazy in imports(path):
         parts = name.split(".")
         if parts[0] == "pyami_sync":
-            part = parts[1] if len(parts) > 1 else "__init__"
-            # `from pyami_sync import connect` takes a name of the root.
-            yield (part if part in ORDER else "__init__"), lazy
+            yield (parts[1] if len(parts) > 1 else "__init__"), lazy
 
 
 def shown(path: pathlib.Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_every_module_has_its_place():
-    assert {part_of(path) for path in files()} - {"__main__"} <= set(ORDER)
+def test_every_file_belongs_to_a_part_and_every_part_exists():
+    parts = {part_of(path) for path in files()}
+    assert parts <= set(ORDER)
+    assert set(ORDER) <= parts
     assert len(ORDER) == len(set(ORDER))
 
 
 @pytest.mark.parametrize("path", files(), ids=shown)
 def test_imports_go_down_only(path):
     me = part_of(path)
-    if me in TOP:
-        return  # these may use everything; nothing uses them
-    place = ORDER.index(me)
-    for part, lazy in own_imports(path):
+    for part, lazy in parts_used(path):
         if part == me or (lazy and (me, part) in LAZY):
             continue
-        if me == "__init__" and part in ("__init__", "actions", "events"):
+        if me in TOP:
+            assert part not in TOP or me == "cli", f"{me} imports {part}"
+        elif me == "__init__" and part in ("__init__", "actions", "events"):
             continue
-        assert ORDER.index(part) < place, f"{me} imports {part}, which stands above it"
+        else:
+            assert ORDER.index(part) < ORDER.index(me), f"{me} imports {part}, which stands above it"
 
 
-@pytest.mark.parametrize("path", files(), ids=shown)
-def test_nothing_in_the_core_uses_what_is_around_it(path):
-    me = part_of(path)
-    used = {part for part, lazy in own_imports(path) if part in TOP and not (lazy and (me, part) in LAZY)}
-    assert me in TOP or used == set()
-    if me == "integrations":
-        assert "cli" not in used
+def test_lazy_imports_upwards_are_still_made():
+    made = {(part_of(path), part) for path in files() for part, lazy in parts_used(path) if lazy}
+    assert set(LAZY) <= made
 
 
-def test_lazy_imports_upwards_are_still_needed():
-    made = {(part_of(path), part) for path in files() for part, lazy in own_imports(path) if lazy}
-    assert {pair for pair in LAZY if pair[1] != "integrations"} <= made
+@pytest.mark.parametrize("part", ORDER)
+def test_no_circle_inside_a_part(part):
+    graph: dict[str, set[str]] = {}
+    for path in files():
+        if part_of(path) == part:
+            inside = {name for name, lazy in imports(path) if not lazy and name in MODULES}
+            mine = module_of(path)
+            # Importing a module loads its package first; the package's own imports of its modules are no circle.
+            graph[mine] = {name for name in inside if name.startswith(f"pyami_sync.{part}.") and name != mine}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as exc:
+        pytest.fail(f"modules of {part} import each other: {' -> '.join(exc.args[1])}")
 
 
 IO = {"socket", "ssl", "threading", "time", "select", "selectors", "queue", "os", "logging", "asyncio", "subprocess"}
 
 
-@pytest.mark.parametrize("module", ["exceptions", *LAYERS["wire, without I/O"]])
-def test_the_wire_core_does_no_io(module):
-    used = {name.split(".")[0] for name, _ in imports(ROOT / f"{module}.py")}
-    assert used & IO == set()
+@pytest.mark.parametrize("path", [path for path in files() if part_of(path) in ("exceptions", "wire")], ids=shown)
+def test_the_wire_does_no_io(path):
+    assert {name.split(".")[0] for name, _ in imports(path)} & IO == set()
 
 
-@pytest.mark.parametrize("module", LAYERS["threads, no sockets"])
-def test_these_open_no_sockets(module):
-    used = {name.split(".")[0] for name, _ in imports(ROOT / f"{module}.py")}
-    assert used & {"socket", "ssl", "select", "selectors"} == set()
+@pytest.mark.parametrize("path", [path for path in files() if part_of(path) == "vocabulary"], ids=shown)
+def test_the_vocabulary_opens_no_socket_and_starts_no_thread(path):
+    assert {name.split(".")[0] for name, _ in imports(path)} & {"socket", "ssl", "select", "selectors"} == set()
+    assert "Thread(" not in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", [path for path in files() if part_of(path) == "engine"], ids=shown)
+def test_the_engine_knows_nothing_of_ami(path):
+    assert {part for part, _ in parts_used(path)} <= {"engine", "exceptions"}
+
+
+EXTRAS = {
+    ("schema", "pydantic"),
+    ("schema", "pydantic_core"),
+    ("vocabulary", "pydantic"),
+    ("bridge", "redis"),
+    ("bridge", "pika"),
+}
 
 
 @pytest.mark.parametrize("path", [path for path in files() if part_of(path) not in TOP], ids=shown)
 def test_the_core_imports_the_standard_library_only(path):
     for name, _ in imports(path):
         top = name.split(".")[0]
-        if (part_of(path), top) in {("schema", "pydantic"), ("schema", "pydantic_core"), ("jsonform", "pydantic")}:
-            continue  # an extra: loaded by pydantic's call only
+        if (part_of(path), top) in EXTRAS:
+            continue
         assert top in sys.stdlib_module_names or top in ("pyami_sync", "__future__"), name
 
 
@@ -213,7 +224,7 @@ def test_importing_the_package_loads_no_third_party_module():
 def test_importing_the_package_loads_no_vocabulary_and_starts_nothing():
     code = (
         "import sys, threading, pyami_sync; "
-        "late = ('events', 'actions', 'agi', 'testing', 'cli', 'integrations'); "
+        "late = ('events', 'actions', 'live', 'calls', 'agi', 'bridge', 'testing', 'cli', 'integrations'); "
         "print([name for name in late if 'pyami_sync.' + name in sys.modules],"
         " threading.active_count())"
     )
@@ -225,3 +236,10 @@ def test_the_vocabulary_is_there_when_it_is_asked_for():
     assert run("from pyami_sync import actions, events; print(actions.__name__)") == "pyami_sync.actions"
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = pyami_sync.nonsense
+
+
+def test_public_classes_show_their_public_path():
+    for name in pyami_sync.__all__:
+        found = getattr(pyami_sync, name)
+        if isinstance(found, type):
+            assert found.__module__ == "pyami_sync", f"{name} says it lives in {found.__module__}"

@@ -27,7 +27,7 @@ from pyami_sync.exceptions import (
 )
 from pyami_sync.testing import Simulator
 
-from .peer import SECRET, Peer, certificates, eventually, server_context
+from .support.peer import SECRET, Peer, certificates, eventually, server_context
 
 LIST = (
     "Response: Success\nActionID: {id}\nEventList: start\n\n"
@@ -600,8 +600,8 @@ class TestCounting:
 
 class TestSharing:
     def test_an_engine_of_others_goes_on(self, peer):
-        from pyami_sync.engine import Engine
-        from pyami_sync.options import make_options
+        from pyami_sync.engine.engine import Engine
+        from pyami_sync.session.options import make_options
 
         engine = Engine("pyami-shared")
         two = [AMIClient.from_options(make_options(peer.options()), engine=engine) for _ in range(2)]

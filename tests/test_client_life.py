@@ -13,10 +13,10 @@ import time
 import pytest
 
 from pyami_sync import AMIClient, ClusterPool, ConnectionLost, LoginRejected, State, connect
-from pyami_sync.handle import Handle
+from pyami_sync.engine.handle import Handle
 from pyami_sync.testing import Simulator
 
-from .peer import eventually
+from .support.peer import eventually
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ from pyami_sync.exceptions import (
     UnknownNode,
     WaitTimeout,
 )
-from pyami_sync.message import Event
-from pyami_sync.response import Response
+from pyami_sync.wire.message import Event
+from pyami_sync.wire.response import Response
 
 ITEMS = [Event({"Event": "Status"})] * 3
 REFUSAL = Response({"Response": "Error", "Message": "No such channel"})

@@ -14,7 +14,7 @@ MODULES = [
     "pyami_sync.actions",
     "pyami_sync.events",
     "pyami_sync.schema",
-    "pyami_sync.cluster",
+    "pyami_sync.cluster.pool",
     "pyami_sync.testing",
     "pyami_sync.live",
     "pyami_sync.calls",

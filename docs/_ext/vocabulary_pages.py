@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pyami_sync import events
-from pyami_sync.catalogue.vocabulary import Vocabulary, class_name, load_facts
-from pyami_sync.redaction import redact
+from pyami_sync.vocabulary.catalogue.vocabulary import Vocabulary, class_name, load_facts
+from pyami_sync.wire.redaction import redact
 
 REPOSITORY = Path(__file__).parent.parent.parent
 TRAFFIC = REPOSITORY / "tests/traffic/asterisk-22.10-400-calls.ami.xz"

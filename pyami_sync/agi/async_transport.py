@@ -10,10 +10,10 @@ from secrets import token_hex
 from time import sleep
 from typing import TYPE_CHECKING
 
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
+from ..engine.waiting import Waiters
 from ..exceptions import ActionError, ActionTimeout, AMIError, ConcurrencyError, ConnectionClosed, ConnectionLost
-from ..message import Event
-from ..waiting import Waiters
+from ..wire.message import Event
 from .errors import CallLeft, CommandFailed, CommandTimeout, HungUp
 from .wire import ASYNC_LINE, Reply, decode_result, parse_block
 

@@ -6,9 +6,9 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Literal, Self
 
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
 from ..exceptions import AMIError, ConnectionClosed, ConnectionLost, EventsLost
-from ..message import Event
+from ..wire.message import Event
 from .async_transport import AsyncTransport
 from .call import STATUS_VARIABLE, AGICall
 from .errors import ScriptNotFound

@@ -11,9 +11,9 @@ from itertools import count
 from secrets import token_hex
 from typing import Self
 
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
+from ..engine.waiting import Waiters
 from ..exceptions import AMIError, ConcurrencyError, ConnectionClosed, ConnectionLost, RemoteProtocolError
-from ..waiting import Waiters
 from .call import STATUS_VARIABLE, AGICall
 from .errors import CallLeft, CommandTimeout, HungUp, ScriptNotFound
 from .router import Router, split_path

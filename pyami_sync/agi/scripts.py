@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Lock, Thread, current_thread
 from time import monotonic
 
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
 from ..exceptions import ConnectionClosed
 from .call import AGICall
 from .errors import HungUp, ScriptNotFound

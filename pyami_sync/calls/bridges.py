@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..message import Event
+from ..wire.message import Event
 from .state import CallState
 
 __all__ = ["Bridges", "Key"]

@@ -10,10 +10,10 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ..engine.futures import DetachedFuture
+from ..engine.waiting import Waiters
 from ..exceptions import ActionError, AMIError, ConnectionClosed, WaitTimeout
-from ..futures import DetachedFuture
-from ..message import Event
-from ..waiting import Waiters
+from ..wire.message import Event
 from .channel import Channel
 from .outcome import Outcome
 from .state import CallState, Leg

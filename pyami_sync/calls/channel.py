@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exceptions import ActionError
-from ..response import Response
+from ..wire.response import Response
 from .target import dialplan_place
 from .variables import Variables
 
 if TYPE_CHECKING:
-    from ..message import Event
+    from ..wire.message import Event
     from .call import Call
 
 __all__ = ["Channel"]

@@ -15,11 +15,11 @@ from threading import Lock, Thread, current_thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..action import Action, HeaderValue
 from ..exceptions import AMIError, ConnectionClosed, EventsLost, WaitTimeout
-from ..message import Event
-from ..response import Response
-from ..session import State
+from ..session.session import State
+from ..wire.action import Action, HeaderValue
+from ..wire.message import Event
+from ..wire.response import Response
 from .bridges import Bridges, Key
 from .call import Call
 from .server import Server
@@ -29,8 +29,8 @@ from .target import connect_headers
 
 if TYPE_CHECKING:
     from ..client import AMIClient
-    from ..listening import Listener
-    from ..subscriptions import EventStream
+    from ..subscriptions.listener import Listener
+    from ..subscriptions.subscribers import EventStream
 
 __all__ = ["Calls"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..message import Event
-from ..response import Response
+from ..wire.message import Event
+from ..wire.response import Response
 from .channel import Channel
 from .state import CallState
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from ..message import Event
+from ..wire.message import Event
 from .outcome import CAUSES, Outcome, from_cause, from_dial_status, from_reason
 
 __all__ = ["EVENTS", "IDENTITIES", "VARIABLES", "CallState", "Leg"]

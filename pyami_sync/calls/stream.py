@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Self
 
+from ..engine.waiting import Waiters
 from ..exceptions import EventsLost, WaitTimeout
-from ..message import Event
-from ..waiting import Waiters
+from ..wire.message import Event
 
 __all__ = ["CallEvents"]
 

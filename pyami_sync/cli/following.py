@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..calls import Call, Outcome
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
 from ..exceptions import WaitTimeout
-from ..subscriptions import EventStream
+from ..subscriptions.subscribers import EventStream
 from .output import Output
 
 __all__ = ["next_event", "show_call"]

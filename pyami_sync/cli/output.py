@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..message import Message
-from ..redaction import redact
+from ..wire.message import Message
+from ..wire.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

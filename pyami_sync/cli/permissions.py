@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from ..catalogue.vocabulary import Vocabulary, class_name, load_facts
+from ..vocabulary.catalogue.vocabulary import Vocabulary, class_name, load_facts
 
 __all__ = ["Needs", "User", "find_needs", "smallest_user"]
 

@@ -14,10 +14,10 @@ import click
 from click.core import ParameterSource
 
 from ..client import AMIClient, broker_url
-from ..options import Options, options_from_url
-from ..selection import Selectors
-from ..subscriptions import MAXSIZE, EventStream, Overflow
-from ..transport import TLS
+from ..connection.transport import TLS
+from ..session.options import Options, options_from_url
+from ..subscriptions.selectors import Selectors
+from ..subscriptions.subscribers import MAXSIZE, EventStream, Overflow
 from .output import Output
 from .profiles import Profile, config_file, load_profiles, read_secret
 from .types import DURATION

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..client import AMIClient
 from ..exceptions import ActionError
-from ..message import Message
+from ..wire.message import Message
 from .fitting import WHOLE, Form, show_table
 from .output import Output
 

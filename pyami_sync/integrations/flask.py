@@ -52,11 +52,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..action import Action
 from ..client import AMIClient
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
 from ..exceptions import AMIError, WaitTimeout
-from ..subscriptions import EventStream
+from ..subscriptions.subscribers import EventStream
+from ..wire.action import Action
 from . import missing
 from .process import LazyClient, LazyPool
 
@@ -69,7 +69,7 @@ except ModuleNotFoundError:
     raise missing("Flask", "flask") from None
 
 if TYPE_CHECKING:
-    from ..cluster import ClusterPool
+    from ..cluster.pool import ClusterPool
 
 __all__ = ["AMI"]
 
@@ -173,7 +173,7 @@ class AMI:
 
 
 def _make_pool(nodes: Any, options: Mapping[str, Any]) -> ClusterPool:
-    from ..cluster import ClusterPool  # large: loaded when there is one
+    from ..cluster.pool import ClusterPool  # large: loaded when there is one
 
     if not nodes:
         raise ValueError("AMI_NODES is empty: set it to {node_id: 'ami://user:secret@host', …}")

@@ -28,7 +28,7 @@ except ModuleNotFoundError:
 
 if TYPE_CHECKING:
     from ..client import AMIClient
-    from ..response import Response
+    from ..wire.response import Response
 
 __all__ = ["instrument"]
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..client import AMIClient
 from ..exceptions import AMIError
-from ..session import State
+from ..session.session import State
 
 if TYPE_CHECKING:
-    from ..cluster import ClusterPool
+    from ..cluster.pool import ClusterPool
 
 __all__ = ["LazyClient", "LazyPool"]
 

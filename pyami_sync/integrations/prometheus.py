@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ..metrics import Stats
+from ..session.metrics import Stats
 from . import missing
 
 try:

@@ -29,9 +29,9 @@ from typing import Any
 
 from ..client import AMIClient
 from ..exceptions import ConcurrencyError, ConnectionClosed, EventsLost
-from ..listening import Listener
-from ..selection import Selector, Selectors, Where
-from ..subscriptions import MAXSIZE, Overflow, Subscription
+from ..subscriptions.listener import Listener
+from ..subscriptions.selectors import Selector, Selectors, Where
+from ..subscriptions.subscribers import MAXSIZE, Overflow, Subscription
 from . import missing
 
 try:

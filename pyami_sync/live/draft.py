@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from ..message import Event
+from ..wire.message import Event
 from .calls import Call
 from .entities import (
     Bridge,

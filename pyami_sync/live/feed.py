@@ -8,7 +8,7 @@ from collections.abc import Callable
 from threading import Condition, Lock
 from typing import Any, Generic, Self, TypeVar
 
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
 from ..exceptions import ConnectionClosed, EventsLost, WaitTimeout
 from .draft import Change
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from ..message import Event
+from ..wire.message import Event
 from .calls import Call, CallRecord, Leg
 from .draft import Change
 from .reducer import Reducer, headers_of

@@ -11,9 +11,9 @@ from threading import Condition, Lock, Thread, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
 from ..exceptions import AMIError, ConnectionClosed, EventsLost, UnknownNode, WaitTimeout
-from ..message import Event
+from ..wire.message import Event
 from .areas import choose
 from .audit import Auditor
 from .calls import Call, CallRecord
@@ -37,7 +37,7 @@ from .view import Channels, Queues, View
 
 if TYPE_CHECKING:
     from ..client import AMIClient
-    from ..cluster import ClusterPool
+    from ..cluster.pool import ClusterPool
 
 __all__ = ["ClusterLive", "Live"]
 

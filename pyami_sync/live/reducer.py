@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from ..message import Event
+from ..wire.message import Event
 from .areas import Area, choose
 from .draft import Change, Draft, Headers, Tables
 from .legs import close_calls

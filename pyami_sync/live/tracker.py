@@ -11,8 +11,8 @@ from threading import Lock, Thread
 from typing import Any
 
 from ..exceptions import ActionError, AMIError
-from ..message import Event
-from ..response import Response
+from ..wire.message import Event
+from ..wire.response import Response
 from .areas import Area
 from .comparing import differences
 from .draft import Change, Headers

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, overload
 
-from ..action import Action
-from ..deadline import Deadline
+from ..engine.deadline import Deadline
+from ..wire.action import Action
 
 __all__ = ["Actions"]
 

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..action import Action
+from ..wire.action import Action
 from .connection import Connection
 from .filters import Filters
 from .loop import Timer

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Self, overload
 
-from ..action import Action
-from ..message import Message
+from ..wire.action import Action
+from ..wire.message import Message
 from .agi import AGITestCall
 from .handlers import HANDLERS, Call
 from .loop import Loop

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, Self
 
-from ..redaction import redact
+from ..wire.redaction import redact
 
 __all__ = ["Record", "Recorder", "read_tape"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..action import Action
-from ..message import Message
-from ..response import Response
+from ..wire.action import Action
+from ..wire.message import Message
+from ..wire.response import Response
 
 if TYPE_CHECKING:
     from .session import Session

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyami_sync import connect
-from pyami_sync.deadline import Deadline
+from pyami_sync.engine.deadline import Deadline
 from pyami_sync.testing import Simulator
 from tests.agi.real import place, scripts_dialplan, url
 from tests.asterisk.server import AsteriskServer, free_ports

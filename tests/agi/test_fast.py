@@ -22,8 +22,8 @@ from pyami_sync.agi import (
     Recording,
     Router,
 )
+from pyami_sync.engine.waiting import Waiters
 from pyami_sync.testing import assert_no_leaks
-from pyami_sync.waiting import Waiters
 from tests.agi.peer import Peer
 
 PATIENCE = 20.0

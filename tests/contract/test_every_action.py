@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from pyami_sync import ActionError, ActionTimeout, AMIClient
-from pyami_sync.catalogue.answers import ANSWERS
+from pyami_sync.vocabulary.catalogue.answers import ANSWERS
 from tests.asterisk.plugin import AsteriskFactory
 from tests.asterisk.raw import RawSession
 

@@ -17,7 +17,7 @@ import pytest
 
 from pyami_sync.testing import Simulator
 from tests.faults.processes import running
-from tests.peer import eventually
+from tests.support.peer import eventually
 
 UWSGI = shutil.which("uwsgi", path=str(Path(sys.executable).parent))
 

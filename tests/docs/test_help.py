@@ -5,7 +5,7 @@ from __future__ import annotations
 import pydoc
 
 from pyami_sync import actions, events
-from pyami_sync.catalogue.vocabulary import Vocabulary, class_name, load_facts
+from pyami_sync.vocabulary.catalogue.vocabulary import Vocabulary, class_name, load_facts
 
 KNOWN = Vocabulary(load_facts())
 

@@ -120,7 +120,7 @@ for _ in range({rounds}):
     assert code == 0, code
     for name in ("pyami_sync.events",):
         del sys.modules[name]
-    import pyami_sync, pyami_sync.model as model
+    import pyami_sync, pyami_sync.vocabulary.model as model
     del pyami_sync.events
     model._known.clear()
     model._classes.clear()

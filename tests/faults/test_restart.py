@@ -12,7 +12,7 @@ import pytest
 
 from pyami_sync import AMIClient, AMIError, ConnectError, Event, LoginRejected, ReconnectPolicy
 from pyami_sync import events as ami_events
-from pyami_sync.session import State
+from pyami_sync.session.session import State
 from pyami_sync.testing import Simulator
 from tests.asterisk import scenario
 from tests.asterisk.plugin import AsteriskFactory

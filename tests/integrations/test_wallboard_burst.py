@@ -8,7 +8,7 @@ from typing import Any
 
 from pyami_sync import ConnectionClosed, EventsLost, Response
 from pyami_sync import events as typed
-from pyami_sync.model import event_class
+from pyami_sync.vocabulary.model import event_class
 
 from .processes import EXAMPLES
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from pyami_sync import Event
-from pyami_sync.model import event_class
+from pyami_sync.vocabulary.model import event_class
 
 TRAFFIC = pathlib.Path(__file__).parents[1] / "traffic" / "asterisk-22.10-400-calls.ami.xz"
 CALLS = 400

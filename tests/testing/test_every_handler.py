@@ -8,10 +8,10 @@ import re
 
 import pytest
 
-from pyami_sync import catalogue
 from pyami_sync.testing import Simulator
 from pyami_sync.testing.handlers import HANDLERS
 from pyami_sync.testing.rights import event_classes
+from pyami_sync.vocabulary import catalogue
 
 from .conftest import Dial
 

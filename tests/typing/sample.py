@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from pyami_sync import AMIClient, ClusterPool, Event, EventStream, Response, actions, events
-from pyami_sync.model import ListResponse
+from pyami_sync.vocabulary.model import ListResponse
 
 
 def thirty_actions(client: AMIClient) -> None:

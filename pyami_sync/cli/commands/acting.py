@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from ...action import Action
 from ...client import AMIClient
 from ...exceptions import ActionError
+from ...wire.action import Action
 from ..exits import FAILED, OK
 from ..output import Output
 from ..program import Command

@@ -7,8 +7,8 @@ import time
 
 import click
 
-from ...action import Action
 from ...exceptions import ActionError, ActionTimeout
+from ...wire.action import Action
 from ..answers import show_answer
 from ..exits import FAILED, OK, TIMEOUT
 from ..program import Command

@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from ...action import Action
-from ...cluster import ClusterPool
-from ...cluster_config import NodeConfig, read_toml
-from ...deadline import Deadline
+from ...cluster.config import NodeConfig, read_toml
+from ...cluster.health import NodeHealth
+from ...cluster.pool import ClusterPool
+from ...engine.deadline import Deadline
 from ...exceptions import AMIError
-from ...health import NodeHealth
-from ...session import State
+from ...session.session import State
+from ...wire.action import Action
 from ..answers import show_answer
 from ..exits import NO_CONNECTION, OK, code_of
 from ..fitting import WHOLE, Form, draw

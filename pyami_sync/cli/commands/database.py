@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ...action import Action
 from ...client import AMIClient
 from ...exceptions import ActionError
+from ...wire.action import Action
 from ..exits import FAILED, OK
 from ..program import Command, Group
 from ..settings import Settings, pass_settings

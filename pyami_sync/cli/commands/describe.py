@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ...catalogue.vocabulary import Vocabulary, class_name, load_facts
+from ...vocabulary.catalogue.vocabulary import Vocabulary, class_name, load_facts
 from ..output import Output
 from ..program import Command
 from ..settings import Settings, pass_settings

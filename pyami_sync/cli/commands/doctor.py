@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ...deadline import Deadline
+from ...engine.deadline import Deadline
 from ..doctor.account import check_account
 from ..doctor.findings import Finding, Stop
 from ..doctor.managerconf import ManagerConf, read_manager_conf

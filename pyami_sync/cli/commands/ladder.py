@@ -9,8 +9,8 @@ import click
 
 from ...exceptions import WaitTimeout
 from ...live import Call, CallRecord, explain, replay, to_json
-from ...message import Event, Message
 from ...testing.tape import Record
+from ...wire.message import Event, Message
 from ..exits import OK
 from ..output import Output
 from ..program import Command

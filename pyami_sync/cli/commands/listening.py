@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from ...client import AMIClient
-from ...deadline import Deadline
+from ...engine.deadline import Deadline
 from ...exceptions import EventsLost, WaitTimeout
-from ...session import State
-from ...subscriptions import EventStream
+from ...session.session import State
+from ...subscriptions.subscribers import EventStream
 from ..answers import show_headers
 from ..events import print_event
 from ..following import next_event

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ...options import options_from_url
+from ...session.options import options_from_url
 from ..arguments import with_secret
 from ..profiles import config_file, load_profiles
 from ..program import Command, Group

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ...action import Action
+from ...wire.action import Action
 from ..exits import FAILED, OK
 from ..program import Command, Group
 from ..settings import Settings, pass_settings

@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from ...action import Action
 from ...client import AMIClient
 from ...exceptions import AMIError, InvalidAction
-from ...redaction import redact
+from ...wire.action import Action
+from ...wire.redaction import redact
 from ..answers import show_answer
 from ..exits import FAILED, OK
 from ..output import Output

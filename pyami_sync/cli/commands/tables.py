@@ -12,7 +12,7 @@ import click
 
 from ...client import AMIClient
 from ...exceptions import ActionError, AMIError
-from ...session import State
+from ...session.session import State
 from ..exits import FAILED, OK
 from ..fitting import Form, draw, show_table
 from ..output import Output

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
-from ...catalogue.vocabulary import load_facts
 from ...client import AMIClient
-from ...deadline import Deadline
+from ...engine.deadline import Deadline
 from ...exceptions import ActionError, ActionTimeout, AMIError, ConnectError, LoginRejected, WaitTimeout
-from ...options import EVENT_CLASSES, Options
+from ...session.options import EVENT_CLASSES, Options
+from ...vocabulary.catalogue.vocabulary import load_facts
 from ..exits import LOGIN_REJECTED, NO_CONNECTION, TIMEOUT
 from .findings import Finding, Stop
 from .managerconf import ManagerConf

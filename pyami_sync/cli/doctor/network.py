@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from queue import Empty, Queue
 from typing import Any
 
-from ...deadline import Deadline
-from ...options import PORT, TLS_PORT, Options
-from ...transport import TLS
+from ...connection.transport import TLS
+from ...engine.deadline import Deadline
+from ...session.options import PORT, TLS_PORT, Options
 from ..exits import NO_CONNECTION, TIMEOUT
 from ..output import clean
 from .findings import Finding, Stop

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
-from ...options import Options, options_from_url
+from ...session.options import Options, options_from_url
 from .clients import NODES
 
 __all__ = ["check_deployment", "check_settings"]
@@ -54,7 +54,7 @@ def _check_client(alias: str, client: Any) -> list[CheckMessage]:
 
 
 def _check_nodes(nodes: Any) -> list[CheckMessage]:
-    from ...cluster_config import read_nodes
+    from ...cluster.config import read_nodes
 
     try:
         empty = not read_nodes(nodes, {})

@@ -13,7 +13,7 @@ from ...client import AMIClient
 from ..process import LazyClient, LazyPool
 
 if TYPE_CHECKING:
-    from ...cluster import ClusterPool
+    from ...cluster.pool import ClusterPool
 
 __all__ = ["close_clients", "get_client", "get_pool", "make_client"]
 
@@ -101,7 +101,7 @@ def make_pool() -> ClusterPool:
         ImproperlyConfigured: it can't be.
 
     """
-    from ...cluster import ClusterPool  # large: loaded when there is one
+    from ...cluster.pool import ClusterPool  # large: loaded when there is one
 
     nodes = getattr(settings, "PYAMI", {}).get(NODES)
     if not nodes:

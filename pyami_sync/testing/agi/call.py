@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from ...deadline import Deadline
+from ...engine.deadline import Deadline
 from ..apps import run_dialplan
 from ..flow import Steps
 from ..state import UP, Channel

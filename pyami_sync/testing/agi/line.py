@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...waiting import Waiters
+from ...engine.waiting import Waiters
 from ..state import UP, Channel
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from ...action import Action
+from ...wire.action import Action
 from ..rights import bits_of
 from ..wire import Pairs, frame, header
 

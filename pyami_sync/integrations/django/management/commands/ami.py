@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from pyami_sync.action import Action
 from pyami_sync.exceptions import AMIError
+from pyami_sync.wire.action import Action
 
 from ...clients import make_client
 

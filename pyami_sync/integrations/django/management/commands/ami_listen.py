@@ -13,11 +13,11 @@ from django.db import close_old_connections
 from django.dispatch import Signal
 
 from pyami_sync.client import AMIClient
-from pyami_sync.deadline import Deadline
+from pyami_sync.engine.deadline import Deadline
 from pyami_sync.events import ConnectionLost as LostMarker
 from pyami_sync.events import Reconnected
 from pyami_sync.exceptions import AMIError, ConnectError, ConnectionClosed, EventsLost, LoginRejected, WaitTimeout
-from pyami_sync.subscriptions import EventStream
+from pyami_sync.subscriptions.subscribers import EventStream
 
 from ...clients import make_client
 from ...signals import ami_connected, ami_event, ami_events_lost

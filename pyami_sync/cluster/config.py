@@ -1,0 +1,176 @@
+"""Which nodes a cluster has: from a mapping, from URLs, from a TOML file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ..connection.transport import TLS
+from ..session.options import Options, make_options, url_settings
+from ..session.reconnect import ReconnectPolicy
+from ..wire.protocol import Limits
+
+__all__ = ["NodeConfig", "Nodes", "Target", "node_config", "read_nodes", "read_toml"]
+
+Target: TypeAlias = "str | Mapping[str, Any] | Options | NodeConfig | None"
+"""Where a node is: a URL, a host, options by name, :class:`Options`."""
+Nodes: TypeAlias = "Mapping[str, Target] | Iterable[str] | str | os.PathLike[str] | None"
+"""A mapping from ids to targets, URLs, one URL, or the path of a TOML file."""
+
+_tables = {"reconnect": ReconnectPolicy, "tls": TLS, "limits": Limits}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """One node: its id, how to reach it, and what it is called by."""
+
+    id: str
+    options: Options
+    tags: frozenset[str] = frozenset()
+    system_name: str | None = None
+    """``systemname`` of its asterisk.conf, if the server should not be asked for it."""
+
+
+def node_config(
+    node_id: str,
+    target: Target,
+    *,
+    tags: Iterable[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> NodeConfig:
+    """Make the configuration of one node.
+
+    Args:
+        node_id: what it is called.
+        target: where it is.
+        tags: words to choose it by, besides those of the target.
+        defaults: options that the target does not give.
+        options: those that win over the target's.
+
+    Raises:
+        TypeError: an option that does not exist.
+        ValueError: a value that can't be.
+
+    """
+    if not isinstance(node_id, str) or not node_id:
+        raise ValueError(f"a node's id is a text, not {node_id!r}")
+    words = {tags} if isinstance(tags, str) else set(tags)
+    if isinstance(target, NodeConfig):
+        return replace(target, id=node_id, options=replace(target.options, node=node_id), tags=target.tags | words)
+    if isinstance(target, Options):
+        changed = {**{name: getattr(target, name) for name in Options.__slots__}, **options}
+        return NodeConfig(node_id, make_options({**changed, "node": node_id}), frozenset(words))
+    if isinstance(target, str):
+        target = {"url": target}
+    given: dict[str, Any] = {**(target or {}), **options}
+    own = given.pop("tags", ())
+    words |= {own} if isinstance(own, str) else set(own)
+    system_name = given.pop("system_name", None)
+    url = given.pop("url", None)
+    try:
+        found = url_settings(url) if url else {}
+        if found.get("tls") == TLS() and (defaults or {}).get("tls"):
+            del found["tls"]  # amis:// asks for TLS and does not say how: the defaults may
+        merged = {**(defaults or {}), **found, **given}
+        made = make_options({**_values(merged), "node": node_id})
+    except (TypeError, ValueError) as exc:
+        raise type(exc)(f"node {node_id!r}: {exc}") from None
+    return NodeConfig(node_id, made, frozenset(words), system_name)
+
+
+def _values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn what a file can say into what options are."""
+    made = dict(given)
+    for name, cls in _tables.items():
+        if isinstance(made.get(name), Mapping):
+            made[name] = cls(**made[name])
+    variable = made.pop("secret_env", None)
+    path = made.pop("secret_file", None)
+    if "secret" in made:
+        return made
+    if variable is not None:
+        if variable not in os.environ:
+            raise ValueError(f"the environment has no {variable} (secret_env)")
+        made["secret"] = os.environ[variable]
+    elif path is not None:
+        try:
+            made["secret"] = Path(path).expanduser().read_text("utf-8").strip()
+        except OSError as exc:
+            raise ValueError(f"secret_file {path}: {exc.strerror}") from None
+    return made
+
+
+def read_nodes(nodes: Nodes, defaults: Mapping[str, Any]) -> list[NodeConfig]:
+    """Make the configurations of all nodes.
+
+    Raises:
+        TypeError: it is nothing that names nodes.
+        ValueError: a node can't be, or is there twice.
+        OSError: the file can't be read.
+
+    """
+    if nodes is None:
+        return []
+    if isinstance(nodes, str) and "://" in nodes:
+        nodes = [nodes]
+    if isinstance(nodes, str | os.PathLike):
+        return read_toml(nodes, defaults)
+    if isinstance(nodes, Mapping):
+        return [node_config(node_id, target, defaults=defaults) for node_id, target in nodes.items()]
+    found: dict[str, NodeConfig] = {}
+    for url in nodes:
+        if not isinstance(url, str):
+            raise TypeError(f"nodes without ids are given as URLs, not as {type(url).__name__}")
+        node = node_config("-", url, defaults=defaults)
+        if node.options.address in found:
+            raise ValueError(f"{node.options.address} is there twice; give a mapping of ids to URLs to tell them apart")
+        found[node.options.address] = node_config(node.options.address, node)
+    return list(found.values())
+
+
+def read_toml(path: str | os.PathLike[str], defaults: Mapping[str, Any] | None = None) -> list[NodeConfig]:
+    """Read nodes from a file::
+
+        [defaults]
+        username = "admin"
+        secret_env = "AMI_SECRET"       # or secret_file = "/run/secrets/ami"
+
+        [nodes.paris]
+        url = "ami://10.1.0.1"
+        tags = ["eu", "prod"]
+
+        [nodes.tokyo]
+        host = "10.2.0.1"
+        tls = { ca_file = "/etc/ami/ca.pem" }
+
+    Args:
+        path: of the file.
+        defaults: options that the file does not give.
+
+    Raises:
+        ValueError: it is no such file; the message says where.
+        OSError: it can't be read.
+
+    """
+    where = os.fspath(path)
+    with open(path, "rb") as file:
+        try:
+            found = tomllib.load(file)
+        except tomllib.TOMLDecodeError as exc:
+            raise ValueError(f"{where}: {exc}") from None
+    unknown = sorted(set(found) - {"defaults", "nodes"})
+    if unknown:
+        raise ValueError(f"{where}: unknown {', '.join(unknown)}; there are [defaults] and [nodes.<id>]")
+    nodes = found.get("nodes", {})
+    base = {**(defaults or {}), **found.get("defaults", {})}
+    if not isinstance(nodes, dict) or not all(isinstance(each, str | dict) for each in nodes.values()):
+        raise ValueError(f'{where}: each node is a table [nodes.<id>], or <id> = "ami://…" under [nodes]')
+    try:
+        return [node_config(node_id, target, defaults=base) for node_id, target in nodes.items()]
+    except (TypeError, ValueError) as exc:
+        raise ValueError(f"{where}: {exc}") from None

@@ -1,0 +1,201 @@
+"""The nodes of a cluster: which there are, connecting to them, waiting for them, letting them go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from threading import Event, Lock
+
+from ..engine import forks
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..engine.hooks import Hook
+from ..engine.waiting import Waiters
+from ..exceptions import ClusterError, ConcurrencyError, ConnectionClosed, UnknownNode
+from ..session.connector import Connector
+from ..session.state import State
+from ..subscriptions.subscribers import Subscriptions
+from .config import NodeConfig
+from .node import Node, NodeClient
+
+__all__ = ["Membership"]
+
+
+class Membership:
+    """The nodes, and the threads that serve them all.
+
+    Args:
+        engine: serves their connections.
+        merged: gets the events of all of them.
+        health_hook: told of their changes.
+        health_interval: seconds between two looks at each.
+
+    """
+
+    def __init__(self, engine: Engine, merged: Subscriptions, health_hook: Hook, health_interval: float | None) -> None:
+        self.engine = engine
+        self.nodes: Mapping[str, Node] = {}  # replaced as a whole, so that readers need no lock
+        self.opened = False
+        self.closed = False
+        self.changes = 0  # grows with whatever may let a node take an action that none took before
+        self._merged = merged
+        self._health_hook = health_hook
+        self._health_interval = health_interval
+        self._connector = Connector(engine)
+        self._told: dict[str, State] = {}  # the states that the health hook was told last
+        self._make_locks()
+
+    def _make_locks(self) -> None:
+        self._lock = Lock()  # for the set of nodes, and whether it is open
+        self._changed = Waiters()  # notified after every change of a node; the engine thread must not wait for a lock
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child; the nodes' clients have done so already."""
+        self._make_locks()
+        self.opened = False
+        self._told = {}
+        self._connector.after_fork()
+
+    # All of them
+
+    def node(self, node_id: str) -> Node:
+        """The node of that id.
+
+        Raises:
+            UnknownNode: there is none.
+
+        """
+        try:
+            return self.nodes[node_id]
+        except KeyError:
+            raise UnknownNode(node_id) from None
+
+    def matching(self, accepts: Callable[[Node], object]) -> list[Node]:
+        """The nodes that a predicate accepts, in the order in which they were added."""
+        return [node for node in self.nodes.values() if accepts(node)]
+
+    def start(self) -> None:
+        """Begin to connect, unless that has been done.
+
+        Raises:
+            ConnectionClosed: the cluster was closed.
+
+        """
+        forks.check()
+        if self.opened:
+            return
+        with self._lock:
+            if self.opened:
+                return
+            if self.closed:
+                raise ConnectionClosed("the cluster was closed")
+            try:
+                self.engine.start()
+            except (OSError, RuntimeError) as exc:  # no descriptors, no threads; the next use tries again
+                raise ClusterError(f"the cluster can't be opened, this process lacks resources ({exc})") from exc
+            self.opened = True
+            nodes = list(self.nodes.values())
+        for node in nodes:
+            node.start()
+
+    def close(self, timeout: float | None, drain: float) -> None:
+        """End all sessions and threads; ``drain`` seconds are for actions under way."""
+        with self._lock:
+            was_open, self.opened, self.closed = self.opened, False, True
+            nodes = list(self.nodes.values())
+        if was_open:
+            self._drain(nodes, Deadline(drain))
+        deadline = Deadline(timeout)
+        for node in nodes:  # none of them waits, so this is as fast as side by side
+            node.client.close()
+        self._connector.close(deadline)
+        self._merged.finish(None)
+        self.changes += 1
+        self._changed.notify_all()
+        self.engine.close(deadline.remaining())
+        self._changed.notify_all()
+
+    def wait(self, done: Callable[[], bool], deadline: Deadline) -> bool:
+        """Wait until something about the nodes is so, or the end; tell whether it is."""
+        self._changed.wait(lambda: self.closed or done(), deadline.remaining())
+        return done()
+
+    # One of them
+
+    def add(self, config: NodeConfig) -> Node:
+        """Add a node; connect to it if the cluster is open.
+
+        Raises:
+            ValueError: there is a node with this id.
+            ConnectionClosed: the cluster was closed.
+
+        """
+        client = NodeClient(config, self.engine, self._connector, self._merged, lambda: self._observed(node))
+        node = Node(config, client, self._health_interval, self._tell)
+        with self._lock:
+            if self.closed:
+                raise ConnectionClosed("the cluster was closed")
+            if config.id in self.nodes:
+                raise ValueError(f"the cluster has a node {config.id!r}")
+            self.nodes = {**self.nodes, config.id: node}
+            opened = self.opened
+        if opened:
+            node.start()
+        return node
+
+    def remove(self, node_id: str, timeout: float) -> None:
+        """Take a node out, when its actions under way have ended or the time is over.
+
+        Raises:
+            UnknownNode: there is none.
+
+        """
+        with self._lock:
+            node = self.node(node_id)
+            self.nodes = {each: other for each, other in self.nodes.items() if each != node_id}
+            opened = self.opened
+        if not opened:
+            node.client.close()
+            return
+        self._drain([node], Deadline(timeout))
+        ended = Event()
+        node.end("the node was removed from the cluster", ended.set)
+        self._told.pop(node_id, None)
+        if self._may_wait():
+            ended.wait(timeout)
+
+    def _drain(self, nodes: Iterable[Node], deadline: Deadline) -> None:
+        """Wait until nobody waits for these nodes any more."""
+        if not self._may_wait():
+            return
+        for node in nodes:
+            for call in node.calls:
+                while call in node.calls and not deadline.expired:
+                    # No answer tells the cluster of itself: that would cost every call for the rare close.
+                    time.sleep(0.002)
+
+    def _may_wait(self) -> bool:
+        """Whether the calling thread is not one that what it would wait for needs."""
+        try:
+            self.engine.check_thread("waiting for answers")
+        except ConcurrencyError:
+            return False
+        return True
+
+    # What they tell
+
+    def _observed(self, node: Node) -> None:
+        """A node's state has changed or a try to reach it has failed; on the engine thread."""
+        state = node.state
+        told = self._told.get(node.id) is state
+        self._told[node.id] = state
+        self.changes += 1
+        self._changed.notify_all()
+        if not told:
+            if state is State.CONNECTED:
+                self.engine.call_soon(node.begin_to_look)
+            self._tell(node)
+
+    def _tell(self, node: Node) -> None:
+        if self._health_hook:
+            self._health_hook(node.health())

@@ -1,0 +1,424 @@
+"""The life of one TCP connection: reading, writing, and its end.
+
+The engine thread reads (unless a lone caller leads, :mod:`.leader`), hands answers to their requests and events to the
+owner, writes what the socket did not accept before, and ends the connection. It never waits for a lock that another
+thread can hold: what threads share is changed by single dict and deque operations, which are atomic. Requests are in
+:mod:`.connection`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from threading import Event
+from typing import Any, Protocol
+
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..engine.poller import READ, WRITE
+from ..exceptions import AMIError, ConnectError, ConnectionLost, RemoteProtocolError
+from ..vocabulary.catalogue.rules import AnswerRule
+from ..wire.message import Origin, make_origin
+from ..wire.protocol import Greeting, Limits
+from ..wire.protocol import Protocol as WireProtocol
+from ..wire.redaction import redact
+from .leader import LeaderReading
+from .outbox import Entry, Outbox
+from .pending import PendingRequests
+from .transport import Transport
+from .wakeups import WakeChain
+
+__all__ = ["BaseConnection", "Owner", "no_greeting", "shown"]
+
+logger = logging.getLogger("pyami_sync")
+
+MOST_READS = 8  # of one socket before another one gets its turn
+DRAINED = 64 * 1024  # a shorter read has emptied the socket
+RETRY = 0.01  # seconds between two attempts to close a descriptor that a thread may be using
+LAST_READ = 0.2  # seconds that a leader may go on reading a connection whose writing has failed
+
+
+class Owner(Protocol):
+    """What a connection reports to."""
+
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
+        """Events came in; called on the engine thread, in wire order."""
+        ...
+
+    def ended(self, connection: Any, exc: ConnectionLost) -> None:
+        """The connection has ended; called on the engine thread, after its last event was published."""
+        ...
+
+    def tapped(self, direction: str, frames: list[bytes]) -> None:
+        """Messages were read or written; called on the thread that did it."""
+        ...
+
+
+class BaseConnection:
+    """A connected transport with its requests.
+
+    Args:
+        engine: serves it.
+        transport: connected, and owned from now on.
+        pending: its requests.
+        owner: receives its events and its end.
+        limits: what to accept from the server.
+        encoding: of text.
+        node: stamped on its events.
+        find_rule: returns how an action answers, by its name.
+
+    """
+
+    close_exc: AMIError | None = None
+    """Why it has ended; :data:`None` while it has not. Only the connection itself sets it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        transport: Transport,
+        pending: PendingRequests,
+        owner: Owner,
+        *,
+        limits: Limits,
+        encoding: str,
+        node: str | None,
+        find_rule: Callable[[str], AnswerRule | None],
+    ) -> None:
+        self.engine = engine
+        self.transport = transport
+        self.pending = pending
+        self.encoding = encoding
+        self.node = node
+        self.last_received = time.monotonic()
+        self.bytes_received = 0
+        self.events_received = 0
+        self.tapping = False
+        """Whether the owner wants to see what goes over the wire."""
+        self.on_greeted: Callable[[], None] = _nothing
+        """Called once, when the greeting has come or the connection has ended before; must not block."""
+        self._owner = owner
+        self._protocol = WireProtocol(limits)
+        self._find_rule = find_rule
+        self._greeted = Event()
+        self._ended = False  # only for the engine thread
+        self._sent_order = count(1)
+        self.outbox = Outbox(
+            engine,
+            transport,
+            wait_writable=partial(engine.rearm, self),
+            failed=self._write_failed,
+            prepare=self._prepare,
+            is_lone=self._is_lone,
+        )
+        self._reading = LeaderReading(engine, self._resume_reading, self._give_up_reading)
+        self._wakeups = WakeChain(engine, self.outbox.flush)
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to read."""
+        self.engine.start()
+        self._reading.open(self.transport)
+        if self.transport.blocking:
+            self.engine.pump(self._pump)
+            self.engine.pump(self.outbox.write_blocking)
+        else:
+            self.engine.register(self)
+
+    def wait_greeting(self, deadline: Deadline) -> Greeting:
+        """Wait for the server's first line.
+
+        Raises:
+            ConnectError: it does not come, or shows that this is no AMI server.
+
+        """
+        if not self._greeted.wait(deadline.remaining()):
+            raise no_greeting(deadline.timeout)
+        return self.greeting()
+
+    def greeting(self) -> Greeting:
+        """Return the server's first line, once it has come.
+
+        Raises:
+            ConnectError: the connection ended before, or it is no AMI server.
+
+        """
+        greeting = self._protocol.greeting
+        if greeting is None:
+            if isinstance(self.close_exc, ConnectError):
+                raise self.close_exc
+            raise ConnectError(
+                "the server closed the connection before its greeting: too many sessions that have not logged in"
+                f" (authlimit), or an address that may not connect ({self.close_exc})"
+            ) from self.close_exc
+        return greeting
+
+    def close(self, exc: AMIError | None = None) -> None:
+        """End it: every pending request fails at once. Idempotent, from any thread, and never blocks.
+
+        The engine thread does it, where no signal handler can interrupt it half-way; the calling thread only if the
+        engine does not run.
+        """
+        if self.close_exc is not None:
+            return
+        exc = exc or ConnectionLost("closed by this side")
+        if self.engine.running and not self.engine.on_own_thread:
+            # Posted first, so that an exception of a signal handler after this line changes nothing.
+            self.engine.call_soon(partial(self._end, exc))
+            vars(self).setdefault("close_exc", exc)  # one atomic step: the first reason stays
+        else:
+            self._end(exc)
+
+    def _end(self, exc: AMIError) -> None:
+        exc = vars(self).setdefault("close_exc", exc)
+        if self._ended:
+            return
+        self._ended = True
+        reason, cause = _reason(exc)
+        try:
+            self.pending.fail_all(reason, cause)
+            self._wakeups.stop()
+            self._greet()
+        finally:
+            if self.transport.blocking:
+                self.outbox.close()
+                self.transport.close()
+            else:
+                self.transport.shutdown()
+                # Out of the poller first: a closed descriptor's number may soon be another socket's.
+                self.engine.unregister(self, self._close_descriptor)
+            lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
+            lost.__cause__ = cause
+            self.engine.call_soon(lambda: self._owner.ended(self, lost))
+
+    def _close_descriptor(self) -> None:
+        """Close it once no thread can be within a read or write that uses its number."""
+        if (self.outbox.close() and self._reading.try_acquire(self)) or not self.engine.running:
+            self.transport.abandon()
+        else:
+            self.engine.call_at(time.monotonic() + RETRY, self._close_descriptor)
+
+    def _greet(self) -> None:
+        callback, self.on_greeted = self.on_greeted, _nothing
+        self._greeted.set()
+        callback()
+
+    def abandon(self) -> None:
+        """Let go of a socket that another process uses, in a forked child; touches neither lock nor peer."""
+        self.close_exc = ConnectionLost("this process is a fork; its parent keeps the connection", sent=False)
+        try:
+            self.transport.abandon()
+        except OSError:
+            pass
+
+    # Reading: on the engine thread
+
+    def fileno(self) -> int:
+        """Return what the engine waits for."""
+        return self.transport.fileno()
+
+    @property
+    def interest(self) -> int:
+        """What the engine waits for: to read, unless a caller leads, and to go on writing."""
+        return (0 if self._reading.muted else READ) | (WRITE if self.outbox.blocked else 0)
+
+    def readable(self) -> None:
+        """Read what is there, within measure."""
+        reading = self._reading
+        if self.close_exc is not None or not reading.try_acquire(self):
+            return  # ended, or a caller leads
+        try:
+            self._read()
+        finally:
+            if not self._ended:
+                reading.release(self)
+
+    def writable(self) -> None:
+        """Go on writing."""
+        self.outbox.writable()
+
+    def _resume_reading(self) -> None:
+        self.engine.rearm(self)
+        self.readable()
+
+    def _give_up_reading(self) -> None:
+        self.close(ConnectionLost("a signal handler stopped the thread that was reading"))
+
+    def _read(self) -> None:
+        left, transport = self._reading.left, self.transport
+        for _ in range(MOST_READS):
+            try:
+                if left:  # what a leader has read comes first
+                    found = left.popleft()
+                    if isinstance(found, OSError):
+                        raise found
+                    self.received(found)
+                    continue
+                chunk = transport.receive()
+            except OSError as exc:
+                self.broken(exc)
+                return
+            if chunk is None or not self.received(chunk):
+                return
+            if len(chunk) < DRAINED and not transport.holds_more:
+                return
+        if transport.holds_more:
+            self.engine.serve_soon(self)
+
+    def received(self, chunk: bytes) -> bool:
+        """Process bytes that came in, empty at the end of the stream; return whether it goes on."""
+        if not chunk:
+            held = self._protocol.framer.pending
+            reason = "the server closed the connection"
+            self.close(ConnectionLost(f"{reason} in the middle of a message" if held else reason))
+            return False
+        self.last_received = time.monotonic()
+        self.bytes_received += len(chunk)
+        protocol = self._protocol
+        greeted = protocol.greeting is not None
+        try:
+            frames = protocol.receive(chunk)
+        except (RemoteProtocolError, ConnectError) as exc:
+            self.close(exc)
+            return False
+        if not greeted and protocol.greeting is not None:
+            self.pending.ami_version = protocol.greeting.version
+            if self.tapping:  # before anybody answers the greeting
+                self._owner.tapped("received", [protocol.greeting.text.encode() + b"\r\n"])
+            self._greet()
+        if frames:
+            self._feed(frames)
+        if self.transport.owes:  # TLS may have to answer on its own account
+            self.outbox.flush()
+        return True
+
+    def _feed(self, frames: list[bytes]) -> None:
+        origin = make_origin((self.encoding, time.time(), self.node))
+        if self.tapping:
+            self._owner.tapped("received", [frame + b"\r\n\r\n" for frame in frames])
+        if logger.isEnabledFor(logging.DEBUG):
+            for frame in frames:
+                logger.debug("< %s", shown(frame))
+        pending = self.pending
+        try:
+            events = pending.feed(frames, self._protocol.framer.only_events, origin)
+        finally:
+            if pending.answered:
+                answered, pending.answered = pending.answered, []
+                self._wakeups.start(answered)
+        if events:
+            self.events_received += len(events)
+            try:
+                self._owner.publish(events, origin)
+            except Exception:
+                # What is wrong with one subscriber is no reason to end the session of all.
+                logger.exception("publishing events raised")
+
+    def broken(self, exc: BaseException) -> None:
+        """End it because reading, writing or serving it raised."""
+        lost = ConnectionLost(getattr(exc, "strerror", None) or str(exc) or type(exc).__name__)
+        lost.__cause__ = exc
+        self.close(lost)
+
+    def _pump(self) -> None:
+        """Read a transport that can only block; the engine thread still does everything else."""
+        while self.close_exc is None:
+            try:
+                chunk = self.transport.receive() or b""
+            except Exception as exc:
+                self.broken(exc)
+                return
+            if self.close_exc is not None:
+                return
+            done = Event()
+            self.engine.call_soon(partial(self._pumped, chunk, done))
+            # One chunk at a time: what a fast peer sends waits in the transport, not in memory.
+            while not done.wait(1.0) and self.close_exc is None:
+                pass
+            if not chunk:
+                return
+
+    def _pumped(self, chunk: bytes, done: Event) -> None:
+        try:
+            self.received(chunk)
+        finally:
+            done.set()
+
+    # Writing
+
+    def _prepare(self, entries: list[Entry]) -> bytes:
+        """Return the bytes of entries that are about to be written, and note that they are; on the writing thread."""
+        frames = []
+        for frame, request, fence_frame, fence in entries:
+            request.order = next(self._sent_order)
+            if request.given_up:
+                if fence is not None:
+                    self.pending.remove(fence)
+                continue
+            frames.append(frame)
+            if fence is not None:
+                fence.order = next(self._sent_order)
+                frames.append(fence_frame)
+        if self.tapping and frames:
+            self._owner.tapped("sent", list(frames))
+        if logger.isEnabledFor(logging.DEBUG):
+            for frame in frames:
+                logger.debug("> %s", shown(frame))
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    def _is_lone(self, entry: Entry) -> bool:
+        _, request, _, fence = entry
+        if fence is not None or self.tapping or request.given_up or logger.isEnabledFor(logging.DEBUG):
+            return False
+        request.order = next(self._sent_order)
+        return True
+
+    def _write_failed(self, exc: BaseException) -> None:
+        """Have the engine end the connection, after it has read what the server sent before."""
+        logger.debug("sending failed: %s", exc)
+        if self.transport.blocking:
+            self.broken(exc)
+        else:
+            self.engine.call_soon(partial(self._end_after_reading, exc, time.monotonic() + LAST_READ))
+
+    def _end_after_reading(self, exc: BaseException, until: float) -> None:
+        reading = self._reading
+        if self.close_exc is None and not reading.try_acquire(self):
+            if time.monotonic() < until:  # a caller leads: it stops within milliseconds
+                self.engine.call_at(time.monotonic() + 0.001, partial(self._end_after_reading, exc, until))
+                return
+        elif self.close_exc is None:
+            try:
+                self._read()
+            finally:
+                if not self._ended:
+                    reading.release(self)
+        self.broken(exc)  # does nothing if reading has met the end
+
+
+def _reason(exc: AMIError) -> tuple[str, BaseException | None]:
+    """Return what to tell the callers of a connection that ends so, and the cause."""
+    reason = exc.reason if isinstance(exc, ConnectionLost | ConnectError) else str(exc)
+    return reason, exc.__cause__ or (None if isinstance(exc, ConnectionLost) else exc)
+
+
+def no_greeting(seconds: float | None) -> ConnectError:
+    """Return the error of a server that says nothing."""
+    within = "in time" if seconds is None else f"within {seconds:g} s"
+    return ConnectError(
+        f"connected, but no greeting {within}: is this an AMI port (5038), not one"
+        " that expects TLS (use amis://) or HTTP? A stalled server looks the same"
+    )
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def shown(frame: bytes) -> str:
+    """Return a message for the log: no secret, no control character that could forge a line of it."""
+    text = redact(frame[:2000]).decode("utf-8", "backslashreplace")
+    return text.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,1 @@
+"""Threads and time: the engine thread, timers, callback threads, futures, waiting. It knows nothing of AMI."""

@@ -1,0 +1,535 @@
+"""The thread that serves connections, one or a thousand, and the threads that run user code.
+
+The **engine thread** waits for all sockets at once, reads what is there and has it cut into messages.
+It first lets the answers out, which costs a dict look-up and the release of a lock each, so that they never
+wait behind a flood; then it offers the events to the subscriptions' buffers; then it runs timers. It never
+blocks and runs no user code, so it always comes back to the sockets: a server drops a client that does not
+read for a tenth of a second.
+
+Reading and dispatching share this one thread on purpose. With a thread for each, handing the messages over
+cost a fifth of the throughput: while one thread runs the other can't, and by the time it may, the messages
+have left the processor's cache. For the same reason a caller who is alone with its question reads the answer
+itself (:mod:`~pyami_sync.turn`), many callers are woken one after the other (:mod:`~pyami_sync.relay`), and
+callback threads are called when all sockets have been served.
+
+The **callback threads** (:class:`~pyami_sync.engine.workers.Workers`) run user code. The number of threads depends on
+neither connections nor subscriptions.
+
+The engine thread never waits for a lock that a thread running user code can hold: a signal handler may raise, or
+run for as long as it likes, at any moment, and a finalizer may run at any allocation. What threads share is
+therefore changed by single dict and deque operations, which are atomic (in free-threaded builds too), and waiting
+is done on locks that belong to the waiting thread alone (:class:`~pyami_sync.engine.waiting.Waiters`).
+
+Locks that are left here and above:
+
+======================================  ==================================  =========================================
+Lock                                    Guards                              Taken by
+======================================  ==================================  =========================================
+``Epoll._lock`` (reentrant)             which descriptor is whose           every thread that changes what a link waits
+                                                                            for, the engine thread included; held for
+                                                                            one system call that does not block
+one in :class:`Waiters` per wait        nothing; it is waited for           the waiting thread; released by any
+one per idle thread of ``Workers``      nothing; it is waited for           the idle thread; released by any
+``Future._condition`` (standard)        ``wait()`` and ``as_completed()``   callers; the engine thread only when free
+======================================  ==================================  =========================================
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import heapq
+import logging
+import socket
+import time
+import weakref
+from _thread import start_new_thread
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from threading import Thread, current_thread, get_ident, main_thread
+
+from ..exceptions import ConcurrencyError, ConnectionClosed
+from . import forks
+from .deadline import Deadline
+from .poller import READ, WRITE, Pollable, Poller, make_poller
+from .waiting import Waiters
+from .workers import Workers
+
+__all__ = ["Engine", "Timer"]
+
+logger = logging.getLogger("pyami_sync")
+
+LAUNCH_WAIT = 10.0  # seconds
+LAST_STEPS = 0.1  # seconds that a thread may take to be gone when it has done its work
+LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
+
+engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class Wakeup:
+    """Ends the engine's wait from any thread."""
+
+    interest = READ
+
+    def __init__(self) -> None:
+        self._in, self._out = socket.socketpair()
+        self._in.setblocking(False)
+        self._out.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._in.fileno()
+
+    def wake(self) -> None:
+        try:
+            self._out.send(b"\0")
+        except OSError:
+            pass  # full: it wakes anyway; closed: it is gone
+
+    def readable(self) -> None:
+        try:
+            while len(self._in.recv(4096)) == 4096:
+                pass
+        except OSError:
+            pass
+
+    def writable(self) -> None:
+        """Never asked for."""
+
+    def broken(self, exc: BaseException) -> None:
+        """Nothing can be."""
+
+    def close(self) -> None:
+        self._in.close()
+        self._out.close()
+
+
+TimerEntry = tuple[float, int, "Timer"]
+
+
+class Timer:
+    """Something to do at a moment, on the engine thread; it must not block."""
+
+    __slots__ = ("_engine", "callback")
+
+    def __init__(self, engine: Engine, callback: Callable[[], None]) -> None:
+        self._engine = engine
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Don't do it. Safe from any thread; too late is no error."""
+        if self.callback is not None:
+            self.callback = None
+            self._engine._dead_timers += 1  # a lost count only puts off the next clearing out
+
+
+class Engine:
+    """One thread for sockets, answers, events and timers, and a pool of threads for user code.
+
+    Threads start with the first use and end with :meth:`close`.
+
+    Args:
+        name: what the threads' names begin with.
+        callback_threads: most threads for user code.
+
+    """
+
+    def __init__(self, name: str = "pyami", callback_threads: int = 32) -> None:
+        self.name = name
+        self.workers = Workers(f"{name}-callback", callback_threads, later=self._later)
+        self._poller: Poller | None = None
+        self._wakeup: Wakeup | None = None
+        self._jobs: deque[Callable[[], object]] = deque()
+        self._thread: Thread | None = None
+        self.ident: int | None = None
+        """Which thread is the engine's; :data:`None` while it does not run."""
+        self._pumps: weakref.WeakSet[Thread] = weakref.WeakSet()
+        self._launches: dict[None, Launch] = {}  # one, while the engine thread is being started
+        self._closed = False
+        self._ended = False  # the engine thread runs no job any more
+        self._waiters = Waiters()  # for that
+        self._releases = False  # the engine thread itself closes the descriptors at its end
+        self._timers: list[TimerEntry] = []  # a heap, the engine thread's own
+        self._new_timers: deque[TimerEntry] = deque()  # on their way to it, from any thread
+        self._timer_order = count()
+        self._dead_timers = 0
+        self._wakes_at = float("inf")  # until when the thread sleeps if nothing comes
+        engines.add(self)
+
+    # Life
+
+    def start(self) -> None:
+        """Start the engine thread, unless it runs.
+
+        Raises:
+            ConnectionClosed: the engine was closed, as happens when one thread opens and another closes.
+            ConcurrencyError: the standard library was monkey patched too late.
+
+        """
+        if self._closed:
+            raise ConnectionClosed
+        if self._thread is not None:
+            return
+        if _thread.start_new_thread is not start_new_thread:
+            # Locks taken from before and threads made after the patch do not fit together: all would stand still.
+            raise ConcurrencyError(
+                "the standard library was monkey patched (gevent, eventlet) after pyami_sync was imported: patch before"
+                " that; with gunicorn, leave out --preload or patch at the top of its configuration file"
+            )
+        # One step, not a lock: a signal handler may come here in the midst of it.
+        launch = self._launches.setdefault(None, Launch(self))
+        launch.begin()
+        if not launch.wait(LAUNCH_WAIT):
+            raise RuntimeError(f"the engine thread did not start within {LAUNCH_WAIT:g} s")
+        launch.check()
+
+    def pump(self, target: Callable[[], None]) -> None:
+        """Start a thread that reads a transport which can only block; :meth:`close` waits for it too."""
+        thread = Thread(target=target, name=f"{self.name}-transport", daemon=True)
+        self._pumps.add(thread)
+        thread.start()
+
+    def close(self, timeout: float | None = 5.0) -> None:
+        """End all threads; safe from any of them, and to repeat.
+
+        Args:
+            timeout: seconds to wait for callbacks under way. One that takes longer is left to its daemon
+                thread, with a warning that names it.
+
+        """
+        self.signal_stop()
+        deadline = Deadline(timeout)
+        launch = self._launches.get(None)
+        if launch is not None:  # whoever started it was interrupted
+            launch.begin()
+            launch.wait(deadline.remaining())
+        thread = self._thread
+        # Not join() alone: a signal handler in the midst of it that closes, too, would wait for its own thread.
+        if (
+            thread is not None
+            and thread is not current_thread()
+            and self._waiters.wait(lambda: self._ended, deadline.remaining())
+        ):
+            thread.join(LAST_STEPS)
+        for pump in list(self._pumps):
+            if pump is not current_thread():
+                pump.join(deadline.remaining())
+        # Callbacks last: one that waits for an answer has been released by the end of its connection.
+        for busy in self.workers.close(deadline):
+            logger.warning("callback thread %s is still busy; its callback does not return", busy.name)
+        if thread is None or self._ended:
+            self._run_jobs()  # of those who asked after its last look, and before it was gone
+            self._release()
+
+    def signal_stop(self) -> None:
+        """Tell all threads to end and wait for none."""
+        self._closed = True
+        self._wake()  # always: whoever closed it first may have been interrupted before this
+
+    def close_soon(self) -> None:
+        """End all threads and wait for none; the engine thread closes the descriptors when it ends."""
+        self._releases = True
+        self.signal_stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether there is an engine thread that runs what it is asked to."""
+        return self._thread is not None and not self._ended
+
+    @property
+    def on_own_thread(self) -> bool:
+        """Whether the calling thread is the engine thread."""
+        return get_ident() == self.ident
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def _release(self) -> None:
+        poller, wakeup = self._poller, self._wakeup
+        self._wakeup = None
+        for each in (poller, wakeup):
+            if each is not None:
+                each.close()  # harmless to repeat
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child, which has none of the threads.
+
+        Locks may have been held by threads that don't exist here, so all state is made again. Descriptors
+        are only closed: this leaves the parent's poller and sockets as they are.
+        """
+        for each in (self._poller, self._wakeup):
+            if each is not None:
+                each.close()
+        self.__init__(self.name, self.workers.limit)  # type: ignore[misc]
+
+    def check_thread(self, doing: str) -> None:
+        """Refuse to block the thread that everything depends on.
+
+        Raises:
+            ConcurrencyError: the calling thread is the engine's.
+
+        """
+        if get_ident() == self.ident:
+            raise ConcurrencyError(
+                f"{doing} would block thread {current_thread().name}, which must answer it; "
+                "user code runs there only from __del__, weakref callbacks and log handlers"
+            )
+
+    # What the engine thread is asked to do
+
+    def register(self, link: Pollable) -> None:
+        """Serve a link from now on."""
+
+        def add() -> None:
+            assert self._poller is not None
+            self._poller.add(link)
+            # Bytes that came along with a TLS handshake make no descriptor readable any more.
+            self._serve(link, READ)
+
+        self.on_thread(add)
+
+    def watch(self, link: Pollable) -> None:
+        """Wait for a link that is not connected yet."""
+
+        def add() -> None:
+            assert self._poller is not None
+            self._poller.add(link)
+
+        self.on_thread(add)
+
+    def unregister(self, link: Pollable, then: Callable[[], None]) -> None:
+        """Serve it no more; ``then`` runs when nobody waits for it any longer."""
+
+        def out() -> None:
+            try:
+                if self._poller is not None:  # None: closed before it was ever started
+                    self._poller.remove(link)
+            except (OSError, ValueError):  # closed in the meantime
+                pass
+            then()
+
+        self.on_thread(out)
+
+    def rearm(self, link: Pollable) -> None:
+        """Wait for what the link is interested in now; from any thread."""
+        assert self._poller is not None
+        try:
+            self._poller.rearm(link)
+        except (OSError, ValueError):
+            pass  # closed in the meantime
+
+    def serve_soon(self, link: Pollable) -> None:
+        """Have a link look for what there is to read."""
+        self.call_soon(lambda: self._serve(link, READ))
+
+    @property
+    def rearms_at_once(self) -> bool:
+        """Whether :meth:`rearm` takes effect before it returns, on any thread."""
+        return self._poller is not None and self._poller.anywhere
+
+    def on_thread(self, job: Callable[[], object]) -> None:
+        """Do something that only the engine's thread may do: now if this is it."""
+        if get_ident() == self.ident:
+            job()
+        else:
+            self.call_soon(job)
+
+    def call_soon(self, job: Callable[[], object]) -> None:
+        """Run something on the engine thread, behind everything that has come in; it must not block."""
+        self._jobs.append(job)
+        if get_ident() != self.ident:
+            self._wake()
+            if self._closed and (self._thread is None or self._ended):
+                self._run_jobs()  # the engine has ended: nobody else will
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run a job on a callback thread.
+
+        From the engine's own thread the job is handed over when all sockets that are ready have been served: a
+        callback thread that wakes in the middle of a flood fights with the engine for the interpreter's lock at
+        every read. At the engine's end it goes there at once: they close next.
+        """
+        # The main thread leaves it to the engine thread, too, as long as that runs: starting a thread is not to be
+        # interrupted by the exception of a signal handler, and those run on the main thread.
+        me = get_ident()
+        if self._closed or not self.running or (me != self.ident and me != main_thread().ident):
+            self.workers.submit(job)
+        else:
+            self.call_soon(partial(self.workers.submit, job))
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
+        timer = Timer(self, callback)
+        # In this order: before it sleeps, the engine thread says until when and then looks for new timers once more.
+        self._new_timers.append((when, next(self._timer_order), timer))
+        if when < self._wakes_at and get_ident() != self.ident:
+            self._wake()
+        return timer
+
+    def _later(self, seconds: float, job: Callable[[], None]) -> None:
+        self.call_at(time.monotonic() + seconds, job)
+
+    def _wake(self) -> None:
+        wakeup = self._wakeup
+        if wakeup is not None:
+            wakeup.wake()
+
+    # The engine thread
+
+    def _run(self) -> None:
+        poller = self._poller
+        assert poller is not None
+        self.ident = get_ident()
+        while not self._closed:
+            left = min(self._run_timers(), LONGEST_SLEEP)
+            for link, mask in poller.poll(0 if self._jobs else left):
+                self._serve(link, mask)
+            if self._jobs:
+                self._run_jobs()
+        self._run_jobs()
+        # From here on who asks does it, or it is among those that are run next.
+        self._ended = True
+        self._run_jobs()
+        self.ident = None  # a thread that is started later may get the same
+        self._waiters.notify_all()
+        if self._releases:
+            self.workers.close(Deadline(0.0))
+            self._release()
+
+    def _serve(self, link: Pollable, mask: int) -> None:
+        try:
+            mask &= link.interest  # an error is reported to those who wait for something else, too
+            if mask & WRITE:
+                link.writable()
+            if mask & READ:
+                link.readable()
+        except BaseException as exc:
+            # A bug must not take the other links, nor this thread, with it.
+            logger.exception("serving a connection raised")
+            link.broken(exc)
+
+    def _run_jobs(self) -> None:
+        # Not more than there are now: a job that asks for another one must not keep the sockets waiting.
+        for _ in range(len(self._jobs)):
+            try:
+                job = self._jobs.popleft()
+            except IndexError:  # taken by a closing thread
+                return
+            try:
+                job()
+            except Exception:
+                logger.exception("a job of the engine raised")
+
+    def _run_timers(self) -> float:
+        """Run what is due; return the seconds until the next, infinity if there is none."""
+        timers, new = self._timers, self._new_timers
+        while True:
+            while new:
+                heapq.heappush(timers, new.popleft())
+            if self._dead_timers > 64 and self._dead_timers * 2 > len(timers):
+                # Those of answered calls would otherwise stay until their time: many a second, for seconds.
+                timers[:] = [entry for entry in timers if entry[2].callback is not None]
+                heapq.heapify(timers)
+                self._dead_timers = 0
+            while timers and timers[0][2].callback is None:
+                heapq.heappop(timers)
+            self._wakes_at = timers[0][0] if timers else float("inf")
+            left = self._wakes_at - time.monotonic()
+            if left > 0:
+                if new:  # from a thread that may have read an earlier moment, and so wakes nobody
+                    continue
+                return left
+            callback = heapq.heappop(timers)[2].callback
+            if callback is not None:
+                try:
+                    callback()
+                except Exception:
+                    logger.exception("a timer raised")
+
+
+class Launch:
+    """The start of an engine thread.
+
+    :meth:`threading.Thread.start` does not survive an exception that a signal handler raises in it: the new thread
+    can die of it half-made, and is listed as alive for ever. Handlers run on the main thread only, so another one
+    starts the engine thread, and the caller waits for that.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiters = Waiters()
+        self._begun: dict[None, object] = {}
+        self._done = False
+        self._error: Exception | None = None
+
+    def begin(self) -> None:
+        """Start, unless that has been done; raises what says that there is no thread to be had."""
+        if self._begun:
+            return
+        if get_ident() != main_thread().ident:
+            self._run()
+            return
+        try:
+            start_new_thread(self._run, ())
+        except Exception:
+            self._engine._launches.pop(None, None)
+            raise
+
+    def _run(self) -> None:
+        engine, me = self._engine, object()
+        if self._begun.setdefault(None, me) is not me:
+            return
+        made: list[Poller | Wakeup] = []
+        try:
+            if engine._thread is not None:  # an earlier launch ended between two looks
+                return
+            poller = make_poller(engine.on_thread)
+            made.append(poller)
+            wakeup = Wakeup()
+            made.append(wakeup)
+            poller.add(wakeup)
+            engine._poller, engine._wakeup = poller, wakeup
+            # A daemon: a session that nobody closed must not keep the interpreter from ending.
+            thread = Thread(target=engine._run, name=f"{engine.name}-engine", daemon=True)
+            thread.start()
+            engine._thread = thread
+        except Exception as exc:  # no descriptor, no thread; the next call tries again
+            engine._poller = engine._wakeup = None
+            for each in made:
+                each.close()
+            self._error = exc
+        finally:
+            self._done = True
+            engine._launches.pop(None, None)
+            self._waiters.notify_all()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the thread runs, or can't be started; return whether it has come to one of them."""
+        return self._waiters.wait(lambda: self._done, timeout)
+
+    def check(self) -> None:
+        """Raise what has kept the thread from running."""
+        if self._error is not None:
+            raise self._error
+
+
+def _after_fork() -> None:
+    for engine in list(engines):
+        engine.after_fork()
+
+
+def _at_exit() -> None:
+    # Tell all first, then wait for each: what takes time takes it side by side.
+    living = [engine for engine in list(engines) if not engine.closed]
+    for engine in living:
+        engine.signal_stop()
+    deadline = Deadline(0.5)
+    for engine in living:
+        engine.close(deadline.remaining() or 0.01)
+
+
+forks.register(_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,1 @@
+"""What survives connections: options, connecting, login, reconnect, keepalive, sending actions."""

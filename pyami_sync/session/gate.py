@@ -1,0 +1,114 @@
+"""Holds the events of a new connection back until the login is done and the marker of the gap has been published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..connection.connection import Connection
+from ..exceptions import ConnectionClosed, ConnectionLost
+from ..wire.message import Event, Origin
+
+__all__ = ["EventGate", "GateOwner", "Publisher"]
+
+WATCHED = 4  # reads after the release that are looked through for FullyBooted
+HELD_BYTES = 64 << 20  # of events that are held back at most
+
+
+class Publisher(Protocol):
+    """Who gets a session's events: the subscriptions of its client, or more than these; runs on the engine's thread."""
+
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
+        """Events came in, in wire order."""
+        ...
+
+    def publish_marker(self, event: Event) -> None:
+        """A marker has its place here."""
+        ...
+
+    def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
+        """No more events will come; or, of a loss, only those who can't outlast one are told."""
+        ...
+
+
+class GateOwner(Protocol):
+    """What a gate needs of its session."""
+
+    @property
+    def publisher(self) -> Publisher:
+        """What receives the events."""
+        ...
+
+    def link_ended(self, connection: Connection, exc: ConnectionLost, gate: EventGate) -> None:
+        """A connection has ended; called on the engine thread."""
+        ...
+
+    tap: Callable[[str, list[bytes]], None]
+    """Receives the messages that were sent and received."""
+
+
+class EventGate:
+    """The owner of one connection, on behalf of its session.
+
+    Holds events back until :meth:`release`, so that those of a new connection follow the marker of the gap before
+    it. Everything but :meth:`tapped` runs on the engine thread.
+    """
+
+    def __init__(self, session: GateOwner) -> None:
+        self._session = session
+        self.released = False
+        self.booted = False
+        """Whether FullyBooted has come: the server has loaded its modules."""
+        self.uptime: float | None = None
+        """Seconds that the server had been up at the login; :data:`None` if it has not said so."""
+        self.on_booted: Callable[[], None] | None = None
+        """Called once FullyBooted has come, on the engine thread."""
+        self.on_ended: Callable[[], None] | None = None
+        """Called when the connection has ended, on the engine thread."""
+        self._held: list[tuple[list[bytes], Origin]] = []
+        self._held_bytes = 0
+        # The login's FullyBooted may come in a read of its own, after the release.
+        self._watched = WATCHED
+
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
+        if self._watched <= 0:
+            self._session.publisher.publish(frames, origin)
+            return
+        if not self.booted:
+            for frame in frames:
+                if frame.startswith(b"Event: FullyBooted"):
+                    self._fully_booted(Event._wire(frame))
+        if self.released:
+            self._watched -= 1
+            self._session.publisher.publish(frames, origin)
+            return
+        self._held.append((frames, origin))
+        self._held_bytes += sum(map(len, frames))
+        if self._held_bytes > HELD_BYTES:
+            self.release()
+
+    def _fully_booted(self, event: Event) -> None:
+        self.booted = True
+        uptime = event.get("Uptime", "")  # Asterisk 13 does not give it
+        if uptime.isdecimal():
+            self.uptime = float(uptime)
+        if self.on_booted is not None:
+            self.on_booted()
+
+    def learn_uptime(self, seconds: float) -> None:
+        """Note how many seconds the server has been up."""
+        self.uptime = seconds
+
+    def release(self) -> None:
+        """Publish the events that were held back, and all later ones as they come."""
+        if not self.released:
+            self.released = True
+            for batch in self._held:
+                self._session.publisher.publish(*batch)
+            self._held.clear()
+
+    def ended(self, connection: Connection, exc: ConnectionLost) -> None:
+        self._session.link_ended(connection, exc, self)
+
+    def tapped(self, direction: str, frames: list[bytes]) -> None:
+        self._session.tap(direction, frames)

@@ -1,0 +1,116 @@
+"""Finding a peer that is gone without a word, or that has stopped serving.
+
+A server never closes an idle session and sets no TCP keepalive of its own, and a half-open link looks like a quiet
+one. So after an interval without any response a Ping is sent, and no answer means a lost link. Bytes that arrive
+meanwhile are no answer: a message without an end may swallow everything that follows it. They only buy time, since the
+answer may wait behind them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..connection.connection import Connection
+from ..connection.request import Request
+from ..engine.engine import Timer
+from ..exceptions import AMIError, ConcurrencyError, ConnectionLost
+from ..wire.action import Action
+from ..wire.response import Response
+
+__all__ = ["Keepalive"]
+
+GRACE = 2  # further timeouts that a Ping may take while bytes arrive
+
+
+class Beat(Request):
+    """A Ping that nobody waits for: when it was answered is all that counts."""
+
+    __slots__ = ()
+
+    def resolve(self, result: Response | BaseException) -> None:
+        """Do nothing: the answer has refreshed the time of the last response."""
+
+
+class Keepalive:
+    """Watches one connection with timers on the engine thread; it has no thread of its own.
+
+    Args:
+        connection: to watch.
+        interval: seconds without a response after which a Ping is sent.
+        timeout: seconds that the answer may then take.
+
+    """
+
+    def __init__(self, connection: Connection, interval: float, timeout: float) -> None:
+        self._connection = connection
+        self._interval = interval
+        self._timeout = timeout
+        self._timer: Timer | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._at(self._last_answer() + self._interval, self._look)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _last_answer(self) -> float:
+        return self._connection.pending.answered_at
+
+    def _at(self, when: float, callback: Any) -> None:
+        if not self._stopped:
+            self._timer = self._connection.engine.call_at(when, callback)
+
+    def _look(self) -> None:
+        connection = self._connection
+        if self._stopped or connection.close_exc is not None:
+            return
+        due = self._last_answer() + self._interval
+        if time.monotonic() < due:
+            self._at(due, self._look)
+            return
+        earlier = connection.pending.requests()
+        action: Action[Any] = Action("Ping")
+        beat = Beat(action, connection.make_key(action), None, self._timeout)
+        try:
+            connection.send(beat)
+        except ConcurrencyError:
+            pass  # thousands of frames wait for the peer already: an answer to any of them serves as well
+        except AMIError:
+            return  # it has ended, and has been told
+        sent = time.monotonic()
+        self._at(sent + self._timeout, lambda: self._judge(beat, sent, earlier))
+
+    def _judge(self, beat: Beat, sent: float, earlier: list[Request]) -> None:
+        connection = self._connection
+        if self._stopped or connection.close_exc is not None:
+            return
+        if self._last_answer() >= sent:
+            self._at(self._last_answer() + self._interval, self._look)
+            return
+        # A server runs one action after the other: a synchronous Originate keeps the Ping after it waiting. So an
+        # action that was given more time than this holds the verdict back until its own time is up.
+        living = set(connection.pending.requests())
+        waits = [request.deadline for request in earlier if request in living]
+        now = time.monotonic()
+        if any(deadline is None for deadline in waits):
+            self._at(now + self._timeout, lambda: self._judge(beat, sent, earlier))
+            return
+        latest = max((deadline for deadline in waits if deadline is not None), default=0.0)
+        if latest > now:
+            self._at(latest, lambda: self._judge(beat, sent, earlier))
+            return
+        last, patience = connection.last_received, (1 + GRACE) * self._timeout
+        if last >= sent and now < sent + patience:
+            self._at(min(last + self._timeout, sent + patience), lambda: self._judge(beat, sent, earlier))
+            return
+        if last >= sent:
+            reason = f"bytes arrive, but a Ping was not answered within {now - sent:.1f} s"
+        else:
+            reason = f"no sign of life for {now - last:.1f} s, a Ping was not answered"
+        connection.close(ConnectionLost(reason))

@@ -1,0 +1,262 @@
+"""What is said on a new connection before it is a session's: the login, filters, the boot of the server.
+
+The steps are generators of :class:`Ask` and :class:`AwaitBoot`, and are sent each answer; so they know nothing of
+threads. :class:`~pyami_sync.session.connector.ConnectAttempt` runs them on the engine thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+from ..connection.connection import Connection
+from ..connection.pending import PendingRequests
+from ..connection.transport import Transport
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
+from ..vocabulary.catalogue.answers import ANSWERS
+from ..vocabulary.catalogue.rules import AnswerRule
+from ..vocabulary.model import event_class
+from ..wire.action import Action
+from ..wire.protocol import Greeting, challenge_action, login_action
+from ..wire.response import Response
+from .gate import EventGate
+from .options import Options
+
+__all__ = ["Ask", "AwaitBoot", "LoginPlan", "Steps", "boot_steps", "filter_steps", "login_steps", "uptime_steps"]
+
+logger = logging.getLogger("pyami_sync")
+
+UPTIME_WAIT = 0.5  # seconds that the server may take to say how long it is up
+BOOT_WAIT = 60.0  # seconds that a restarted server may take to load its modules before the session goes on without
+
+
+class Ask(NamedTuple):
+    """An action whose answer decides how the login goes on."""
+
+    action: Action[Any]
+    within: float | None = None
+    """Most seconds for the answer, if that is less than what the attempt has left."""
+
+
+class AwaitBoot(NamedTuple):
+    """Go on when FullyBooted has come, or after some seconds; they are not counted as connecting."""
+
+    within: float
+
+
+Steps: TypeAlias = Generator[Ask | AwaitBoot, Response | None, None]
+"""The steps of a login. It is sent each answer, or thrown what came instead, and :data:`None` after a wait."""
+
+
+def within(ask: Ask, deadline: Deadline) -> float | None:
+    """Return how many seconds an answer may take."""
+    return min((each for each in (ask.within, deadline.remaining()) if each is not None), default=None)
+
+
+def login_steps(options: Options, *, event_mask: str | None, timeout: float | None) -> Steps:
+    """Log in.
+
+    Raises:
+        LoginRejected: the server refuses the user, its secret or this address.
+        ConnectError: no answer, or the server is shutting down.
+
+    """
+    host, port = options.host, options.port
+    if not options.secret:
+        raise LoginRejected(
+            "no secret was given: pass secret=…, or ami://user:secret@host",
+            host=host,
+            port=port,
+            username=options.username,
+        )
+    challenge = None
+    action: Action[Any] = challenge_action()
+    try:
+        if options.auth == "md5":
+            answer = yield Ask(action)
+            challenge = None if answer is None else answer.get("Challenge")
+            if not challenge:  # an answer to an empty one could be replayed
+                raise ConnectError("the server's answer to Challenge holds no challenge", host=host, port=port)
+        action = login_action(
+            options.username, options.secret, challenge=challenge, event_mask=event_mask, encoding=options.encoding
+        )
+        yield Ask(action)
+    except ActionError as exc:
+        raise _rejected(exc, options) from None
+    except ActionTimeout as exc:
+        within = "in time" if timeout is None else f"within {timeout:g} s"
+        raise ConnectError(f"no answer to {action.name} {within}", host=host, port=port) from exc
+    except ConnectionLost as exc:
+        raise ConnectError(f"the connection ended during {action.name}: {exc.reason}", host=host, port=port) from exc
+
+
+def _rejected(exc: ActionError, options: Options) -> ConnectError:
+    """Say what a refusal means: servers give one answer for many causes."""
+    said = exc.response.message
+    folded = said.lower()
+    host, port = options.host, options.port
+    if "shutting down" in folded:
+        return ConnectError("Asterisk is shutting down", host=host, port=port)
+    if exc.action == "Challenge" and "in use" not in folded:
+        reason = f"the server refuses the MD5 challenge ({said}); auth='plain' would send the secret in clear"
+    elif "in use" in folded:
+        reason = "the user is logged in elsewhere and allowmultiplelogin is off in manager.conf"
+    elif folded == "authentication failed":
+        reason = "check manager.conf: the user, its secret and its permit/deny (the server does not say which)"
+    else:
+        reason = said or "no reason given"
+    return LoginRejected(reason, host=host, port=port, username=options.username, response=exc.response)
+
+
+def filter_steps(filters: Iterable[Action[Any]], event_mask: str | None) -> Steps:
+    """Add the filters that the last login had, and only then let events flow."""
+    for each in filters:
+        try:
+            yield Ask(each)
+        except ActionError as exc:
+            logger.warning("a filter could not be restored: %s", exc)
+    yield Ask(Action("Events", EventMask=event_mask or "on"))
+
+
+def uptime_steps(found: Callable[[float], object]) -> Steps:
+    """Ask how many seconds the server is up, which tells whether it was started anew; some may not ask."""
+    try:
+        answer = yield Ask(Action("Command", Command="core show uptime seconds"), UPTIME_WAIT)
+    except (ActionError, ActionTimeout):
+        return
+    for line in answer.output if answer is not None else ():
+        seconds = line.rpartition(":")[2].strip()
+        if "System uptime" in line and seconds.isdecimal():
+            found(float(seconds))
+
+
+def boot_steps(gate: EventGate, timeout: float | None) -> Steps:
+    """Wait until the server has loaded its modules, as far as it lets this user know.
+
+    FullyBooted follows the login at once when the server is up, but only to users with the read class
+    ``system``; nothing tells the others. The console command that waits for it needs another class.
+
+    Raises:
+        ConnectError: it has not, in the time that the attempt had; or the connection ended.
+
+    """
+    try:
+        yield Ask(Action("Ping"))
+        if not gate.booted:
+            yield Ask(Action("Command", Command="core waitfullybooted"))
+    except ActionError as exc:
+        logger.info("can't tell whether the server has fully booted: %s", exc)
+    except ActionTimeout as exc:
+        limit = "in time" if timeout is None else f"within {timeout:g} s"
+        raise ConnectError(f"logged in, but the server has not loaded its modules {limit}") from exc
+    except ConnectionLost as exc:
+        raise ConnectError(f"the connection ended while the server was loading its modules: {exc.reason}") from exc
+
+
+def restart_steps(gate: EventGate, *, seen_before: bool, hears: bool) -> Steps:
+    """Find out whether the server was restarted; if so, wait until it has loaded its modules.
+
+    A server that has booted says so right after the login. So one that said so at an earlier login of this user,
+    and does not now, is still loading.
+
+    Args:
+        gate: of the new connection.
+        seen_before: whether an earlier login of this session was followed by FullyBooted.
+        hears: whether the event mask lets FullyBooted through when it comes later.
+
+    """
+    if seen_before and not gate.booted:
+        try:
+            yield Ask(Action("Ping"))  # its answer comes after a FullyBooted that is on its way
+        except (ActionError, ActionTimeout):
+            pass
+        if not gate.booted:
+            logger.info("waiting until the server has loaded its modules")
+            if hears:
+                yield AwaitBoot(BOOT_WAIT)
+            else:
+                try:
+                    yield Ask(Action("Command", Command="core waitfullybooted"))
+                except (ActionError, ActionTimeout) as exc:
+                    logger.info("can't tell whether the server has fully booted: %s", exc)
+            if hears and not gate.booted:
+                logger.warning("the server has not loaded its modules within %g s; going on", BOOT_WAIT)
+    if gate.uptime is None:
+        yield from uptime_steps(gate.learn_uptime)
+
+
+def find_rule(name: str) -> AnswerRule | None:
+    """How an action answers, by its name; :data:`None` for one Response."""
+    return ANSWERS.get(name.lower())
+
+
+class LoginPlan:
+    """What each new connection of one session is told, in the order of the wire.
+
+    Args:
+        options: of the session.
+
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.greeting: Greeting | None = None
+        """What the server said first on the latest connection."""
+        self.filters: list[Action[Any]] = []
+        """Server-side filters that were added, in order: a new login has none of them."""
+        self.event_mask = options.event_mask
+        """The event mask of now."""
+        self.tapping = False
+        """Whether messages are shown to taps."""
+        self.boot_seen = False
+        """Whether a login was followed by FullyBooted, so that its absence after another one means something."""
+
+    def make(self, engine: Engine, transport: Transport, gate: EventGate) -> Connection:
+        """Return a connection over a transport."""
+        connection = Connection(
+            engine,
+            transport,
+            PendingRequests(f"{secrets.token_hex(5)}-", self.options.limits, event_class),
+            gate,
+            limits=self.options.limits,
+            encoding=self.options.encoding,
+            node=self.options.node,
+            find_rule=find_rule,
+        )
+        connection.tapping = self.tapping
+        return connection
+
+    def steps(self, connection: Connection, gate: EventGate, timeout: float | None, *, again: bool) -> Steps:
+        """Return what is said on a new connection once it has been greeted.
+
+        Args:
+            connection: the new one.
+            gate: of that connection.
+            timeout: seconds that the attempt may take, for messages.
+            again: whether the session has been logged in before, so that the server may have been restarted.
+
+        """
+        self.greeting = connection.greeting()
+        # Filters must be there before events flow, or what they keep out slips in at each new login.
+        yield from login_steps(self.options, event_mask="off" if self.filters else self.event_mask, timeout=timeout)
+        if self.filters:
+            yield from filter_steps(self.filters, self.event_mask)
+        if self.options.wait_fully_booted:
+            yield from boot_steps(gate, timeout)
+        if again:
+            mask = self.event_mask
+            hears = mask is None or mask == "on" or "system" in mask.lower().split(",")
+            yield from restart_steps(gate, seen_before=self.boot_seen, hears=hears)
+        self.boot_seen = self.boot_seen or gate.booted
+
+    def learn(self, action: Action[Any], response: Response) -> None:
+        """Note what an action has changed about the session, so that a new login can restore it."""
+        name = action.name.lower()
+        if name == "filter":
+            self.filters.append(action)
+        elif name == "events":
+            self.event_mask = action.get("EventMask", "") or self.event_mask

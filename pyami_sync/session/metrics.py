@@ -1,0 +1,144 @@
+"""What a session counts: cheap enough to stay on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from threading import RLock
+
+__all__ = ["Metrics", "Quantiles", "Stats", "SubscriptionStats"]
+
+KEPT = 1024  # round trips that the quantiles are of
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Round trips of the latest actions, in seconds; zero when there were none."""
+
+    __module__ = "pyami_sync"  # its public path
+
+    count: int = 0
+    """Actions that were answered since the client was made."""
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    maximum: float = 0.0
+    """The longest of the latest, not of all time."""
+    total: float = 0.0
+    """Sum of all round trips since the client was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionStats:
+    """One subscriber."""
+
+    __module__ = "pyami_sync"  # its public path
+
+    kind: str
+    """``Subscription``, ``EventStream`` or ``Expectation``."""
+    selectors: str
+    delivered: int
+    """Events handed to the user."""
+    lost: int
+    """Events lost because its buffer was full."""
+    pending: int
+    """Events in its buffer."""
+    maxsize: int
+    """Most events in its buffer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A moment's picture of a client; numbers count since it was made."""
+
+    __module__ = "pyami_sync"  # its public path
+
+    state: str = "closed"
+    connects: int = 0
+    """Sessions that were opened."""
+    losses: int = 0
+    """Links that were lost."""
+    attempts: int = 0
+    """Tries to come back."""
+    outage_total: float = 0.0
+    """Seconds without a link, of outages that have ended."""
+    outage_last: float = 0.0
+    """Seconds that the latest ended outage took."""
+    actions: Mapping[str, int] = field(default_factory=dict)
+    """Actions by outcome: ``ok``, ``error``, ``timeout``, ``lost``, ``cancelled``."""
+    round_trip: Quantiles = Quantiles()
+    pending: int = 0
+    """Actions under way."""
+    events_received: int = 0
+    bytes_received: int = 0
+    subscriptions: tuple[SubscriptionStats, ...] = ()
+    wire_lost: int = 0
+    """Messages that taps of the wire did not get because they do not keep up."""
+
+    @property
+    def events_lost(self) -> int:
+        """Events lost by the present subscribers together."""
+        return sum(each.lost for each in self.subscriptions)
+
+
+class Metrics:
+    """Counts of one client, from any thread.
+
+    What ends is noted without a lock, in one step of the interpreter, and added up a thousand at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = RLock()  # a signal's handler may look, or end an action, while its own thread adds up
+        self._noted: list[tuple[str, float | None]] = []  # outcomes and round trips not added up yet, in order
+        self._sums: tuple[Counter[str], float, list[float]] = Counter(), 0.0, []
+        self.connects = 0
+        self.losses = 0
+        self.attempts = 0
+        self.outage_total = 0.0
+        self.outage_last = 0.0
+        # What connections that are gone had counted; the present one counts by itself.
+        self.events_before = 0
+        self.bytes_before = 0
+
+    def count(self, outcome: str, seconds: float | None = None) -> None:
+        """Count an action, and its round trip if it was answered."""
+        noted = self._noted
+        noted.append((outcome, seconds))
+        if len(noted) >= KEPT:
+            self._add_up()
+
+    def _add_up(self) -> tuple[Counter[str], float, list[float]]:
+        """Add up what is noted: actions by outcome, the sum of all round trips, the latest of them."""
+        with self._lock:
+            noted = self._noted
+            added = noted[:]
+            number = len(added)
+            actions, total, trips = self._sums
+            new = [seconds for _, seconds in added if seconds is not None]
+            sums = actions + Counter(map(itemgetter(0), added)), total + sum(new), [*trips, *new][-KEPT:]
+            # No call between these two, so that no Ctrl-C can come between them. Others only add behind.
+            self._sums = sums
+            del noted[:number]
+            return sums
+
+    def outage(self, seconds: float) -> None:
+        """Note an outage that has ended."""
+        self.outage_last = seconds
+        self.outage_total += seconds
+
+    def actions(self) -> dict[str, int]:
+        """Actions by outcome."""
+        return dict(self._add_up()[0])
+
+    def round_trip(self) -> Quantiles:
+        """The quantiles of the latest round trips."""
+        actions, total, trips = self._add_up()
+        trips = sorted(trips)
+        count = actions["ok"] + actions["error"]
+        if not trips:
+            return Quantiles()
+        last = len(trips) - 1
+        p50, p90, p99 = (trips[round(last * share)] for share in (0.5, 0.9, 0.99))
+        return Quantiles(count, p50, p90, p99, trips[-1], total)

@@ -1,0 +1,212 @@
+"""How a session is to be: addresses, credentials, times; from arguments, a URL or the environment."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ..connection.transport import TLS
+from ..wire.protocol import Limits
+from .reconnect import ReconnectPolicy
+
+__all__ = ["Options", "options_from_url"]
+
+PORT = 5038
+TLS_PORT = 5039
+EVENT_CLASSES = frozenset(
+    "system,call,log,verbose,command,agent,user,config,dtmf,reporting,cdr,dialplan,originate,agi,hookresponse,"
+    "cc,aoc,test,security,message".split(",")
+)
+_switches = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything that makes up a session; see :class:`~pyami_sync.AMIClient` for their meaning."""
+
+    host: str = "localhost"
+    port: int = PORT
+    username: str = ""
+    secret: str = field(default="", repr=False)
+    auth: Literal["md5", "plain"] = "md5"
+    event_mask: str | None = None
+    tls: TLS | ssl.SSLContext | None = None
+    timeout: float | None = 10.0
+    connect_timeout: float = 10.0
+    keepalive: float | None = 30.0
+    keepalive_timeout: float = 10.0
+    reconnect: ReconnectPolicy | None = field(default_factory=ReconnectPolicy)
+    when_down: Literal["wait", "fail"] = "wait"
+    wait_fully_booted: bool = False
+    encoding: str = "utf-8"
+    name: str = "pyami"
+    limits: Limits = field(default_factory=Limits)
+    node: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.host, str) and any(each in self.host for each in "@/?#"):
+            # Not shown: most likely it holds the secret.
+            raise ValueError("host is a name or an address; write a URL with its scheme: ami://user:secret@host:5038")
+        for name, text in (("username", self.username), ("secret", self.secret)):
+            if not isinstance(text, str) or any(each in text for each in "\r\n\0"):
+                raise ValueError(f"{name} is text without CR, LF or NUL")
+        if isinstance(self.host, str) and self.host.count(":") == 1:  # an IPv6 address has more
+            raise ValueError(
+                "host is a name or an address; give the port as port=5038 or in ami://user:secret@host:5038"
+            )
+        if not isinstance(self.host, str) or not self.host or any(ord(each) <= 32 for each in self.host):
+            raise ValueError(f"host is a name or an address, not {self.host!r}")
+        if not isinstance(self.port, int) or not 0 < self.port < 65536:
+            raise ValueError(f"port is a number from 1 to 65535, not {self.port!r}")
+        if self.auth not in ("md5", "plain"):
+            raise ValueError(f"auth is 'md5' or 'plain', not {self.auth!r}")
+        if self.when_down not in ("wait", "fail"):
+            raise ValueError(f"when_down is 'wait' or 'fail', not {self.when_down!r}")
+        for name in ("timeout", "connect_timeout", "keepalive", "keepalive_timeout"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int | float) or not value > 0):
+                raise ValueError(f"{name} is a positive number of seconds, not {value!r}")
+        ascii_bytes = bytes(range(128))
+        try:
+            fits = ascii_bytes.decode(self.encoding) == ascii_bytes.decode("ascii")
+            # And nothing else as ASCII: those that shift, as iso2022_jp does, hide text in it.
+            others = [other.encode(self.encoding, "ignore") for other in "éЖあ日한"]
+            fits = fits and not any(other and other.isascii() for other in others)
+        except (LookupError, UnicodeError):
+            fits = False
+        if not fits:
+            raise ValueError(f"encoding must be a codec that leaves ASCII as it is, not {self.encoding!r}")
+
+    @property
+    def address(self) -> str:
+        """Where to, for messages."""
+        return f"{self.host}:{self.port}"
+
+
+def make_options(given: dict[str, Any]) -> Options:
+    """Make options of keyword arguments, in the forms that users may give them.
+
+    Raises:
+        TypeError: an option that does not exist.
+        ValueError: a value that can't be.
+
+    """
+    known = {each.name for each in fields(Options)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise TypeError(f"no such option: {', '.join(unknown)} (there are {', '.join(sorted(known))})")
+    given = dict(given)
+    if "event_mask" in given:
+        given["event_mask"] = event_mask(given["event_mask"])
+    tls = given.get("tls")
+    if isinstance(tls, bool):
+        given["tls"] = TLS() if tls else None
+    if given.get("tls") is not None:
+        given.setdefault("port", TLS_PORT)
+    if isinstance(given.get("reconnect"), bool):
+        given["reconnect"] = ReconnectPolicy() if given["reconnect"] else None
+    return Options(**given)
+
+
+def event_mask(mask: str | bool | Iterable[str] | None) -> str | None:
+    """Spell an event mask so that the server reads what is meant.
+
+    A server takes a mistyped class, or one behind a blank, for no class at all and answers with success.
+
+    Raises:
+        ValueError: there is no such class.
+
+    """
+    if mask is None:
+        return None
+    if isinstance(mask, bool):
+        return "on" if mask else "off"
+    names = [name.strip().lower() for name in (mask.split(",") if isinstance(mask, str) else mask)]
+    if len(names) == 1 and names[0] in ("on", "off", "all", "none", "yes", "no", "true", "false"):
+        return "on" if names[0] in ("on", "all", "yes", "true") else "off"
+    unknown = [name for name in names if name not in EVENT_CLASSES]
+    if unknown or not names:
+        raise ValueError(f"no such event class: {', '.join(unknown)} (there are {', '.join(sorted(EVENT_CLASSES))})")
+    return ",".join(names)
+
+
+def options_from_url(url: str | None, given: dict[str, Any] | None = None) -> Options:
+    """Read options from a URL, from ``AMI_URL`` when there is none; further options win over it.
+
+    ``ami://user:secret@host:5038/?timeout=5&event_mask=call,agent``, ``amis://`` for TLS with ``ca_file``,
+    ``cert_file``, ``key_file``, ``server_name`` and ``verify`` in the query. Percent-encode what is no letter
+    or digit in the user and the secret.
+
+    Raises:
+        ValueError: it is no such URL; the message never shows the secret.
+
+    """
+    given = dict(given or {})
+    if url is None:
+        url = os.environ.get("AMI_URL")
+        if not url:
+            if "host" in given:
+                return make_options(given)
+            raise ValueError("no server given: pass a URL or a host, or set AMI_URL=ami://user:secret@host:5038")
+    return make_options({**url_settings(url), **given})
+
+
+def url_settings(url: str) -> dict[str, Any]:
+    """The options that a URL, or the mere name of a host, gives.
+
+    Raises:
+        ValueError: it is no such URL; the message never shows the secret.
+
+    """
+    if "://" not in url:
+        return {"host": url}
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("the URL can't be read: ami://user:secret@host:5038 (percent-encode the secret)") from None
+    if parts.scheme not in ("ami", "amis") or not parts.hostname:
+        raise ValueError(f"a URL begins with ami:// or amis:// and names a host, not {parts.scheme}://…")
+    if parts.path not in ("", "/") or parts.fragment:
+        raise ValueError("behind the host a URL has options only, ?timeout=5 (percent-encode / and # in the secret)")
+    found: dict[str, Any] = {"host": parts.hostname}
+    if port is not None:
+        found["port"] = port
+    if parts.username is not None:
+        found["username"] = unquote(parts.username)
+    if parts.password is not None:
+        found["secret"] = unquote(parts.password)
+    query, tls = _query(parts.query)
+    if tls and parts.scheme != "amis":
+        raise ValueError(f"{', '.join(tls)} need amis://")
+    if parts.scheme == "amis":
+        found["tls"] = TLS(**tls)
+    return {**found, **query}
+
+
+def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the options in a URL's query: those of the session and those of TLS."""
+    tls_names = {each.name for each in fields(TLS)}
+    numbers = ("timeout", "connect_timeout", "keepalive", "keepalive_timeout")
+    found: dict[str, Any] = {}
+    tls: dict[str, Any] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        where = tls if name in tls_names else found
+        if name in numbers:
+            try:
+                where[name] = None if value.lower() == "none" else float(value)
+            except ValueError:
+                raise ValueError(f"{name} in the URL is a number of seconds or none, not {value!r}") from None
+        elif name in ("verify", "reconnect", "wait_fully_booted"):
+            if value.lower() not in _switches:
+                raise ValueError(f"{name} in the URL is yes or no, not {value!r}")
+            where[name] = _switches[value.lower()]
+        elif name in (*tls_names, "auth", "event_mask", "encoding", "name", "when_down"):
+            where[name] = value
+        else:
+            raise ValueError(f"no such option in the URL: {name}")
+    return found, tls

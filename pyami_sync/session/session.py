@@ -1,0 +1,619 @@
+"""What survives connections: opening, logging in, noticing a loss, reconnecting.
+
+A session is a state machine that only the engine thread advances::
+
+    CLOSED ──open()──▶ CONNECTING ──logged in──▶ CONNECTED ──link lost──▶ RECONNECTING ──logged in──▶ CONNECTED
+       ▲                    │ failed                │ close(), Logoff          │ close(), given up
+       └────────────────────┴───────────────────────┴──────────────────────────┘
+
+:meth:`Session.open` and :meth:`Session.close` post what they want to the engine thread and wait, with a bound, for it
+to happen. No lock is held meanwhile, so neither an exception raised by a signal handler in a waiting thread nor a
+handler that runs for long can stop the engine. If the engine thread does not run, or is the calling thread, closing
+is done at once by the caller.
+
+Which thread runs what:
+
+* *engine thread*: everything that changes the state; attempts to connect, reconnecting, the keepalive; the publisher.
+* *threads of users*: :meth:`~Session.open`, :meth:`~Session.close`, :meth:`~Session.connection`,
+  :meth:`~Session.wait_closed`. They read :attr:`~Session.current` and :attr:`~Session.state`, each written in one step.
+* *callback threads*: ``on_state`` hands over to them.
+
+A reconnect stays on the engine thread from the loss to the login, apart from resolving a name and TLS.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..connection.connection import Connection
+from ..connection.request import FutureRequest
+from ..engine import forks
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..engine.waiting import Waiters
+from ..exceptions import ActionTimeout, AMIError, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
+from ..vocabulary import markers
+from ..wire.action import Action
+from ..wire.message import Origin
+from ..wire.protocol import Greeting
+from ..wire.response import Response
+from .connector import ConnectAttempt, Connector
+from .gate import EventGate, Publisher
+from .keepalive import Keepalive
+from .login import LoginPlan
+from .metrics import Metrics
+from .options import Options
+from .reconnect import Reconnect
+from .state import State
+
+__all__ = ["Session", "State"]
+
+logger = logging.getLogger("pyami_sync")
+
+CLOSE_WAIT = 5.0  # seconds that close() waits for the engine thread
+GRACE = 2.0  # seconds after its deadline in which an attempt reports why it failed
+EXITING = "the interpreter is shutting down"
+
+
+class Opening:
+    """One call of :meth:`Session.open` that waits for the outcome."""
+
+    __slots__ = ("began", "deadline", "done", "error")
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
+        self.began = False  # it has made the session connect, and did not find it connecting
+        self.done = False
+        self.error: Exception | None = None
+
+
+class Session:
+    """Keeps one login to one server for as long as it is wanted.
+
+    Args:
+        options: of the session.
+        engine: serves its connections.
+        publisher: receives its events; on the engine thread.
+        connector: starts the attempts to connect; of the same engine.
+        transport: a connected socket-like object to use in place of a TCP connection, once.
+        on_state: called with each new state, on the engine thread; must not block.
+        tap: receives messages, on the thread that reads or writes them.
+        observe: called when the state has changed or an attempt to connect has failed; must not block.
+
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        engine: Engine,
+        publisher: Publisher,
+        connector: Connector,
+        *,
+        transport: Any = None,
+        on_state: Callable[[State], None],
+        tap: Callable[[str, list[bytes]], None],
+        observe: Callable[[], None] | None = None,
+    ) -> None:
+        self.options = options
+        self.engine = engine
+        self.publisher = publisher
+        self.connector = connector
+        self.plan = LoginPlan(options)
+        self.metrics = Metrics()
+        self.tap = tap
+        self.last_error: AMIError | None = None
+        self.since = time.time()
+        """When the present state began, in seconds since the epoch."""
+        self.connected_at = 0.0
+        """When the latest login was, on :func:`time.monotonic`'s clock; 0 before the first."""
+        self.current: Connection | None = None
+        """The connection, if there is one now; only the engine thread sets it."""
+        self._transport = transport
+        self._observe = observe
+        self._on_state = on_state
+        self._state = State.CLOSED
+        self._used = False  # it has been opened at least once
+        self.starting = False
+        """Whether :meth:`start` was called and the engine thread has not begun with it."""
+        self._reopens = False  # a forked child opens a session of its own on first use
+        self._closed_by = ConnectionClosed("the session is not open: call open(), or use `with`")
+        self._make_volatile()
+
+    def _make_volatile(self) -> None:
+        """Set what a forked child starts without."""
+        self._changed = Waiters()  # notified after every change of what may be waited for
+        self._openings: list[Opening] = []
+        self.openers: dict[object, None] = {}
+        """An entry for each thread that is in :meth:`open` now."""
+        self._attempt: ConnectAttempt | None = None
+        self._reconnect: Reconnect[tuple[Connection, EventGate]] | None = None
+        self._keepalive: Keepalive | None = None
+
+    # State
+
+    @property
+    def state(self) -> State:
+        """The present state."""
+        return self._state
+
+    @property
+    def over(self) -> bool:
+        """Whether it has been open and is closed now, and will not open by itself as a fork's copy does."""
+        return self._state is State.CLOSED and self._used and not self._reopens
+
+    @property
+    def greeting(self) -> Greeting | None:
+        """What the server said first on the latest connection."""
+        return self.plan.greeting
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self.since = time.time()
+        self._on_state(state)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        if self._observe is not None:
+            self._observe()
+
+    # Opening: on the calling thread
+
+    def open(self, deadline: Deadline) -> None:
+        """Connect and log in, or wait for the attempt or reconnect that is under way; blocks until the deadline.
+
+        Raises:
+            ConnectError: it is not connected; :exc:`LoginRejected` if the server refused the login.
+            ConnectionClosed: it was closed meanwhile.
+            ConcurrencyError: the calling thread is the engine thread.
+
+        """
+        self._open(deadline, reopens=False)
+
+    def _open(self, deadline: Deadline, *, reopens: bool) -> None:
+        if self._state is State.CONNECTED and self.current is not None:
+            return
+        self.engine.check_thread("connecting")
+        token = object()
+        self.openers[token] = None
+        try:
+            while True:
+                opening = self._open_once(deadline, reopens)
+                if opening.error is None:
+                    return
+                # A failure of another thread's attempt, which may have had less time, is not this one's; but a
+                # rejected login is everybody's.
+                if opening.began or isinstance(opening.error, LoginRejected) or deadline.expired:
+                    break
+                if reopens and not self._reopens:
+                    break
+            error = opening.error if opening.began else copy.copy(opening.error)
+            try:
+                raise error
+            finally:
+                del error, opening
+        finally:
+            self.openers.pop(token, None)
+
+    def _open_once(self, deadline: Deadline, reopens: bool) -> Opening:
+        """Have the engine thread begin an attempt, or join one, and wait for the outcome."""
+        if exiting:
+            raise ConnectionClosed(EXITING)
+        engine = self.engine
+        try:
+            engine.start()
+        except (OSError, RuntimeError) as exc:  # no descriptors, no threads
+            host, port = self.options.host, self.options.port
+            raise ConnectError(f"this process lacks resources ({exc})", host=host, port=port) from exc
+        opening = Opening(deadline)
+        left = deadline.remaining()
+        try:
+            engine.call_soon(lambda: self._begin(opening, reopens))
+            # The attempt has the same deadline, and says what it was at when that came.
+            self._changed.wait(lambda: opening.done or engine.closed, None if left is None else left + GRACE)
+        except BaseException:  # Ctrl-C
+            engine.call_soon(lambda: self._give_up(opening, interrupted=True))
+            # Until then the caller could take a session for open that is about to be closed.
+            self._changed.wait(lambda: opening.done or not engine.running, CLOSE_WAIT)
+            raise
+        if not opening.done:
+            engine.call_soon(lambda: self._give_up(opening))
+            if engine.closed:
+                raise ConnectionClosed("the session was closed while it was opened")
+            raise self._not_in_time(deadline)
+        return opening
+
+    def _not_in_time(self, deadline: Deadline) -> ConnectError:
+        limit = "in time" if deadline.timeout is None else f"within {deadline.timeout:g} s"
+        why = f": {self.last_error}" if self.last_error is not None else ""
+        exc = ConnectError(f"not connected {limit}{why}", host=self.options.host, port=self.options.port)
+        exc.__cause__ = self.last_error
+        return exc
+
+    def prepare_to_listen(self) -> None:
+        """Make sure that events can come; a fork's copy opens itself here, and blocks as :meth:`open` does.
+
+        Raises:
+            ConnectionClosed: nobody has opened it yet.
+            ConnectError: it could not be opened.
+
+        """
+        forks.check()
+        if not self._used:
+            raise self._closed()
+        while self._reopens:
+            self._wake(Deadline(None))
+
+    def _wake(self, deadline: Deadline) -> None:
+        """Open the copy that a forked child has, on its first use; if it fails, the next use tries again.
+
+        Args:
+            deadline: the caller's; opening takes no longer than that, and than ``connect_timeout``.
+
+        Raises:
+            ConnectError: it could not be opened.
+            ActionTimeout: the caller's time is up. (The caller names the action.)
+
+        """
+        left = deadline.remaining()
+        shorter = left is not None and left < self.options.connect_timeout
+        try:
+            self._open(deadline if shorter else Deadline(self.options.connect_timeout), reopens=True)
+        except ConnectError as exc:
+            if isinstance(exc, LoginRejected) or not deadline.expired:
+                raise
+            raise ActionTimeout("", deadline.timeout, sent=False) from exc
+
+    # Opening: on the engine thread
+
+    def _begin(self, opening: Opening, reopens: bool) -> None:
+        if self._state is State.CONNECTED:
+            self._settle(opening, None)
+            return
+        self._openings.append(opening)
+        left = opening.deadline.remaining()
+        if left is not None:
+            self.engine.call_at(time.monotonic() + left, lambda: self._out_of_time(opening))
+        if self._state is not State.CLOSED:
+            return
+        opening.began = self._used = True
+        self._reopens = reopens  # until it is open: if that fails, the next use tries again
+        self._enter(State.CONNECTING)
+        self._attempt = self._connect(self._opened, opening.deadline)
+
+    def _out_of_time(self, opening: Opening) -> None:
+        # Who began the attempt is told by the attempt itself, which has the same deadline.
+        if not opening.done and not (opening.began and self._state is State.CONNECTING):
+            opening.error = self._not_in_time(opening.deadline)
+            self._give_up(opening)
+
+    def _give_up(self, opening: Opening, *, interrupted: bool = False) -> None:
+        """Forget a caller that waits no longer; end the attempt if nobody else does."""
+        if opening in self._openings:
+            self._openings.remove(opening)
+        wanted = bool(self._openings) or not opening.began
+        if not wanted and (self._state is State.CONNECTING or (interrupted and self._state is State.CONNECTED)):
+            self._end(ConnectionClosed("the session is closed: its opening was interrupted"), reopens=self._reopens)
+        self._settle(opening, opening.error)
+
+    def _settle(self, opening: Opening, error: Exception | None) -> None:
+        opening.error = error
+        opening.done = True
+        self._changed.notify_all()
+
+    def _connect(
+        self, done: Callable[[tuple[Connection, EventGate] | Exception], None], deadline: Deadline | None = None
+    ) -> ConnectAttempt:
+        gate, plan = EventGate(self), self.plan
+        again = bool(self.connected_at)
+        limit = self.options.connect_timeout if deadline is None else deadline.timeout
+        transport, self._transport = self._transport, None
+        attempt = self.connector.attempt(
+            self.options,
+            make=lambda channel: plan.make(self.engine, channel, gate),
+            steps=lambda connection: plan.steps(connection, gate, limit, again=again),
+            done=lambda outcome: done((outcome, gate) if isinstance(outcome, Connection) else outcome),
+            deadline=deadline,
+            transport=transport,
+        )
+        gate.on_booted = attempt.booted
+        gate.on_ended = attempt.connection_ended
+        return attempt
+
+    def _opened(self, outcome: tuple[Connection, EventGate] | Exception) -> None:
+        self._attempt = None
+        if isinstance(outcome, Exception):
+            if isinstance(outcome, AMIError):
+                self.last_error = outcome
+            again = self._reopens and not isinstance(outcome, LoginRejected)
+            self._end(ConnectionClosed(f"the session is closed: {outcome}"), reopens=again, error=outcome)
+            return
+        connection, gate = outcome
+        self._reopens = False
+        self._adopt(connection)
+        gate.release()
+        self._settle_all(None)
+        self._check_end(connection, gate)
+
+    def _settle_all(self, error: Exception | None) -> None:
+        openings, self._openings = self._openings, []
+        for each in openings:
+            self._settle(each, error)
+
+    def start(self) -> None:
+        """Begin to connect in the background and return; a server that is not there is tried again and again."""
+        self.engine.start()
+        self.starting = True
+        self.engine.on_thread(self._start)
+
+    def _start(self) -> None:
+        self.starting = False
+        if self._state is State.CLOSED:
+            self._used, self._reopens = True, False
+            self._reconnect = self._make_reconnect()
+            self._enter(State.RECONNECTING)
+            self._reconnect.begin()
+
+    def _adopt(self, connection: Connection) -> None:
+        """Make a logged-in connection the session's."""
+        self.current = connection
+        self.connected_at = time.monotonic()
+        self.metrics.connects += 1
+        self.last_error = None
+        connection.tapping = self.plan.tapping
+        if self.options.keepalive is not None:
+            self._keepalive = Keepalive(connection, self.options.keepalive, self.options.keepalive_timeout)
+            self._keepalive.start()
+        self._enter(State.CONNECTED)
+
+    def _check_end(self, connection: Connection, gate: EventGate) -> None:
+        # It may have ended before it was adopted, when the session did not listen to it yet.
+        if connection.close_exc is not None and self.current is connection:
+            lost = connection.lost(sent=True)
+            self.engine.call_soon(lambda: self.link_ended(connection, lost, gate))
+
+    # Closing
+
+    def close(self, reason: ConnectionClosed | None = None, *, wait: float = CLOSE_WAIT) -> None:
+        """End the session; pending calls fail. Idempotent, from any thread, also in signal handlers and finalizers.
+
+        Blocks until the engine thread has done it, or ``wait`` seconds.
+        """
+        engine = self.engine
+        done: list[bool] = []
+        why = reason or ConnectionClosed("the session was closed")
+
+        def end() -> None:
+            if not done:
+                done.append(True)
+                self._end(why)
+                self._changed.notify_all()
+
+        if engine.on_own_thread or not engine.running:
+            end()
+            return
+        engine.call_soon(end)
+        self._changed.wait(lambda: done or not engine.running, wait)
+        if not engine.running:
+            end()
+
+    def _end(self, reason: ConnectionClosed, *, reopens: bool = False, error: Exception | None = None) -> None:
+        """Close on the engine thread, or on the caller's if that does not run; harmless to repeat."""
+        connection, self.current = self.current, None
+        attempt, self._attempt = self._attempt, None
+        reconnect, self._reconnect = self._reconnect, None
+        keepalive, self._keepalive = self._keepalive, None
+        self._reopens = reopens
+        if self._state is not State.CLOSED:
+            self._closed_by = reason
+            self._enter(State.CLOSED)
+        if keepalive is not None:
+            keepalive.stop()
+        if reconnect is not None:
+            reconnect.cancel()
+        if attempt is not None:
+            attempt.cancel()
+        if connection is not None:
+            self._count_traffic(connection)
+            connection.close()
+        self._settle_all(error or ConnectionClosed("the session was closed while it was opened"))
+
+    def wait_closed(self, timeout: float | None) -> bool:
+        """Wait until the session is closed for good; return whether it is."""
+        return self._changed.wait(lambda: self._state is State.CLOSED, Deadline(timeout).remaining())
+
+    # Losing the link and reconnecting: on the engine thread
+
+    def link_ended(self, connection: Connection, exc: ConnectionLost, gate: EventGate) -> None:
+        """Handle the end of a connection, after the last of its events."""
+        if gate.on_ended is not None:
+            gate.on_ended()
+        if connection is not self.current:
+            return  # closed on purpose, or never adopted
+        self.plan.boot_seen = self.plan.boot_seen or gate.booted
+        self.current = None
+        self._count_traffic(connection)
+        if self._keepalive is not None:
+            self._keepalive.stop()
+        # A link that ends right after its login may still hold events back; they come before its end.
+        gate.release()
+        if connection.pending.logged_off:
+            self._closed_by = ConnectionClosed("the session was logged off")
+            self._enter(State.CLOSED)
+            self.publisher.finish(None)
+            return
+        policy = self.options.reconnect
+        self.metrics.losses += 1
+        self.last_error = exc
+        logger.warning("%s: %s", self.options.address, exc)
+        if policy is None:
+            self._closed_by = exc
+            self._enter(State.CLOSED)
+        else:
+            self._reconnect = self._make_reconnect()
+            self._enter(State.RECONNECTING)
+        self.publisher.publish_marker(markers.ConnectionLost.make(exc.reason, origin=self._origin()))
+        self.publisher.finish(connection.lost(sent=True), only_loss_sensitive=policy is not None)
+        if self._reconnect is not None:
+            self._reconnect.begin()
+
+    def _make_reconnect(self) -> Reconnect[tuple[Connection, EventGate]]:
+        return Reconnect(
+            self.options.reconnect,
+            self.engine,
+            attempt=self._try,
+            succeeded=self._reconnected,
+            failed=self._try_failed,
+        )
+
+    def _try(self, done: Callable[[tuple[Connection, EventGate] | Exception], None]) -> ConnectAttempt:
+        self.metrics.attempts += 1
+        return self._connect(done)
+
+    def _reconnected(self, outcome: tuple[Connection, EventGate]) -> None:
+        connection, gate = outcome
+        reconnect, self._reconnect = self._reconnect, None
+        assert reconnect is not None
+        outage, before = reconnect.outage, self.connected_at
+        restarted = self._restarted(gate)
+        self._adopt(connection)
+        # A session that is started in the background and connects at the first attempt has no gap to mark.
+        if before or reconnect.attempts > 1:
+            self.metrics.outage(outage)
+            self.publisher.publish_marker(
+                markers.Reconnected.make(
+                    outage, server_restarted=restarted, attempts=reconnect.attempts, origin=self._origin()
+                )
+            )
+            logger.info("%s: connected again after %.2f s", self.options.address, outage)
+        gate.release()
+        self._settle_all(None)
+        self._check_end(connection, gate)
+
+    def _restarted(self, gate: EventGate) -> bool | None:
+        """Return whether the server was restarted since the last login; :data:`None` if it does not say."""
+        if gate.uptime is None or not self.connected_at:
+            return None
+        # Uptimes are whole seconds, so the second in which both fall is no proof of a restart.
+        return gate.uptime + 1 < time.monotonic() - self.connected_at
+
+    def _try_failed(self, exc: Exception, last: bool) -> None:
+        reconnect = self._reconnect
+        assert reconnect is not None
+        logger.warning("%s: attempt %d to connect failed: %s", self.options.address, reconnect.attempts, exc)
+        if isinstance(exc, AMIError):
+            self.last_error = exc
+        if not last:
+            self._tell()
+            return
+        lost = ConnectionLost(f"gave up after {reconnect.outage:.1f} s and {reconnect.attempts} attempts: {exc}")
+        lost.__cause__ = exc
+        self._end(lost, error=exc)
+        self.publisher.finish(lost)
+
+    def _origin(self) -> Origin:
+        return Origin(self.options.encoding, time.time(), self.options.node)
+
+    # Using
+
+    def connection(self, deadline: Deadline) -> Connection:
+        """Return the connection to send on; wait for one while the link is down, if the options say so.
+
+        Raises:
+            ConnectionClosed: the session is closed.
+            ConnectionLost: the link is down and calls are to fail then; nothing was sent.
+            ActionTimeout: it was not there in time; nothing was sent. (The caller names the action.)
+
+        """
+        forks.check()
+        while True:
+            connection = self.current
+            if connection is not None and connection.close_exc is None:
+                return connection
+            if self._reopens:
+                self._wake(deadline)
+                continue
+            if exiting or self._state is State.CLOSED or self.engine.closed:
+                raise self._closed()
+            if self.options.when_down == "fail":
+                raise ConnectionLost("the link is down", sent=False)
+            self.engine.check_thread("waiting for the link")
+            if not self._changed.wait(self._decided, deadline.remaining()):
+                raise ActionTimeout("", deadline.timeout, sent=False)
+
+    def _decided(self) -> bool:
+        """Return True if a caller who waits for the link must look again."""
+        connection = self.current
+        return (
+            (connection is not None and connection.close_exc is None)
+            or self._state is State.CLOSED
+            or self.engine.closed
+        )
+
+    def down(self) -> ConnectionClosed:
+        """Return what to tell a caller who does not wait for the link: nothing was sent."""
+        if self._state is State.CLOSED:
+            return self._closed()
+        exc = ConnectionLost(f"the link is down ({self.last_error or 'not connected yet'})", sent=False)
+        exc.__cause__ = self.last_error
+        return exc
+
+    def _closed(self) -> ConnectionClosed:
+        """Return a fresh exception for one more caller."""
+        if exiting:
+            return ConnectionClosed(EXITING)
+        why = self._closed_by
+        if isinstance(why, ConnectionLost):
+            exc: ConnectionClosed = ConnectionLost(why.reason, sent=False)
+            exc.__cause__ = why.__cause__
+            return exc
+        return ConnectionClosed(why.reason)
+
+    def learn(self, action: Action[Any], response: Response) -> None:
+        """Note what an action has changed about the session, so that a new login can restore it."""
+        self.plan.learn(action, response)
+
+    def set_tapping(self, on: bool) -> None:
+        """Show or hide messages to taps."""
+        self.plan.tapping = on
+        attempt = self._attempt
+        for each in (self.current, attempt.connection if attempt is not None else None):
+            if each is not None:
+                each.tapping = on
+
+    def _count_traffic(self, connection: Connection) -> None:
+        self.metrics.events_before += connection.events_received
+        self.metrics.bytes_before += connection.bytes_received
+
+    def engine_ended(self) -> None:
+        """Let those go who wait for an engine that has ended."""
+        self._changed.notify_all()
+
+    def after_fork(self) -> None:
+        """Become the session of a forked child: without connection, to be opened on first use."""
+        was_open = self._state is not State.CLOSED or self._reopens
+        connection, self.current = self.current, None
+        self._make_volatile()
+        self.metrics = Metrics()
+        self._state = State.CLOSED
+        self._reopens = was_open
+        if connection is not None:
+            connection.abandon()
+            _fail_futures(connection)
+
+
+def _fail_futures(connection: Connection) -> None:
+    """End the futures that were under way at a fork: their answers go to the parent."""
+    for call in connection.pending.requests():
+        if isinstance(call, FutureRequest) and connection.pending.remove(call):
+            call.timer = None  # of the parent's engine
+            call.future.after_fork()
+            call.resolve(ConnectionLost("this process is a fork; its parent gets the answer", sent=call.sent))
+
+
+exiting = False
+"""Whether the interpreter is shutting down: nothing is sent any more, since nobody could read the answer."""

@@ -1,0 +1,22 @@
+"""Where a session stands."""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["State"]
+
+
+class State(enum.Enum):
+    """Where a session stands.
+
+    ``CONNECTING`` leads to ``CONNECTED`` or ``CLOSED``, ``CONNECTED`` to ``RECONNECTING`` or ``CLOSED``,
+    ``RECONNECTING`` to ``CONNECTED`` or ``CLOSED``.
+    """
+
+    __module__ = "pyami_sync"  # its public path
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    CLOSED = "closed"

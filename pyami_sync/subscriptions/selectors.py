@@ -1,0 +1,103 @@
+"""Which events a subscriber wants: by name, glob or class, and by what their headers hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import translate
+from typing import Any, TypeAlias
+
+from ..wire.message import Event, needle
+
+__all__ = ["HeaderFilter", "Selector", "Selectors", "Where", "header_filter"]
+
+Selector: TypeAlias = str | type[Event]
+Where: TypeAlias = Callable[[Any], object] | Mapping[str, Any] | None
+HeaderFilter: TypeAlias = Callable[[Event], bool]
+
+_is_glob = re.compile(r"[*?\[]").search
+
+
+class Selectors:
+    """A choice of events by name; names are compared without case.
+
+    Args:
+        selectors: names, globs (``"Queue*"``) and event classes; none of them means every event.
+
+    Raises:
+        TypeError: one is none of these.
+
+    """
+
+    __slots__ = ("_classes", "_globs", "_names", "every", "text")
+
+    def __init__(self, selectors: Iterable[Selector]) -> None:
+        self._names: set[str] = set()
+        self._globs: list[Callable[[str], object]] = []
+        self._classes: list[type[Event]] = []
+        shown = []
+        for selector in selectors:
+            if isinstance(selector, type) and issubclass(selector, Event):
+                self._classes.append(selector)
+                shown.append(selector.__name__)
+                continue
+            if not isinstance(selector, str) or not selector:
+                raise TypeError(f"a selector is an event's name, a glob or an event class, not {selector!r}")
+            shown.append(selector)
+            if _is_glob(selector):
+                self._globs.append(re.compile(translate(selector.lower())).match)
+            else:
+                self._names.add(selector.lower())
+        self.every = not shown or "*" in shown or Event in self._classes
+        """Whether every event is wanted."""
+        self.text = ", ".join(shown) if shown else "any event"
+        """For messages."""
+
+    def want(self, name: str, cls: type[Event]) -> bool:
+        """Tell whether events of that name and class are wanted."""
+        folded = name.lower()
+        return (
+            self.every
+            or folded in self._names
+            or any(issubclass(cls, wanted) for wanted in self._classes)
+            or any(match(folded) for match in self._globs)
+        )
+
+    def want_marker(self, name: str, cls: type[Event]) -> bool:
+        """Tell whether a marker that the library makes is wanted: only by those who want all, or name it."""
+        return self.every or name.lower() in self._names or cls in self._classes
+
+
+def header_filter(where: Mapping[str, Any]) -> HeaderFilter:
+    """Make a test of headers out of a mapping.
+
+    A header must be there and equal its value, or match it as a glob; several allowed values come as a list;
+    :data:`None` means that the header must be absent. Of a repeated header one value is enough.
+    """
+    tests = [(name, needle(name), _value_test(wanted)) for name, wanted in where.items()]
+
+    def accepts(event: Event) -> bool:
+        for name, key, test in tests:
+            first = event._find(key)
+            if test is None:
+                if first is not None:
+                    return False
+            elif first is None or not (test(first) or any(map(test, event.get_all(name)))):
+                return False
+        return True
+
+    return accepts
+
+
+def _value_test(wanted: Any) -> Callable[[str], object] | None:
+    if wanted is None:
+        return None
+    if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        text = ("yes" if wanted else "no") if isinstance(wanted, bool) else str(wanted)
+        if not _is_glob(text):
+            return text.__eq__
+        match = re.compile(translate(text)).match
+        # A value with brackets in it, such as an IPv6 address, matches itself.
+        return lambda value: value == text or match(value)
+    tests = [test for test in map(_value_test, wanted) if test is not None]
+    return lambda value: any(test(value) for test in tests)

@@ -1,0 +1,582 @@
+"""Who wants this event: routing events to subscribers, each with a bounded buffer of its own.
+
+The engine offers events and never waits: what a subscriber does with them happens on its own thread (a
+stream) or on a callback thread, one callback at a time (a strand). A subscriber that can't keep up fills its
+buffer and is then told how many it lost, at the place in the order where they are missing.
+
+The cost of an event does not depend on how many subscriptions there are: a name leads, through one dict, to
+the subscribers that want it, and an event that nobody wants is never made into an object.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import repeat, starmap
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self
+
+from ..engine.deadline import Deadline
+from ..engine.futures import ExpectedEvent
+from ..engine.waiting import Waiters
+from ..exceptions import ConnectionClosed, EventsLost, WaitTimeout
+from ..wire.message import Event, Origin
+from .dispatch import PREFIX, Routes
+from .gap import Gap, add_loss
+from .selectors import HeaderFilter, Selectors, Where, header_filter
+
+__all__ = ["EventStream", "Gap", "Overflow", "Subscription", "Subscriptions"]
+
+logger = logging.getLogger("pyami_sync")
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # type checkers bring it along
+
+    E_co = TypeVar("E_co", bound=Event, covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    E_co = TypeVar("E_co", bound=Event, covariant=True)
+
+Overflow = Literal["error", "drop_oldest"]
+MAXSIZE = 50_000
+BURST = 1_000  # callbacks that a strand runs before it lets another one have its thread
+
+
+class Subscriber:
+    """One taker of events: its choice, its buffer, its counts.
+
+    Args:
+        selectors: which events by name.
+        where: which of these by their headers. A mapping is tested by the engine; a predicate is user
+            code and runs where the events are taken.
+        maxsize: most events in the buffer.
+        overflow: what happens when it is full.
+
+    """
+
+    def __init__(self, selectors: Selectors, where: Where, maxsize: int, overflow: Overflow) -> None:
+        if overflow not in ("error", "drop_oldest"):
+            raise ValueError(f"overflow is 'error' or 'drop_oldest', not {overflow!r}")
+        if not isinstance(maxsize, int) or maxsize < 1:
+            raise ValueError(f"maxsize is a positive number of events, not {maxsize!r}")
+        self.selectors = selectors
+        self.accepts: HeaderFilter | None = None
+        self.predicate: Callable[[Any], object] | None = None
+        if callable(where):
+            self.predicate = where
+        elif where is not None:
+            self.accepts = header_filter(where)
+        self.maxsize = maxsize
+        self.overflow = overflow
+        self.delivered = 0
+        """Events handed to the user so far."""
+        self.lost = 0
+        """Events lost so far because the buffer was full."""
+        self._lost_by_node: dict[str, int] = {}
+        self.active = True
+        """Whether it still gets events."""
+        self.missed = 0  # events that could not even be put into the buffer, such as of a MemoryError; told next
+        self._buffer: deque[Event | Gap] = deque()
+        self._gap: Gap | None = None  # the one at the buffer's end while it overflows
+        self._end: tuple[ConnectionClosed | None] | None = None  # the session's, behind all events in the buffer
+
+    @property
+    def pending(self) -> int:
+        """Events in the buffer."""
+        return len(self._buffer)
+
+    @property
+    def lost_by_node(self) -> dict[str, int]:
+        """In a cluster, the share of :attr:`lost` that each node has."""
+        return dict(self._lost_by_node)
+
+    def _lose(self, count: int, node: str | None) -> None:
+        self.lost += count
+        if node is not None:
+            self._lost_by_node[node] = self._lost_by_node.get(node, 0) + count
+
+    def offer(self, events: list[Event]) -> None:
+        """Put events of one origin into the buffer as far as they fit; the engine calls it, it never waits."""
+        self.store(events)
+        self.wake()
+
+    def store(self, events: list[Event]) -> None:
+        """Put events into the buffer without telling the taker."""
+        buffer = self._buffer
+        if self.missed:
+            if self.overflow == "error":
+                buffer.append(Gap((self.missed, {})))
+            self.lost += self.missed
+            self.missed = 0
+            self._gap = None
+        room = self.maxsize - len(buffer)
+        if len(events) <= room:
+            self._gap = None
+            buffer.extend(events)
+        elif self.overflow == "drop_oldest":
+            buffer.extend(events)
+            for _ in range(len(buffer) - self.maxsize):
+                try:
+                    dropped = buffer.popleft()
+                except IndexError:  # taken in the meantime
+                    break
+                self._lose(1, dropped._origin.node if isinstance(dropped, Event) else None)
+        else:
+            # One place beyond the maximum is the gap's, so that a full buffer can always say so. The gap
+            # grows until there is room again behind it.
+            if room > 0:
+                self._gap = None
+                buffer.extend(events[:room])
+                events = events[room:]
+            node = events[0]._origin.node
+            gap = self._gap
+            loss = add_loss((0, {}), len(events), node) if gap is None else gap.grow(len(events), node)
+            if loss is not None:
+                self._gap = Gap(loss)
+                buffer.append(self._gap)
+            self._lose(len(events), node)
+
+    def wake(self) -> None:
+        """Tell the taker that there is something in the buffer."""
+        raise NotImplementedError
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: empty, and with locks that no thread of the parent holds."""
+        self._buffer = deque()
+        self._gap = None
+
+    def finish(self, exc: ConnectionClosed | None) -> None:
+        """Say that no more events will come; any thread may. What came first counts.
+
+        Those in the buffer are still given out. Then, in order, the taker meets the end: a stream ends or raises,
+        a strand of callbacks calls :meth:`Subscription.completed`.
+        """
+        if self._end is None:
+            self._end = (exc,)
+        self.wake()
+
+
+class Subscription(Subscriber):
+    """A registered callback.
+
+    Its calls run one at a time, in wire order, on a callback thread. They may call any blocking method of the
+    client. What a callback raises is logged and given to the error hook; the next event is delivered all the
+    same. ``with`` cancels it at the end.
+    """
+
+    __module__ = "pyami_sync"  # its public path
+
+    def __init__(
+        self,
+        callback: Callable[[Any], object],
+        selectors: Selectors,
+        where: Where,
+        maxsize: int,
+        overflow: Overflow,
+        owner: Subscriptions,
+    ) -> None:
+        super().__init__(selectors, where, maxsize, overflow)
+        self.callback = callback
+        self._owner = owner
+        # Each holds one entry, or none while some thread has it: taking an entry is atomic, so that neither the
+        # engine thread nor a finalizer ever waits. Whoever puts one back looks at the buffer again.
+        self._unscheduled: deque[None] = deque((None,), 1)  # taken: a job for it is on a callback thread or about to be
+        self._turn: deque[None] = deque((None,))  # taken: a thread delivers
+        self._completed = False
+
+    def cancel(self) -> None:
+        """Stop: no further call begins; one under way on another thread goes on to its end."""
+        self._owner.remove(self)
+        self.active = False
+        self._buffer.clear()
+
+    @property
+    def ready(self) -> bool:
+        """True if there is something to deliver, and no thread that delivers."""
+        return bool(self._turn and (self._buffer or (self._end is not None and not self._completed)))
+
+    def wake(self) -> None:
+        if not self.active or not self.ready:
+            return
+        scheduled = False
+        try:
+            self._unscheduled.pop()
+            self._owner.submit(self._run)
+            scheduled = True
+        except IndexError:
+            scheduled = True  # by another thread
+        finally:
+            if not scheduled:  # such as of a MemoryError: the next event tries again; once too often does no harm
+                self._unscheduled.append(None)
+
+    def _run(self) -> None:
+        try:
+            self.deliver()
+        finally:
+            self._unscheduled.append(None)
+            self.wake()
+
+    def deliver(self) -> None:
+        """Deliver what waits on this thread, unless another one does."""
+        try:
+            self._turn.pop()
+        except IndexError:
+            return
+        try:
+            self._deliver()
+            if self._end is not None and not self._buffer and not self._completed and self.active:
+                self._completed = True
+                self.completed(self._end[0])
+        finally:
+            self._turn.append(None)
+            self.wake()
+
+    def missing(self, lost: EventsLost) -> None:
+        """Called where events are missing."""
+        raise lost
+
+    def completed(self, exc: ConnectionClosed | None) -> None:
+        """Called once, behind the last event; callbacks for events have nothing to do then."""
+
+    def _deliver(self) -> None:
+        callback, predicate = self.callback, self.predicate
+        delivered = 0
+        try:
+            # One by one: what has not been taken counts as pending, and can still be cancelled.
+            for event in starmap(self._buffer.popleft, repeat((), BURST)):
+                if not self.active:
+                    return
+                try:
+                    if type(event) is Gap:
+                        lost = event.take()
+                        if lost is not None:
+                            self.missing(lost)
+                        continue
+                    if predicate is None or predicate(event):
+                        delivered += 1
+                        callback(event)
+                except (Exception, SystemExit) as exc:
+                    self._owner.report(exc, self, None if isinstance(event, Gap) else event)
+        except IndexError:
+            pass  # the buffer is empty
+        finally:
+            self.delivered += delivered
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._unscheduled = deque((None,), 1)
+        self._turn = deque((None,))
+        self._end = None
+        self._completed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.cancel()
+
+    def __call__(self, event: Any) -> object:
+        """Call the decorated function as if it were not decorated."""
+        return self.callback(event)
+
+    def __repr__(self) -> str:
+        name = getattr(self.callback, "__qualname__", repr(self.callback))
+        return f"<Subscription {name} to {self.selectors.text}>"
+
+
+class EventStream(Subscriber, Generic[E_co]):
+    """Events in wire order: an iterator and a context manager.
+
+    Iterating blocks until the next event. It ends when the session is closed, when nothing came for
+    ``timeout`` seconds, or when the stream is closed; a link lost for good raises
+    :exc:`~pyami_sync.ConnectionLost`, a buffer that overflowed :exc:`~pyami_sync.EventsLost` at the place
+    where events are missing, and the next call goes on behind it. Several threads may take from one stream;
+    each event goes to one of them.
+    """
+
+    __module__ = "pyami_sync"  # its public path
+
+    def __init__(
+        self,
+        selectors: Selectors,
+        where: Where,
+        maxsize: int,
+        overflow: Overflow,
+        owner: Subscriptions,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(selectors, where, maxsize, overflow)
+        self.timeout = timeout
+        self._owner = owner
+        self._waiters = Waiters()
+
+    def get(self, timeout: float | None = None) -> E_co:
+        """Wait for the next event, at most ``timeout`` seconds (:data:`None`: for ever).
+
+        Raises:
+            WaitTimeout: none came in time.
+            EventsLost: events are missing at this place.
+            ConnectionClosed: the stream or the session has ended and the buffer is empty.
+
+        """
+        deadline = Deadline(timeout)
+        left: int | None = None  # events to look at yet when the time is up: a flood must not keep this here
+        while left != 0:
+            event = self._take(deadline)
+            if event is None:
+                break
+            if event.__class__ is Gap:
+                lost = event.take()
+                if lost is not None:
+                    raise lost
+                continue
+            if self.predicate is None or self.predicate(event):
+                self.delivered += 1
+                return event  # type: ignore[no-any-return]
+            if deadline.expired:
+                left = len(self._buffer) if left is None else left - 1
+        raise WaitTimeout(self.selectors.text, timeout)
+
+    def _take(self, deadline: Deadline) -> Any:
+        try:
+            return self._buffer.popleft()  # the usual case under load, without a lock
+        except IndexError:
+            pass
+        self._owner.check_thread("waiting for an event")
+        while self._waiters.wait(lambda: self._buffer or self._end is not None, deadline.remaining()):
+            try:
+                return self._buffer.popleft()
+            except IndexError:
+                if self._end is not None:
+                    raise self._end[0] or ConnectionClosed("the event stream is closed") from None
+        return None
+
+    def __iter__(self) -> Iterator[E_co]:
+        return self
+
+    def __next__(self) -> E_co:
+        try:
+            return self.get(self.timeout)
+        except WaitTimeout:
+            raise StopIteration from None
+        except ConnectionClosed as exc:
+            if type(exc) is ConnectionClosed:
+                raise StopIteration from None
+            raise
+
+    def wake(self) -> None:
+        self._waiters.notify_all()
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._waiters = Waiters()
+
+    def close(self) -> None:
+        """Take no more events and drop those in the buffer; waiting threads are released."""
+        self._owner.remove(self)
+        self.active = False
+        self._buffer.clear()
+        self.finish(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<EventStream of {self.selectors.text}, {self.pending} pending, {self.lost} lost>"
+
+
+class Expectation(Subscriber):
+    """The first event that fits, as a future."""
+
+    def __init__(self, selectors: Selectors, where: Where, owner: Subscriptions, fail_on_loss: bool) -> None:
+        super().__init__(selectors, where, 1, "error")
+        self._owner = owner
+        self.fail_on_loss = fail_on_loss
+        self.future: ExpectedEvent[Any] = ExpectedEvent(owner.submit, selectors.text, self.cancel)
+
+    def store(self, events: list[Event]) -> None:
+        if self.active:
+            self.active = False
+            self._owner.remove(self)
+            self.delivered = 1
+            self.future.resolve(events[0])
+
+    def wake(self) -> None:
+        """Nobody to wake: its future has done that."""
+
+    def finish(self, exc: ConnectionClosed | None) -> None:
+        if self.active:
+            self.active = False
+            self.future.fail(exc or ConnectionClosed())
+
+    def cancel(self) -> None:
+        """Stop expecting."""
+        self.active = False
+        self._owner.remove(self)
+
+
+Batches = dict[Subscriber, list[Event]]
+
+
+def _spread(events: list[Event], takers: tuple[Subscriber, ...], batches: Batches) -> None:
+    """Add events to the batches of those who take them."""
+    for taker in takers:
+        accepts = taker.accepts
+        wanted = events if accepts is None else list(filter(accepts, events))
+        if wanted:
+            batch = batches.get(taker)
+            if batch is None:
+                batches[taker] = wanted[:]
+            else:
+                batch += wanted
+
+
+class Subscriptions:
+    """All subscribers of one client, or of one cluster.
+
+    Any thread may add and remove, a signal handler and a finalizer too; :meth:`publish` belongs to the engine. There
+    is no lock: the subscribers are the keys of a dict, which are added and removed atomically, and each change is a
+    new version. Whoever publishes makes new routes if its own are of an older version, and if another thread then
+    puts older ones in their place, the next one to publish sees that.
+
+    Args:
+        submit: hands a job to the callback threads.
+        event_class: which class an event is, by its name on the wire.
+        report: error hook, called on a callback thread.
+        check_thread: called before a thread waits for an event; raises when it must not, or would for ever.
+
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Callable[[], None]], None],
+        event_class: Callable[[bytes], type[Event]],
+        report: Callable[[BaseException, Subscription, Event | None], None],
+        check_thread: Callable[[str], None],
+    ) -> None:
+        self.submit = submit
+        self.report = report
+        self.check_thread = check_thread
+        self.event_class = event_class
+        self._takers: dict[Subscriber, None] = {}
+        self._version = object()
+        self._routes: Routes[Subscriber] = Routes((), event_class, self._version)
+
+    def add(self, taker: Subscriber) -> None:
+        """Give it every matching event from now on."""
+        self._takers[taker] = None
+        self._version = object()  # behind the change: whoever sees it sees the change
+
+    def remove(self, taker: Subscriber) -> None:
+        """Give it no more."""
+        if self._takers.pop(taker, taker) is None:
+            self._version = object()
+
+    def __iter__(self) -> Iterator[Subscriber]:
+        return iter(list(self._takers))
+
+    def __len__(self) -> int:
+        return len(self._takers)
+
+    def _renewed(self) -> Routes[Subscriber]:
+        version = self._version  # before the subscribers are read
+        routes = self._routes = Routes(tuple(self._takers), self.event_class, version)
+        return routes
+
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
+        """Offer raw events, of one read, to those who want them, in wire order."""
+        if not self._takers:
+            return
+        try:
+            self._offer(self._sorted(frames, origin))
+        except Exception:
+            # Such as a MemoryError, with nothing offered yet. One by one as many as possible get through.
+            logger.exception("publishing %d events raised; each is published by itself", len(frames))
+            for frame in frames:
+                try:
+                    batches = self._sorted([frame], origin)
+                except Exception:
+                    for taker in self:
+                        taker.missed += 1
+                else:
+                    self._offer(batches)
+
+    def _offer(self, batches: Batches) -> None:
+        """Give each subscriber its events; what goes wrong with one is no other's loss."""
+        again = []
+        for taker, batch in batches.items():
+            try:
+                taker.store(batch)
+            except Exception:
+                taker.missed += len(batch)
+                logger.exception("%r could not take %d events", taker, len(batch))
+            try:
+                taker.wake()
+            except Exception:
+                again.append(taker)
+        for taker in again:
+            try:
+                taker.wake()
+            except Exception:
+                logger.exception("%r could not be told of events; it will be with the next one", taker)
+
+    def _sorted(self, frames: list[bytes], origin: Origin) -> Batches:
+        """Return which events each subscriber gets. Keeps nothing: an exception leaves no trace for the next call."""
+        routes = self._routes
+        if routes.version is not self._version:
+            routes = self._renewed()
+        batches: Batches = {}
+        new = object.__new__
+        by_prefix = routes.by_prefix
+        run: list[Event] = []  # events one after the other that go to the same takers
+        run_takers: tuple[Subscriber, ...] = ()
+        for frame in frames:
+            try:
+                route = by_prefix[frame[:PREFIX]]
+            except KeyError:
+                route = routes.find(frame[:PREFIX])
+            if not route:
+                if route is None:
+                    continue
+                route = routes.of(frame)
+                if route is None:
+                    continue
+            cls, name, takers = route
+            # As make_event() does; a call for each event of a flood is what counts here.
+            event = new(cls)
+            event._raw = frame
+            event._origin = origin
+            event.name = name
+            if takers is not run_takers:
+                _spread(run, run_takers, batches)
+                run, run_takers = [], takers
+            run.append(event)
+        _spread(run, run_takers, batches)
+        return batches
+
+    def publish_marker(self, event: Event) -> None:
+        """Offer a marker that the library made to those who want every event or name this one."""
+        for taker in self:
+            if taker.selectors.want_marker(event.name, type(event)) and (taker.accepts is None or taker.accepts(event)):
+                taker.offer([event])
+
+    def reopen(self) -> None:
+        """Let callbacks be called again by new threads; what waited for the old ones is of a session that is over."""
+        for taker in self:
+            if isinstance(taker, Subscription):
+                taker.after_fork()
+
+    def after_fork(self) -> None:
+        """Keep the subscribers in a forked child; what waits in their buffers is the parent's to deliver."""
+        for taker in self:
+            taker.after_fork()
+
+    def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
+        """Tell all that no more events will come (or, of a loss, only those who can't outlast one)."""
+        for taker in self:
+            if not only_loss_sensitive or getattr(taker, "fail_on_loss", False):
+                taker.finish(exc)

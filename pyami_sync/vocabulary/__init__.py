@@ -1,0 +1,1 @@
+"""Typed classes over the wire: fields, models, the JSON form, and the catalogue of facts they are generated from."""

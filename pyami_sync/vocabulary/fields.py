@@ -1,0 +1,379 @@
+"""Fields of typed messages.
+
+A field is a data descriptor that reads one header of a message when it is asked for; nothing is converted or
+copied before. Rules that hold for all fields:
+
+* The attribute is the header's name in snake_case. Header names vary in case between events and versions
+  (``Uniqueid``, ``UniqueID``): the attribute is made from the spelling that channels use, or else most events
+  (``uniqueid``, ``hold_time``). Prefixes stay (``dest_channel``, ``local_one_uniqueid``). A name that Python
+  or :class:`~pyami_sync.Message` has taken gets another one (``class_``, ``from_``, ``item_count``).
+* A header that is absent is :data:`None`; for repeated headers an empty list or dict.
+* Where a number, truth or time is expected, an empty value and what servers write in place of one
+  (``<unknown>``, ``<none>``, ``(null)``, ``(None)``, ``N/A``, ``none``, ``unknown``) are :data:`None` too.
+* Text is given as it was sent, an empty one as ``""``, with two exceptions: ``<unknown>`` and ``<none>`` are
+  :data:`None` in the caller's and connected line's number and name and in a bridge's creator and name, where
+  they only say that there is none; and values that servers escape as in C (names of parties in channels'
+  headers, values of VarSet and of channel variables) are unescaped. The text on the wire is always there too:
+  ``event["CallerIDName"]``.
+* A value that does not convert raises :exc:`ValueError`, which names the header, when the attribute is read;
+  the message and all its other attributes are untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar, cast, overload
+from urllib.parse import unquote
+
+from ..wire.message import Message, needle, unescape
+
+__all__ = [
+    "Assignments",
+    "Bool",
+    "Environment",
+    "Field",
+    "Float",
+    "Int",
+    "IsoTime",
+    "LocalTime",
+    "Numbered",
+    "Party",
+    "PartyName",
+    "Percent",
+    "Second",
+    "Text",
+    "Texts",
+    "Time",
+    "Unescaped",
+    "Variables",
+]
+
+T = TypeVar("T")
+
+NOTHING = frozenset({"", "<unknown>", "<none>", "(null)", "(none)", "n/a", "none", "unknown"})
+NOBODY = frozenset({"<unknown>", "<none>"})
+TRUTH = {
+    **dict.fromkeys(("yes", "true", "y", "t", "1", "on", "enabled"), True),
+    **dict.fromkeys(("no", "false", "n", "f", "0", "off", "disabled"), False),
+}
+_assignment = re.compile(r'(?:\\.|"(?:\\.|[^"\\])*(?:"|\Z)|[^,\\"]|\\\Z)+', re.DOTALL)
+
+
+class Field(Generic[T]):
+    """One header of a message, read when it is asked for.
+
+    Args:
+        header: its name on the wire.
+
+    """
+
+    __slots__ = ("_key", "attribute", "header")
+
+    kind: ClassVar[Mapping[str, Any]] = {}
+    """JSON Schema of its values."""
+
+    def __init__(self, header: str) -> None:
+        self.header = header
+        self.attribute = ""
+        self._key = needle(header)
+
+    def __init_subclass__(cls) -> None:
+        # Each kind of field has its own `read`, which becomes __get__ itself: one call less for each look at an
+        # attribute, and type checkers go by the overloads below.
+        if "read" in vars(cls):
+            cls.__get__ = cls.read  # type: ignore[method-assign]
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(self, instance: Message, owner: type | None = None) -> T: ...
+    def __get__(self, instance: Message | None, owner: type | None = None) -> Self | T:
+        return cast(Self | T, self.read(instance, owner))
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        """Give the value in a message, or the field itself when asked of the class.
+
+        Raises:
+            ValueError: the text does not convert.
+
+        """
+        raise NotImplementedError
+
+    def __set__(self, instance: Message, value: NoReturn) -> NoReturn:
+        raise AttributeError(f"messages are immutable: {self.attribute!r} can't be set")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.attribute!r} of header {self.header!r}>"
+
+    def _unusable(self, text: str, what: str) -> None:
+        """Give None for what only says that there is no value.
+
+        Raises:
+            ValueError: there is a value, but of another kind.
+
+        """
+        if text.strip().lower() not in NOTHING:
+            raise ValueError(f"header {self.header!r} holds no {what}: {text!r}")
+
+
+class Text(Field[str | None]):
+    """Text as it was sent."""
+
+    __slots__ = ()
+    kind = {"type": ["string", "null"]}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else instance._find(self._key)
+
+
+class Party(Field[str | None]):
+    """Text, or None where the server writes ``<unknown>``."""
+
+    __slots__ = ()
+    kind = {"type": ["string", "null"]}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = instance._find(self._key)
+        return None if text in NOBODY else text
+
+
+class PartyName(Field[str | None]):
+    """Text that is escaped on the wire, or None where the server writes ``<unknown>``."""
+
+    __slots__ = ()
+    kind = {"type": ["string", "null"]}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = instance._find(self._key)
+        return None if text is None or text in NOBODY else unescape(text)
+
+
+class Unescaped(Field[str | None]):
+    """Text that is escaped on the wire."""
+
+    __slots__ = ()
+    kind = {"type": ["string", "null"]}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = instance._find(self._key)
+        return None if text is None else unescape(text)
+
+
+class Percent(Field[str | None]):
+    """Text that is percent-encoded on the wire."""
+
+    __slots__ = ()
+    kind = {"type": ["string", "null"]}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = instance._find(self._key)
+        return None if text is None else unquote(text, instance.encoding, "surrogateescape")
+
+
+class Second(Field[str | None]):
+    """The second value of a header whose first one is something else."""
+
+    __slots__ = ()
+    kind = {"type": ["string", "null"]}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        values = instance.get_all(self.header)
+        return values[1] if len(values) > 1 else None
+
+
+class Int(Field[int | None]):
+    """A whole number."""
+
+    __slots__ = ()
+    kind = {"type": ["integer", "null"]}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = instance._find(self._key)
+        if text is None:
+            return None
+        try:
+            return int(text)
+        except ValueError:
+            return self._unusable(text, "whole number")
+
+
+class Float(Field[float | None]):
+    """A number."""
+
+    __slots__ = ()
+    kind = {"type": ["number", "null"]}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = instance._find(self._key)
+        if text is None:
+            return None
+        try:
+            return float(text)
+        except ValueError:
+            return self._unusable(text, "number")
+
+
+class Bool(Field[bool | None]):
+    """Yes or no, in any of the spellings that servers use."""
+
+    __slots__ = ()
+    kind = {"type": ["boolean", "null"]}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = instance._find(self._key)
+        if text is None:
+            return None
+        try:
+            return TRUTH[text.lower()]
+        except KeyError:
+            return self._unusable(text, "yes or no")
+
+
+class Time(Field[datetime | None]):
+    """A time in UTC, sent as seconds since 1970; 0 means never and is None."""
+
+    __slots__ = ()
+    kind = {"type": ["string", "null"], "format": "date-time"}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = instance._find(self._key)
+        if text is None:
+            return None
+        try:
+            seconds = float(text)
+            return datetime.fromtimestamp(seconds, UTC) if seconds else None
+        except (ValueError, OverflowError, OSError):
+            return self._unusable(text, "time in seconds since 1970")
+
+
+class IsoTime(Field[datetime | None]):
+    """A time with its zone, sent as ISO 8601."""
+
+    __slots__ = ()
+    kind = {"type": ["string", "null"], "format": "date-time"}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = instance._find(self._key)
+        if text is None:
+            return None
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            return self._unusable(text, "time as in ISO 8601")
+
+
+class LocalTime(IsoTime):
+    """A time without a zone: it is the server's local one."""
+
+    __slots__ = ()
+    kind = {"type": ["string", "null"]}
+
+
+class Texts(Field[list[str]]):
+    """All values of a repeated header."""
+
+    __slots__ = ()
+    kind = {"type": "array", "items": {"type": "string"}}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else instance.get_all(self.header)
+
+
+class Variables(Field[dict[str, str]]):
+    """Channel variables: a repeated header of ``name=value``, escaped on the wire."""
+
+    __slots__ = ()
+    kind = {"type": "object", "additionalProperties": {"type": "string"}}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        if instance._find(self._key) is None:
+            return {}
+        pairs = (text.partition("=") for text in instance.get_all(self.header))
+        return {name: unescape(value) for name, _, value in pairs}
+
+
+class Assignments(Variables):
+    """Variables of an action, as the server reads them: separated by commas, quoted, or one a header."""
+
+    __slots__ = ()
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        found: dict[str, str] = {}
+        for line in instance.get_all(self.header):
+            for each in _assignment.findall(line):
+                name, _, value = re.sub(r'\\(.)|"', r"\1", each, flags=re.DOTALL).partition("=")
+                found[name.strip()] = value
+        return found
+
+
+class Environment(Field[dict[str, str]]):
+    """The variables of an AGI session: percent-encoded lines of ``name: value``."""
+
+    __slots__ = ()
+    kind = {"type": "object", "additionalProperties": {"type": "string"}}
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = unquote(instance._find(self._key) or "", instance.encoding, "surrogateescape")
+        pairs = (line.partition(":") for line in text.split("\n") if line)
+        return {name: value.removeprefix(" ") for name, _, value in pairs}
+
+
+class Numbered(Field[dict[int, str]]):
+    """Headers whose names hold a number, such as ``Report0IAJitter``: their values by that number."""
+
+    __slots__ = ("_pattern",)
+    kind = {"type": "object", "additionalProperties": {"type": "string"}}
+
+    def __init__(self, header: str) -> None:
+        super().__init__(header)
+        self._pattern: re.Pattern[str] | None = None
+
+    def match(self, name: str) -> re.Match[str] | None:
+        """Whether a header is one of these; the first group is its number."""
+        if self._pattern is None:
+            # Report0IAJitter, but Charge/Units(0)/NumberOf: parentheses are on the wire in a list's names.
+            text = re.escape(self.header)
+            text = text.replace(r"Report\(n\)", r"Report(\d+)").replace(r"\(n\)", r"\((\d+)\)")
+            self._pattern = re.compile(text, re.IGNORECASE)
+        return self._pattern.fullmatch(name)
+
+    def read(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        found: dict[int, str] = {}
+        for name, value in instance.items():
+            matched = self.match(name)
+            if matched:
+                found.setdefault(int(matched[1]), value)
+        return found

@@ -1,0 +1,232 @@
+"""The base classes of typed actions, events and answers, and the way from an event's name to its class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from threading import RLock
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Required, TypedDict, TypeVar
+
+from ..wire.action import Action, HeaderValue
+from ..wire.message import Event, Message
+from ..wire.response import Response
+from .fields import Field, Int, Text
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultingTypeVar
+
+    E = DefaultingTypeVar("E", bound=Event, covariant=True, default=Event)
+    R = DefaultingTypeVar("R", bound=Response, covariant=True, default=Response)
+else:
+    E = TypeVar("E", bound=Event, covariant=True)
+    R = TypeVar("R", bound=Response, covariant=True)
+
+__all__ = ["ConfigChange", "Headers", "ListAction", "ListComplete", "ListResponse", "TypedAction", "TypedEvent"]
+__all__ += ["event_class", "fields_of", "load_actions", "load_events"]
+
+# Events
+
+
+class TypedEvent(Event):
+    """An event with a class of its own.
+
+    Its attributes are those of :class:`~pyami_sync.Event` and its fields; all headers, known or not, are
+    there as on every :class:`~pyami_sync.Message`. Patterns match by keyword:
+    ``case events.Hangup(cause=16)``.
+    """
+
+    __slots__ = ()
+    __match_args__ = ()  # by position, a pattern would hang on the order of headers in some version
+
+    event_name: ClassVar[str] = ""
+    """Its name on the wire; empty for a group of events."""
+
+    privilege = Text("Privilege")
+    """Classes of the event, such as ``call,all``; list items have none."""
+    system_name = Text("SystemName")
+    """Name of the server, if asterisk.conf gives it one."""
+    sequence_number = Int("SequenceNumber")
+    """Number of the event; only sent while the manager's debugging is on."""
+
+
+class SentByUser(TypedEvent):
+    """An event whose headers somebody else chose.
+
+    Its first header of a name counts, in whatever spelling, so that a sender can't put one before those of
+    the server by spelling it as the reader does. (Elsewhere the exact spelling is looked for first, which
+    costs half; a server spells a header in one way.)
+    """
+
+    __slots__ = ()
+
+    _find = Message._find_folded
+    get = Message.get
+
+
+class OriginateOutcome(TypedEvent):
+    """The event that says how a call that was placed ended."""
+
+    __slots__ = ()
+
+    @property
+    def outcome(self) -> str:
+        """How it went, in words: ``answered``, ``no answer``, ``busy``, ``congestion``, ``hung up`` or ``failed``.
+
+        A reason that is not known is named by its number.
+        """
+        if self.get("Response", "").lower() == "success":
+            return "answered"
+        reason = self.get("Reason", "0")
+        return OUTCOMES.get(reason, f"failed (reason {reason})")
+
+
+OUTCOMES = {"0": "failed", "1": "hung up", "3": "no answer", "5": "busy", "8": "congestion"}
+
+
+class ListComplete(TypedEvent):
+    """The event that closes a list."""
+
+    __slots__ = ()
+
+    event_list = Text("EventList")
+    """``Complete``."""
+    list_items = Int("ListItems")
+    """How many items the server counted; not always the number of events that came."""
+
+
+_classes: dict[bytes, type[Event]] = {}
+_known: dict[bytes, type[Event]] = {}  # complete or empty, never half filled
+_loading = RLock()
+MOST_NAMES = 10_000
+
+
+def event_class(name: bytes) -> type[Event]:
+    """Give the class of events of that name on the wire; :class:`~pyami_sync.Event` when it has none.
+
+    Names are compared without case, because servers vary it.
+    """
+    try:
+        return _classes[name]
+    except KeyError:
+        return _learn(name)
+
+
+def load_events() -> None:
+    """Load the classes of events, unless they are there; blocks for some hundredths of a second the first time.
+
+    A client does so before its threads start, or the first event would hold up the thread that reads. No
+    other thread can fork meanwhile: a module that was half imported then would stay locked in the child for ever.
+    """
+    with _loading:
+        if _known:
+            return
+        from .. import events
+
+        # Markers are no server's: an event of their name on the wire stays a plain one.
+        typed = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, TypedEvent)]
+        own = [each for each in typed if each.__module__ == events.__name__]
+        _known.update({each.event_name.encode().lower(): each for each in own})
+
+
+def load_actions() -> list[type[TypedAction[Any]]]:
+    """Return the classes of actions; loads them as :func:`load_events` does events, safe from a fork meanwhile."""
+    with _loading:
+        from .. import actions
+    typed = [each for each in vars(actions).values() if isinstance(each, type) and issubclass(each, TypedAction)]
+    return [each for each in typed if each.action_name]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+
+
+def _learn(name: bytes) -> type[Event]:
+    if not _known:
+        load_events()
+    if len(_classes) > MOST_NAMES:  # names come from outside: don't let them pile up
+        _classes.clear()
+    made = _classes[name] = _known.get(name.lower(), Event) if name else Event
+    return made
+
+
+def fields_of(cls: type[Message]) -> dict[str, Field[Any]]:
+    """Give the fields of a typed class by their attributes, those of its groups included."""
+    found: dict[str, Field[Any]] = {}
+    for base in reversed(cls.__mro__):
+        found.update((name, field) for name, field in vars(base).items() if isinstance(field, Field))
+    return found
+
+
+# Answers and actions
+
+
+class ListResponse(Response, Generic[E]):
+    """The answer to a list action: the response, its items and what closed it."""
+
+    __slots__ = ()
+
+    events: list[E]
+
+
+class ConfigChange(TypedDict, total=False):
+    """One change to a configuration file, for ``UpdateConfig``."""
+
+    action: Required[Literal["NewCat", "RenameCat", "DelCat", "EmptyCat", "Update", "Delete", "Append", "Insert"]]
+    cat: str
+    var: str
+    value: str
+    match: str
+    line: str | int
+    options: str
+
+
+Headers = Mapping[str, HeaderValue] | Iterable[tuple[str, HeaderValue]]
+
+
+class TypedAction(Action[R]):
+    """An action with a class of its own: arguments by keyword, the names those of its fields.
+
+    All of them also take:
+
+    Args:
+        action_id: an ActionID of your own; without it the client makes one.
+        headers: further headers, as :class:`~pyami_sync.Action` takes them.
+
+    Raises:
+        InvalidAction: the server would refuse or misread it; nothing has been sent.
+
+    """
+
+    __slots__ = ()
+
+    action_name: ClassVar[str] = ""
+    """Its name on the wire."""
+    privileges: ClassVar[tuple[str, ...]] = ()
+    """Write classes of which the user needs one; none are needed when it is empty."""
+
+    def _fill(self, action_id: str | None, headers: Headers | None, *pairs: tuple[str, HeaderValue]) -> None:
+        given = [("ActionID", action_id), *pairs]
+        if headers:
+            given += headers.items() if isinstance(headers, Mapping) else headers
+        super().__init__(self.action_name, given)
+
+
+class ListAction(TypedAction[ListResponse[E]], Generic[E]):
+    """An action that answers with a list."""
+
+    __slots__ = ()
+
+    response_class = ListResponse
+
+
+def numbered(header: str, values: Iterable[str | int] | None) -> Iterator[tuple[str, HeaderValue]]:
+    """Spell values as ``Header(0)``, ``Header(1)`` and so on."""
+    for number, value in enumerate(values or ()):
+        yield header.replace("(n)", f"({number})"), value
+
+
+def changed(changes: Iterable[ConfigChange] | None) -> Iterator[tuple[str, HeaderValue]]:
+    """Spell changes as ``Action-000000``, ``Cat-000000`` and so on."""
+    for number, change in enumerate(changes or ()):
+        for name, value in change.items():
+            yield f"{name.capitalize()}-{number:06}", value  # type: ignore[misc]
