@@ -69,7 +69,7 @@ def test_gunicorn(kind: str, preload: bool) -> None:
 
 def test_patching_too_late_is_refused() -> None:
     pytest.importorskip("gevent")
-    code = "import pyami_sync; from gevent import monkey; monkey.patch_all(); pyami_sync.connect()"
+    code = "from pyami_sync import connect; from gevent import monkey; monkey.patch_all(); connect()"
     with Simulator() as sim:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", code],
