@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Lock
+from threading import Lock
 from typing import Any, Generic, Self, TypeVar
 
 from ..engine.deadline import Deadline
-from ..exceptions import ConnectionClosed, EventsLost, WaitTimeout
+from ..engine.waiting import Waiters
+from ..exceptions import ConnectionClosed, WaitTimeout
+from ..subscriptions.gap import Gap
 from .draft import Change
 
 __all__ = ["ChangeStream", "ChangeSubscription", "Feed"]
@@ -35,29 +37,27 @@ class Subscriber:
         self._owner = owner
         self._kinds = frozenset(kinds)
         self._maxsize = maxsize
-        self._lock = Lock()
-        self._buffer: deque[Change[Any] | int] = deque()  # a number stands for so many changes that were lost there
+        self._buffer: deque[Change[Any] | Gap] = deque()
+        self._gap: Gap | None = None  # the one at the buffer's end while it overflows
         self.lost = 0
         """Changes lost so far because the buffer was full."""
 
     def offer(self, changes: list[Change[Any]]) -> None:
         """Put changes into the buffer as far as they fit; never waits."""
         kinds, buffer = self._kinds, self._buffer
-        with self._lock:
-            for change in changes:
-                if kinds and change.kind not in kinds:
-                    continue
-                if len(buffer) < self._maxsize:
-                    buffer.append(change)
-                    continue
-                self.lost += 1
-                last = buffer[-1]
-                if isinstance(last, int):
-                    buffer[-1] = last + 1
-                else:
-                    buffer.append(1)
-            some = bool(buffer)
-        if some:
+        for change in changes:
+            if kinds and change.kind not in kinds:
+                continue
+            if len(buffer) < self._maxsize:
+                self._gap = None
+                buffer.append(change)
+                continue
+            self.lost += 1
+            untold = (1, {}) if self._gap is None else self._gap.grow(1, None)
+            if untold is not None:  # none at the buffer's end, or one that has been taken
+                self._gap = Gap(untold)
+                buffer.append(self._gap)
+        if buffer:
             self.wake()
 
     def wake(self) -> None:
@@ -79,7 +79,7 @@ class ChangeStream(Subscriber, Generic[T]):
     def __init__(self, owner: Feed, kinds: tuple[type, ...], maxsize: int, timeout: float | None) -> None:
         super().__init__(owner, kinds, maxsize)
         self._timeout = timeout
-        self._some = Condition(self._lock)
+        self._some = Waiters()
         self._ended = False
 
     def get(self, timeout: float | None = None) -> Change[T]:
@@ -93,18 +93,21 @@ class ChangeStream(Subscriber, Generic[T]):
         """
         self._owner.check_thread("waiting for a change")
         deadline = Deadline(timeout)
-        with self._some:
-            while not self._buffer:
+        while True:
+            try:
+                change = self._buffer.popleft()
+            except IndexError:
                 if self._ended:
-                    raise ConnectionClosed("the live model was closed")
-                remaining = deadline.remaining()
-                if remaining == 0:
-                    raise WaitTimeout("a change", timeout)
-                self._some.wait(remaining)
-            change = self._buffer.popleft()
-        if isinstance(change, int):
-            raise EventsLost(change)
-        return change
+                    raise ConnectionClosed("the live model was closed") from None
+                if not self._some.wait(lambda: self._buffer or self._ended, deadline.remaining()):
+                    raise WaitTimeout("a change", timeout) from None
+                continue
+            if isinstance(change, Gap):
+                lost = change.take()
+                if lost is not None:
+                    raise lost
+                continue
+            return change
 
     def __iter__(self) -> Self:
         return self
@@ -116,19 +119,16 @@ class ChangeStream(Subscriber, Generic[T]):
             raise StopIteration from None
 
     def wake(self) -> None:
-        with self._some:
-            self._some.notify()
+        self._some.notify_all()
 
     def finish(self) -> None:
-        with self._some:
-            self._ended = True
-            self._some.notify_all()
+        self._ended = True
+        self._some.notify_all()
 
     def close(self) -> None:
         """Take no more changes; waiting threads are released."""
         self._owner.remove(self)
-        with self._some:
-            self._buffer.clear()
+        self._buffer.clear()
         self.finish()
 
     def __enter__(self) -> Self:
@@ -146,6 +146,7 @@ class ChangeSubscription(Subscriber):
     ) -> None:
         super().__init__(owner, kinds, maxsize)
         self.callback = callback
+        self._lock = Lock()  # between the thread of the model and callback threads; no user code runs under it
         self._scheduled = False
         self._active = True
 
@@ -169,8 +170,9 @@ class ChangeSubscription(Subscriber):
                     self._scheduled = False
                     return
                 change = self._buffer.popleft()
-            if isinstance(change, int):
-                logger.warning("a callback for changes does not keep up: %d changes were lost", change)
+            if isinstance(change, Gap):
+                lost = change.take()
+                logger.warning("a callback for changes does not keep up: %d were lost", lost.count if lost else 0)
                 continue
             try:
                 self.callback(change)
@@ -199,32 +201,26 @@ class Feed:
     def __init__(self, submit: Callable[[Callable[[], None]], None], check_thread: Callable[[str], None]) -> None:
         self.submit = submit
         self.check_thread = check_thread
-        self._lock = Lock()
-        self._subscribers: tuple[Subscriber, ...] = ()
+        self._subscribers: dict[Subscriber, None] = {}  # each change of it is one atomic step
         self._ended = False
 
     def add(self, subscriber: Subscriber) -> None:
         """Give it every matching change from now on."""
-        with self._lock:
-            self._subscribers = (*self._subscribers, subscriber)
-            ended = self._ended
-        if ended:
+        self._subscribers[subscriber] = None
+        if self._ended:
             subscriber.finish()
 
     def remove(self, subscriber: Subscriber) -> None:
         """Give it no more."""
-        with self._lock:
-            self._subscribers = tuple(each for each in self._subscribers if each is not subscriber)
+        self._subscribers.pop(subscriber, None)
 
     def offer(self, changes: list[Change[Any]]) -> None:
         """Hand changes to all subscribers; never waits. One thread at a time may call it."""
-        for subscriber in self._subscribers:
+        for subscriber in list(self._subscribers):
             subscriber.offer(changes)
 
     def finish(self) -> None:
         """Note that no more changes will come."""
-        with self._lock:
-            self._ended = True
-            subscribers = self._subscribers
-        for subscriber in subscribers:
+        self._ended = True  # before the look at who is there: whoever comes later finds it
+        for subscriber in list(self._subscribers):
             subscriber.finish()

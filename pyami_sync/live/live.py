@@ -7,11 +7,13 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from threading import Condition, Lock, Thread, get_ident
+from itertools import count
+from threading import Lock, Thread, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ..engine.deadline import Deadline
+from ..engine.waiting import Waiters
 from ..exceptions import AMIError, ConnectionClosed, EventsLost, UnknownNode, WaitTimeout
 from ..wire.message import Event
 from .areas import choose
@@ -70,8 +72,9 @@ class Base:
         self._trackers: dict[str | None, Tracker] = {}
         self._making = Lock()
         self._feeding = Lock()  # changes of several servers come from several threads
-        self._changed = Condition(Lock())
+        self._changed = Waiters()
         self._version = 0
+        self._versions = count(1)
         self._history: deque[Event] = deque(maxlen=history)
         self._records: deque[CallRecord] = deque(maxlen=records)
         self._closed = False
@@ -143,9 +146,8 @@ class Base:
             self._notify()
 
     def _notify(self) -> None:
-        with self._changed:
-            self._version += 1
-            self._changed.notify_all()
+        self._version = next(self._versions)
+        self._changed.notify_all()
 
     def _end(self) -> None:
         self._closed = True
@@ -180,7 +182,7 @@ class Base:
     def after_fork(self) -> None:
         """Become a closed model in a forked child, which shows what was: its threads are the parent's."""
         self._making, self._feeding = Lock(), Lock()
-        self._changed = Condition(Lock())
+        self._changed = Waiters()
         self._closed = True
         self._stream.close()
         for tracker in self._trackers.values():
@@ -205,8 +207,7 @@ class Base:
         self._source.engine.check_thread("waiting for the live model")
         deadline = Deadline(timeout)
         while True:
-            with self._changed:
-                version = self._version
+            version = self._version
             found = look()
             if found:
                 return found
@@ -215,9 +216,8 @@ class Base:
             remaining = deadline.remaining()
             if remaining == 0:
                 raise WaitTimeout("a state of the live model", timeout)
-            with self._changed:
-                if self._version == version:
-                    self._changed.wait(TICK if remaining is None else min(TICK, remaining))
+            pause = TICK if remaining is None else min(TICK, remaining)
+            self._changed.wait(lambda: self._version != version or self._closed, pause)  # noqa: B023
 
     # Changes
 
