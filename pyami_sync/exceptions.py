@@ -69,7 +69,7 @@ def _restore(cls: type[AMIError], args: tuple[Any, ...], state: dict[str, Any]) 
 
 def documentation(cls: type[BaseException]) -> str:
     """Return the address of the section that explains an exception, or of its nearest base that has one."""
-    name = next((each.__name__ for each in cls.__mro__ if each.__module__ == __name__), "AMIError")
+    name = next((each.__name__ for each in cls.__mro__ if globals().get(each.__name__) is each), "AMIError")
     anchor = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=AMI)(?=Error)", "-", name).lower()
     return f"See {ERRORS}#{anchor}"
 

@@ -29,9 +29,15 @@ def lazy_names(
             return import_module(f".{name}", package)
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found = getattr(import_module(f".{module_of[name]}", package), name)
-        setattr(sys.modules[package], name, found)  # the next look-up finds it at once
-        return found
+        import_module(f".{module_of[name]}", package)
+        # The next look-up finds it at once, and so it does each other name whose module is loaded: a finalizer cannot
+        # import anything any more while the interpreter shuts down.
+        for module, names in homes.items():
+            loaded = sys.modules.get(f"{package}.{module}")
+            for each in names:
+                if loaded is not None and hasattr(loaded, each):
+                    setattr(sys.modules[package], each, getattr(loaded, each))
+        return getattr(sys.modules[f"{package}.{module_of[name]}"], name)
 
     def list_names() -> list[str]:
         return sorted({*vars(sys.modules[package]), *module_of, *submodules})

@@ -113,12 +113,12 @@ class TestExit:
 
             def late():
                 try:
-                    pyami_sync.connect()
+                    connect()
                 except Exception as exc:
                     print(type(exc).__name__)
 
             atexit.register(late)
-            import pyami_sync
+            from pyami_sync import connect
             """,
         )
         assert "ConnectionClosed" in out
