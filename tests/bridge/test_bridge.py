@@ -224,9 +224,10 @@ def test_a_client_goes_on_behind_a_place(sim, node):
         until(lambda: leading(bridge, node))
         for number in range(10):
             sim.emit("Foo", N=number)
-        with client_for(node, transport) as client:
-            with client.events() as stream:
-                until(lambda: client.position and client.position.seq >= 12)
+        client = client_for(node, transport)
+        stream = client.events()
+        with client:
+            collect(stream, 9)
             place = client.position
         sim.emit("Foo", N=10)
         client = client_for(node, transport, start=str(place))

@@ -163,4 +163,4 @@ def test_reload(server: Server) -> None:
 def test_help_is_grouped_by_purpose() -> None:
     text = run("--help").out
     heads = [line[:-1] for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert heads[-7:-2] == ["Look", "Act", "Ask", "Find faults", "Learn and set up"]
+    assert heads[-8:-2] == ["Look", "Act", "Ask", "Serve", "Find faults", "Learn and set up"]

@@ -431,7 +431,7 @@ class TestProcesses:
     def test_the_interpreter_always_ends(self, stuck):
         code = f"""
             import threading, time
-            from pyami_sync.engine import Engine
+            from pyami_sync.engine.engine import Engine
             engine = Engine()
             engine.start()
             begun = threading.Event()

@@ -102,7 +102,7 @@ HALF_IMPORTED = """
 import os, sys, threading, time
 sys.setswitchinterval(1e-6)
 from pyami_sync import AMIClient
-from pyami_sync.model import event_class, load_events
+from pyami_sync.vocabulary.model import event_class, load_events
 
 for _ in range({rounds}):
     began = threading.Event()

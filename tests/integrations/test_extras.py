@@ -16,6 +16,7 @@ THIRD_PARTY = {
     "flask": ("flask", "flask"),
     "opentelemetry": ("opentelemetry", "opentelemetry"),
     "prometheus": ("prometheus_client", "prometheus"),
+    "prometheus_live": ("prometheus_client", "prometheus"),
     "rx": ("reactivex", "rx"),
 }
 

@@ -25,9 +25,10 @@ def busy(ami: AMIClient, stop: threading.Event, wrong: list[str], number: int) -
             (item,) = ami.submit("DBGet", Family=f"fork{number}", Key="k").result(LIMIT).events
             if item["Val"] != unique:
                 wrong.append(unique)
-            with ami.events() as stream, ami.expect("UserEvent"):
+            with ami.events() as stream, ami.expect("UserEvent") as expected:
                 ami.on("UserEvent", lambda event: None).cancel()
                 stream.close()
+                expected.cancel()
             ami.stats()
         except (AMIError, TimeoutError) as exc:
             wrong.append(repr(exc))
