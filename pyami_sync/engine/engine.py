@@ -40,7 +40,6 @@ import _thread
 import atexit
 import heapq
 import logging
-import socket
 import time
 import weakref
 from _thread import start_new_thread
@@ -55,6 +54,7 @@ from . import forks
 from .deadline import Deadline
 from .poller import READ, WRITE, Pollable, Poller, make_poller
 from .waiting import Waiters
+from .wakeup import Wakeup
 from .workers import Workers
 
 __all__ = ["Engine", "Timer"]
@@ -66,43 +66,6 @@ LAST_STEPS = 0.1  # seconds that a thread may take to be gone when it has done i
 LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-class Wakeup:
-    """Ends the engine's wait from any thread."""
-
-    interest = READ
-
-    def __init__(self) -> None:
-        self._in, self._out = socket.socketpair()
-        self._in.setblocking(False)
-        self._out.setblocking(False)
-
-    def fileno(self) -> int:
-        return self._in.fileno()
-
-    def wake(self) -> None:
-        try:
-            self._out.send(b"\0")
-        except OSError:
-            pass  # full: it wakes anyway; closed: it is gone
-
-    def readable(self) -> None:
-        try:
-            while len(self._in.recv(4096)) == 4096:
-                pass
-        except OSError:
-            pass
-
-    def writable(self) -> None:
-        """Never asked for."""
-
-    def broken(self, exc: BaseException) -> None:
-        """Nothing can be."""
-
-    def close(self) -> None:
-        self._in.close()
-        self._out.close()
 
 
 TimerEntry = tuple[float, int, "Timer"]

@@ -1,0 +1,46 @@
+"""The socket pair with which any thread ends the engine's wait."""
+
+from __future__ import annotations
+
+import socket
+
+from .poller import READ
+
+__all__ = ["Wakeup"]
+
+
+class Wakeup:
+    """Ends the engine's wait from any thread."""
+
+    interest = READ
+
+    def __init__(self) -> None:
+        self._in, self._out = socket.socketpair()
+        self._in.setblocking(False)
+        self._out.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._in.fileno()
+
+    def wake(self) -> None:
+        try:
+            self._out.send(b"\0")
+        except OSError:
+            pass  # full: it wakes anyway; closed: it is gone
+
+    def readable(self) -> None:
+        try:
+            while len(self._in.recv(4096)) == 4096:
+                pass
+        except OSError:
+            pass
+
+    def writable(self) -> None:
+        """Never asked for."""
+
+    def broken(self, exc: BaseException) -> None:
+        """Nothing can be."""
+
+    def close(self) -> None:
+        self._in.close()
+        self._out.close()
