@@ -41,10 +41,10 @@ def test_the_wallboard(bridged, sim, tmp_path):
                 return json.load(answer)
 
         until(lambda: "support" in json.dumps(state()), 30)
-        assert state()["channels"] == []
+        assert state()["calls"] == []
         with connect(sim.url) as ami:
             ami.originate("Local/100@default/n", Context="default", Exten="101", Priority=1)
-            until(lambda: len(state()["channels"]) == 2, 30)
+            until(lambda: len(state()["calls"]) == 1, 30)
             ami.send("QueueAdd", Queue="support", Interface="Local/109@default/n", MemberName="Erika")
         until(lambda: "Erika" in json.dumps(state()), 30)
 

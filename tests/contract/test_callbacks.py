@@ -28,8 +28,8 @@ def test_an_action_in_a_callback_answers(target: Target) -> None:
         def ask(event: Event) -> None:
             ami.send("Setvar", Variable="NESTED", Value=event["Number"])
             answers.append(ami.send("Getvar", Variable="NESTED")["Value"])
-            with ami.expect("UserEvent", where={"UserEvent": "Nested"}) as nested:
-                if event["Number"] == "0" and event["UserEvent"] == "Burst":
+            if event["Number"] == "0" and event["UserEvent"] == "Burst":
+                with ami.expect("UserEvent", where={"UserEvent": "Nested"}) as nested:
                     ami.send("UserEvent", UserEvent="Nested", Number="again")
                     nested.result(20)
             if len(answers) == 11:
