@@ -33,7 +33,7 @@ class Streams:
         self.dropped = 0
         for _ in range(count):
             sock = socket.create_connection(("127.0.0.1", port), 10)
-            sock.sendall(b"GET /api/stream HTTP/1.1\r\nHost: wallboard\r\n\r\n")
+            sock.sendall(b"GET /api/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             sock.setblocking(False)
             self.selector.register(sock, selectors.EVENT_READ)
             self.rest[sock] = b""
@@ -90,7 +90,7 @@ def test_two_hundred_pages_on_four_workers(tmp_path: Path) -> None:
                 def all_have_the_last() -> bool:
                     streams.read(0.1)
                     return all(
-                        any(channel["caller"] == "999" for channel in picture["channels"])
+                        any("999" in (call["from"]["num"], call["to"]["num"]) for call in picture["calls"])
                         for picture in streams.latest.values()
                     )
 
