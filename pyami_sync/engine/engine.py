@@ -9,16 +9,17 @@ read for a tenth of a second.
 Reading and dispatching share this one thread on purpose. With a thread for each, handing the messages over
 cost a fifth of the throughput: while one thread runs the other can't, and by the time it may, the messages
 have left the processor's cache. For the same reason a caller who is alone with its question reads the answer
-itself (:mod:`~pyami_sync.turn`), many callers are woken one after the other (:mod:`~pyami_sync.relay`), and
-callback threads are called when all sockets have been served.
+itself (:mod:`~pyami_sync.connection.leader`), many callers are woken one after the other
+(:mod:`~pyami_sync.connection.wakeups`), and callback threads are called when all sockets have been served.
 
 The **callback threads** (:class:`~pyami_sync.engine.workers.Workers`) run user code. The number of threads depends on
 neither connections nor subscriptions.
 
-The engine thread never waits for a lock that a thread running user code can hold: a signal handler may raise, or
-run for as long as it likes, at any moment, and a finalizer may run at any allocation. What threads share is
-therefore changed by single dict and deque operations, which are atomic (in free-threaded builds too), and waiting
-is done on locks that belong to the waiting thread alone (:class:`~pyami_sync.engine.waiting.Waiters`).
+With one exception, ``Epoll._lock`` below, the engine thread never waits for a lock that a thread running user code can
+hold: a signal handler may raise, or run for as long as it likes, at any moment, and a finalizer may run at any
+allocation. What threads share is therefore changed by single dict and deque operations, which are atomic (in
+free-threaded builds too), and waiting is done on locks that belong to the waiting thread alone
+(:class:`~pyami_sync.engine.waiting.Waiters`).
 
 Locks that are left here and above:
 
