@@ -30,7 +30,6 @@ exclude_patterns = ["_build", "_ext"]
 templates_path: list[str] = []
 html_theme = "furo"
 html_title = "pyami_sync"
-html_static_path = ["_static"]
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
