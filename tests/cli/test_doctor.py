@@ -247,7 +247,10 @@ def test_the_day_of_an_expired_certificate(certificates: Certificates, tmp_path:
     (tmp_path / "serial").write_text("01")
     conf.write_text(
         f"[ca]\ndefault_ca=own\n[own]\ndatabase={tmp_path}/index\nserial={tmp_path}/serial\nnew_certs_dir={tmp_path}\n"
-        "default_md=sha256\npolicy=any\n[any]\ncommonName=supplied\n"
+        "default_md=sha256\npolicy=any\nx509_extensions=own_ca\n[any]\ncommonName=supplied\n"
+        # Python 3.13 takes an authority only with these.
+        "[own_ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,digitalSignature,keyCertSign\n"
+        "subjectKeyIdentifier=hash\n"
     )
     dates = "-startdate 20200101000000Z -enddate 20210203040506Z"
     for command in (
