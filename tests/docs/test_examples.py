@@ -26,7 +26,8 @@ PAGES = sorted(
 )
 EVERY = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 FRAGMENTS = [block for block in EVERY if "fragment" in block.options.get("class", "")]
-PROGRAMS = [block for block in EVERY if block not in FRAGMENTS]
+TESTS = [block for block in EVERY if block not in FRAGMENTS and "def test_" in block.text]
+PROGRAMS = [block for block in EVERY if block not in FRAGMENTS + TESTS]
 
 
 @pytest.mark.parametrize("block", FRAGMENTS, ids=str)
@@ -36,17 +37,10 @@ def test_fragment_compiles(block: Block) -> None:
 
 @pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
 @pytest.mark.parametrize("block", PROGRAMS, ids=str)
-def test_example_runs(
-    block: Block,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    pytester: pytest.Pytester,
+def test_program_runs(
+    block: Block, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if "def test_" in block.text:
-        pytester.makepyfile(block.text)
-        pytester.runpytest_subprocess("-q").assert_outcomes(passed=block.text.count("def test_"))
-        return
+    # Not with pytester: it drops the modules that a program imports first, and the next one would get second copies.
     monkeypatch.chdir(tmp_path)
     with Simulator() as simulator:
         monkeypatch.setenv("AMI_URL", simulator.url)
@@ -54,6 +48,12 @@ def test_example_runs(
         exec(compile(block.text, str(block), "exec"), names)
     assert not [each for each in caplog.records if each.levelno >= logging.ERROR], "a callback raised"
     sys.modules.pop("__example__", None)
+
+
+@pytest.mark.parametrize("block", TESTS, ids=str)
+def test_tests_pass(block: Block, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(block.text)
+    pytester.runpytest_subprocess("-q").assert_outcomes(passed=block.text.count("def test_"))
 
 
 def test_fragments_are_the_exception() -> None:
