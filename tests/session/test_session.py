@@ -16,8 +16,9 @@ from pyami_sync.session.connector import Connector
 from pyami_sync.session.options import make_options
 from pyami_sync.session.reconnect import ReconnectPolicy
 from pyami_sync.session.session import Session, State
+from pyami_sync.subscriptions.dispatch import Subscriptions
 from pyami_sync.subscriptions.selectors import Selectors
-from pyami_sync.subscriptions.subscribers import EventStream, Subscriptions
+from pyami_sync.subscriptions.subscribers import EventStream
 from pyami_sync.vocabulary import markers
 from pyami_sync.vocabulary.model import event_class
 
@@ -212,7 +213,7 @@ class TestStates:
                 super().__init__(*args, **more)
 
         first = rig.session.current
-        monkeypatch.setattr("pyami_sync.session.connector.socket.socket", Full)
+        monkeypatch.setattr("pyami_sync.session.attempt.socket.socket", Full)
         first.close()
         eventually(lambda: rig.session.state is State.CONNECTED and rig.session.current is not first)
         assert len(failures) == 3
