@@ -27,8 +27,9 @@ from .session.metrics import Stats, SubscriptionStats
 from .session.options import Options, make_options, options_from_url
 from .session.sender import Caller
 from .session.session import Session, State
+from .subscriptions.dispatch import Subscriptions
 from .subscriptions.selectors import Selector, Where
-from .subscriptions.subscribers import Subscription, Subscriptions
+from .subscriptions.subscribers import Subscription
 from .vocabulary.model import event_class, load_events
 from .wire.action import Action, HeaderValue
 from .wire.message import Event, Origin

@@ -17,8 +17,9 @@ from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import Hook
 from ..exceptions import AMIError, ClusterError, EventsLost, NoNodeAvailable
+from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.listener import DEFAULT, Listener
-from ..subscriptions.subscribers import Subscription, Subscriptions
+from ..subscriptions.subscribers import Subscription
 from ..vocabulary.advice import advise
 from ..vocabulary.model import event_class
 from ..wire.action import Action, HeaderValue
