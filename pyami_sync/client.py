@@ -280,7 +280,7 @@ class AMIClient(Caller):
                     raise
                 if self._given_up is engine and type(exc) is ConnectionClosed and not deadline.expired:
                     continue  # another thread's attempt failed, and it has just ended the engine behind it
-                if self._session.state is State.CLOSED and not self._session.openers:
+                if self._session.state is State.CLOSED and not self._session.openings.threads:
                     self._given_up = engine
                     self._end_engine(5.0)
                 raise
