@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,20 +9,19 @@ from threading import Lock
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from ..client import ErrorCallback, interrupt_main
 from ..engine import forks
 from ..engine.deadline import Deadline
 from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import Hook
-from ..exceptions import AMIError, ClusterError, EventsLost, NoNodeAvailable
+from ..exceptions import AMIError, ClusterError, NoNodeAvailable
 from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.errors import ErrorCallback, ErrorReports
 from ..subscriptions.listener import DEFAULT, Listener
-from ..subscriptions.subscribers import Subscription
 from ..vocabulary.advice import advise
 from ..vocabulary.model import event_class
 from ..wire.action import Action, HeaderValue
-from ..wire.message import Event, Message
+from ..wire.message import Message
 from ..wire.response import Response
 from .balancing import NodeFilter, Router, Strategy, matcher
 from .broadcast import Attempt, send_to_all, send_to_any
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterPool"]
 
-logger = logging.getLogger("pyami_sync")
 R = TypeVar("R", bound=Response)
 HealthCallback = TypeVar("HealthCallback", bound=Callable[[NodeHealth], object])
 
@@ -100,12 +97,11 @@ class ClusterPool(Listener):
         self._waits = defaults.get("when_down", "wait") == "wait"
         configs = read_nodes(nodes, defaults)
         self.engine = Engine(name, callback_threads)
-        self.subscriptions = Subscriptions(self._submit, event_class, self._report, self.engine.check_thread)
+        self._errors = ErrorReports(self._submit)
+        self.subscriptions = Subscriptions(self._submit, event_class, self._errors.report, self.engine.check_thread)
         self._health_hook = Hook("health", self._submit)
-        self._error_hook = Hook("errors", self._submit)
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
         self._router = Router()
-        self._exit: SystemExit | None = None
         self._calls: Calls | None = None  # made with the first call
         self._opening_calls = Lock()
         for config in configs:
@@ -161,8 +157,7 @@ class ClusterPool(Listener):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(drain=1.0 if exc is None else 0.0)
-        if isinstance(exc, KeyboardInterrupt) and self._exit is not None:
-            raise self._exit
+        self._errors.reraise_exit(exc)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Block until the cluster is closed, as a script does that only has callbacks; tell whether it is."""
@@ -463,7 +458,7 @@ class ClusterPool(Listener):
     def on_error(self, callback: ErrorCallback) -> Handle[ErrorCallback]:
         """Call ``callback(exception, subscription, event)`` when an event's callback raised, or lost events
         (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.engine.handle.Handle`."""
-        return Handle(callback, self._error_hook.add(callback))
+        return Handle(callback, self._errors.hook.add(callback))
 
     def node_of(self, channel: str | Message, *, timeout: float | None = DEFAULT) -> str | None:
         """Find the node that a channel lives on, so that an action on it goes there.
@@ -518,16 +513,6 @@ class ClusterPool(Listener):
     def _submit(self, job: Callable[[], None]) -> None:
         self.engine.submit(job)
 
-    def _report(self, exc: BaseException, subscription: Subscription, event: Event | None) -> None:
-        if isinstance(exc, SystemExit):
-            self._exit = exc
-            interrupt_main()
-        elif isinstance(exc, EventsLost):
-            logger.warning("%r: %s", subscription, exc)
-        else:
-            logger.error("%r raised at %r", subscription, event, exc_info=exc)
-        self._error_hook(exc, subscription, event)
-
     def _default_timeout(self) -> float | None:
         return self._timeout
 
@@ -541,7 +526,7 @@ class ClusterPool(Listener):
 
     def after_fork(self) -> None:
         """Become the cluster of a forked child: same nodes and subscriptions, no session until first use."""
-        for hook in (self._health_hook, self._error_hook):
+        for hook in (self._health_hook, self._errors.hook):
             hook.after_fork()
         self.subscriptions.after_fork()
         self._members.after_fork()
