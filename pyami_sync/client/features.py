@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ..session.sender import Caller
+from ..session.sender import Sender
 from ..subscriptions.selectors import Selector, Where
 from ..wire.action import HeaderValue
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Features"]
 
 
-class Features(Caller):
+class Features(Sender):
     """The methods of :class:`AMIClient` that lead to the packages ``live``, ``calls``, ``agi`` and ``integrations``."""
 
     _node_id: str | None = None  # of one of many: the node that its events carry

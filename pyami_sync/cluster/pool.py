@@ -19,7 +19,7 @@ from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.errors import ErrorCallback, ErrorReports
 from ..vocabulary.model import event_class
 from ..wire.response import Response
-from .balancing import NodeFilter, Router, matcher
+from .balancing import Balancer, NodeFilter, matcher
 from .config import Nodes, Target, node_config, read_nodes
 from .health import NodeHealth, Readiness
 from .membership import Membership
@@ -97,7 +97,7 @@ class ClusterPool(ClusterSender):
         self.subscriptions = Subscriptions(self._submit, event_class, self._errors.report, self.engine.check_thread)
         self._health_hook = Hook("health", self._submit)
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
-        self._router = Router()
+        self._balancer = Balancer()
         self._calls: Calls | None = None  # made with the first call
         self._opening_calls = Lock()
         for config in configs:

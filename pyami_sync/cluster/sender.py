@@ -14,7 +14,7 @@ from ..vocabulary.advice import advise
 from ..wire.action import Action, HeaderValue
 from ..wire.message import Message
 from ..wire.response import Response
-from .balancing import NodeFilter, Router, Strategy, matcher
+from .balancing import Balancer, NodeFilter, Strategy, matcher
 from .broadcast import Attempt, send_to_all, send_to_any
 from .membership import Membership
 from .node import NodeClient
@@ -31,7 +31,7 @@ class ClusterSender(Listener):
 
     engine: Engine
     _members: Membership
-    _router: Router
+    _balancer: Balancer
     _defaults: dict[str, Any]
     _timeout: float | None
     _waits: bool
@@ -201,7 +201,7 @@ class ClusterSender(Listener):
         return send_to_any(
             self._members,
             matcher(where),
-            lambda nodes: self._router.order(chosen, nodes, key),
+            lambda nodes: self._balancer.order(chosen, nodes, key),
             lambda: Attempt(made, deadline, check, repeatable),
             waits=self._waits,
         )

@@ -15,7 +15,7 @@ from ..wire.message import Event, Origin
 from .selectors import Selectors
 from .subscribers import Subscriber, Subscription
 
-__all__ = ["PREFIX", "Routes", "Subscriptions"]
+__all__ = ["PREFIX", "DispatchTable", "Subscriptions"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -34,7 +34,7 @@ Taker = TypeVar("Taker", bound=HasSelectors)
 Route = tuple[type[Event], str, tuple[Taker, ...]]
 
 
-class Routes(Generic[Taker]):
+class DispatchTable(Generic[Taker]):
     """From how an event begins on the wire to its class, name and takers; :data:`None` where nobody wants it.
 
     The key is the first :data:`PREFIX` bytes. Behind its name an event has a header whose value hardly
@@ -124,7 +124,7 @@ class Subscriptions:
         self.event_class = event_class
         self._takers: dict[Subscriber, None] = {}
         self._version = object()
-        self._routes: Routes[Subscriber] = Routes((), event_class, self._version)
+        self._table: DispatchTable[Subscriber] = DispatchTable((), event_class, self._version)
 
     def add(self, taker: Subscriber) -> None:
         """Give it every matching event from now on."""
@@ -142,9 +142,9 @@ class Subscriptions:
     def __len__(self) -> int:
         return len(self._takers)
 
-    def _renewed(self) -> Routes[Subscriber]:
+    def _renewed(self) -> DispatchTable[Subscriber]:
         version = self._version  # before the subscribers are read
-        routes = self._routes = Routes(tuple(self._takers), self.event_class, version)
+        routes = self._table = DispatchTable(tuple(self._takers), self.event_class, version)
         return routes
 
     def publish(self, frames: list[bytes], origin: Origin) -> None:
@@ -186,7 +186,7 @@ class Subscriptions:
 
     def _sorted(self, frames: list[bytes], origin: Origin) -> Batches:
         """Return which events each subscriber gets. Keeps nothing: an exception leaves no trace for the next call."""
-        routes = self._routes
+        routes = self._table
         if routes.version is not self._version:
             routes = self._renewed()
         batches: Batches = {}

@@ -140,7 +140,7 @@ class TestRouting:
 
     def test_nobody_listens(self, owner):
         owner.publish(1)
-        assert owner.subscriptions._routes.by_prefix == {}, "an event that nobody can want was looked at"
+        assert owner.subscriptions._table.by_prefix == {}, "an event that nobody can want was looked at"
 
     def test_names_from_outside_do_not_pile_up(self, owner, monkeypatch):
         monkeypatch.setattr(dispatch, "KNOWN_NAMES", 10)
@@ -148,8 +148,8 @@ class TestRouting:
         stream = owner.stream()
         for n in range(50):
             owner.publish(n, name=f"Name{n}")
-        assert len(owner.subscriptions._routes.by_prefix) <= 20
-        assert len(owner.subscriptions._routes._by_name) <= 10
+        assert len(owner.subscriptions._table.by_prefix) <= 20
+        assert len(owner.subscriptions._table._by_name) <= 10
         assert drain(stream) == list(range(50))
 
     @pytest.mark.parametrize("length", [*range(25, 34), 200])
