@@ -75,7 +75,9 @@ def answering(rig: Rig) -> Iterator[Answering]:
     made.close()
 
 
-def test_a_handler_that_waits_for_another_thread_while_its_own_thread_leads(rig: Rig, answering: Answering) -> None:
+def test_a_handler_that_waits_for_another_thread_while_its_own_thread_leads(
+    rig: Rig, answering: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """``stop.set(); worker.join()`` in a SIGTERM handler: the engine takes the connection back from the leader."""
     outcomes: list[Any] = []
 
@@ -86,15 +88,18 @@ def test_a_handler_that_waits_for_another_thread_while_its_own_thread_leads(rig:
         answering.allowed.set()
         worker.join(20)
 
-    def strike() -> None:
-        eventually(lambda: isinstance(rig.connection._reading.holder.get(None), leader_module.Lease))
-        send()
+    reading = rig.connection._reading
+    read, struck = reading.read, []
 
+    def struck_read(lease: leader_module.Lease, *rest: Any) -> bool:
+        struck.append(reading.holds(lease))
+        send()
+        return read(lease, *rest)
+
+    monkeypatch.setattr(reading, "read", struck_read)
     with on_signal(handler) as send:
-        striking = threading.Thread(target=strike)
-        striking.start()
         assert rig.connection.call(PING, 20.0).ok
-        striking.join(10)
+    assert struck == [True]
     assert [each.ok for each in outcomes] == [True]
 
 
