@@ -51,13 +51,9 @@ from threading import Thread, current_thread, get_ident, main_thread
 from ..exceptions import ConcurrencyError, ConnectionClosed
 from . import forks
 from .deadline import Deadline
-<<<<<<< HEAD
 from .launch import Launch
 from .poller import READ, WRITE, Pollable, Poller
-=======
-from .poller import READ, WRITE, Pollable, Poller, make_poller
 from .timers import Timer, Timers
->>>>>>> faults
 from .waiting import Waiters
 from .wakeup import Wakeup
 from .workers import Workers
