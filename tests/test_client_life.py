@@ -82,6 +82,7 @@ class TestDropped:
         eventually(lambda: not sim.sessions)
 
 
+@pytest.mark.promise(9)
 class TestExit:
     @pytest.mark.parametrize("timeout", ["10", "None"])
     def test_a_call_made_at_exit_ends_at_once(self, sim, timeout):
@@ -148,6 +149,7 @@ class TestExit:
         assert seconds < 8
 
 
+@pytest.mark.promise(10)
 @pytest.mark.skipif(sys.platform != "linux", reason="calls the C library")
 class TestForkInC:
     def test_the_child_opens_a_session_of_its_own(self, sim):
