@@ -68,7 +68,7 @@ class AMIClient(Features):
     After :func:`os.fork` the child has a closed copy that connects by itself on first use.
 
     Args:
-        host: name or address of the server.
+        host: name or address of the server, or ``host:port``.
         port: 5038 unless given, 5039 with TLS.
         username: the user in manager.conf.
         secret: its secret; never logged or shown.

@@ -19,7 +19,7 @@ from ..engine.futures import DetachedFuture
 from ..engine.hooks import ActionHook
 from ..exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
 from ..subscriptions.listener import DEFAULT, Listener
-from ..vocabulary.advice import advise
+from ..vocabulary.advice import advise, advise_timeout
 from ..wire.action import Action, HeaderValue
 from ..wire.response import Response
 from .options import Options
@@ -92,7 +92,7 @@ class Sender(Listener):
             ConcurrencyError: on a thread that must not block.
 
         """
-        made = self._make(action, headers)
+        made = self._make(action, headers, timeout)
         return self._send_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
     def _send_on(
@@ -158,7 +158,7 @@ class Sender(Listener):
             ConnectionClosed: the session is not open, or the link did not come back in time.
 
         """
-        made = self._make(action, headers)
+        made = self._make(action, headers, timeout)
         return self._submit_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
     def _submit_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
@@ -189,12 +189,21 @@ class Sender(Listener):
             raise
         return future
 
-    def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
+    def _make(
+        self,
+        action: Action[Any] | str,
+        headers: Mapping[str, HeaderValue],
+        timeout: float | None,
+        *,
+        stacklevel: int = 4,
+    ) -> Action[Any]:
         if isinstance(action, str):
+            if timeout is not DEFAULT:
+                advise_timeout(action, headers, timeout, stacklevel=stacklevel)
             if headers or type(action) is not str:  # another class of text may look otherwise than it compares
                 made = Action(action, headers, encoding=self.options.encoding)
                 if headers:
-                    advise(action, headers, stacklevel=4)
+                    advise(action, headers, stacklevel=stacklevel)
                 return made
             bare = _bare.get(action)
             if bare is None or bare.encoding != self.options.encoding:
