@@ -23,9 +23,9 @@ HEAD = """\
 Metrics
 =======
 
-What Prometheus gets, by its source. In a cluster every sample has the label ``node``. ``prefix`` and ``labels`` of a collector
-change the names and add labels. :doc:`/guides/metrics` says how they are served; ``examples/monitoring`` has a dashboard and
-alerts.
+What Prometheus gets, by its source. In a cluster every sample has the label ``node``. ``prefix`` and ``labels`` of a
+collector change the names and add labels. :doc:`/guides/metrics` says how they are served; ``examples/monitoring`` has
+a dashboard and alerts.
 
 """
 SOURCES = {
