@@ -117,12 +117,7 @@ class BridgeClient(AMIClient):
         """Return the action with an id, under which the gateway finds its time; takes its headers out of ``more``."""
         self.gateway.start()  # in a child of a fork, or before open()
         headers = {name: more.pop(name) for name in list(more) if name != "timeout"}
-        if isinstance(action, str):
-            action = Action(action, headers, encoding=self.options.encoding)
-        elif headers:
-            raise TypeError("headers go with an action's name; an Action brings its own")
-        elif not isinstance(action, Action):
-            raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")
+        action = self._make(action, headers, more.get("timeout"), stacklevel=5)
         action_id = action.action_id
         if action_id is None:
             action_id = f"b{uuid.uuid4().hex}"
