@@ -99,7 +99,7 @@ def check(sim: Simulator, ask: Ask, workers: int) -> set[str]:
     return began
 
 
-def here(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Return whether a process is alive."""
     try:
         os.kill(pid, 0)
