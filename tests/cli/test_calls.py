@@ -32,8 +32,10 @@ CALLS = [
 
 @pytest.mark.parametrize(("device", "exten", "code", "outcome", "connected"), CALLS, ids=lambda value: str(value))
 def test_dial_reports_the_outcome(
-    server: Server, device: str, exten: str, code: int, outcome: str, connected: str
+    server: Server, request: pytest.FixtureRequest, device: str, exten: str, code: int, outcome: str, connected: str
 ) -> None:
+    if exten == "115" and "asterisk" not in request.node.callspec.id:
+        pytest.skip("the simulator has no such extension")
     done = server.run(
         "dial",
         device,
