@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from pyami_sync import AMIClient
+from pyami_sync.cli.doctor.uses import LIVE
+from pyami_sync.live.areas import event_mask
 from pyami_sync.testing import Simulator, User
 from tests.asterisk.server import AsteriskServer
 from tests.cli.conftest import SECRET
@@ -426,6 +428,10 @@ def test_a_real_server_offers_what_every_use_needs(real: Server, use: str) -> No
     assert done.code == 0, done
     told = [each for each in done.objects if each.get("check") == "use"]
     assert [each["verdict"] for each in told] == ["ok"], told
+
+
+def test_the_classes_of_the_live_model() -> None:
+    assert set(LIVE) == set(event_mask("calls", "queues").split(",")) == set(event_mask().split(","))
 
 
 def test_there_are_enough_of_them() -> None:

@@ -247,7 +247,7 @@ class Account:
                 yield Finding(
                     "rights",
                     "warn" if kind == "write" else "fail",
-                    f"{kind} = (nothing): {user} has no class of {noun}",
+                    f"{kind} = (nothing): {user} has no right to any {noun}",
                     f"{kind} = all, or the classes that are needed, in [{user}] of manager.conf, then log in again",
                 )
                 continue
@@ -267,6 +267,8 @@ class Account:
     def _flow(self) -> Finding:
         """Raise a user event, which touches nothing, and see whether it comes back."""
         user = self.options.username
+        if self.read is not None and not self.read:
+            return Finding("events", "skip", f"{user} has no class of events, so none can come")
         mark = f"doctor-{time.time_ns()}"
         started = time.monotonic()
         try:
@@ -309,10 +311,6 @@ class Account:
         user = self.options.username
         if self.seen:
             return Finding("events", "ok", f"events come: {', '.join(sorted(self.seen)[:5])}")
-        if self.read is not None and not self.read:
-            return Finding(
-                "events", "fail", "no events come: read = is empty", f"read = all in [{user}] of manager.conf"
-            )
         if not self.write:
             return Finding(
                 "rights",

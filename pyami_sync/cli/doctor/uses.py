@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ...live.areas import event_mask
 from ...vocabulary.catalogue.vocabulary import load_facts
 from ..permissions import Needs, smallest_user
 from .findings import Finding
@@ -14,6 +13,7 @@ __all__ = ["USES", "Use", "check_use", "classes_of", "example"]
 
 CALLS = ("CoreShowChannels", "BridgeList", "BridgeInfo")
 QUEUES = ("QueueStatus",)
+LIVE = ("agent", "call", "dialplan", "system")  # event_mask() of the live model
 ENDPOINTS = ("PJSIPShowEndpoints", "PJSIPShowContacts")
 
 
@@ -28,21 +28,17 @@ class Use:
     """Actions that it sends."""
 
 
-def _live(*areas: str) -> tuple[str, ...]:
-    return tuple(event_mask(*areas).split(","))
-
-
 USES = {
-    "wallboard": Use("the wallboard of the examples", _live("calls", "queues"), (*CALLS, *QUEUES)),
+    "wallboard": Use("the wallboard of the examples", LIVE, (*CALLS, *QUEUES)),
     "operator": Use(
         "the wallboard with its operator's page",
-        _live("calls", "queues"),
+        LIVE,
         (*CALLS, *QUEUES, "Originate", "Hangup", "Redirect", "QueuePause", "QueueAdd", "QueueRemove"),
     ),
-    "top": Use("`pyami-sync top`", _live("calls", "queues", "endpoints"), (*CALLS, *QUEUES, *ENDPOINTS)),
+    "top": Use("`pyami-sync top`", LIVE, (*CALLS, *QUEUES, *ENDPOINTS)),
     "exporter": Use(
         "`pyami-sync exporter`",
-        _live(),
+        LIVE,
         (*CALLS, *QUEUES, *ENDPOINTS, "ConfbridgeListRooms", "ParkedCalls", "DeviceStateList"),
     ),
     "listener": Use("a listener to calls and queues", ("call", "agent", "system")),
