@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..connection.transport import TLS
-from ..session.options import Options, make_options, url_settings
+from ..session.options import Options, check_names, make_options, url_settings
 from ..session.reconnect import ReconnectPolicy
 from ..wire.protocol import Limits
 
-__all__ = ["NodeConfig", "Nodes", "Target", "node_config", "read_nodes", "read_toml"]
+__all__ = ["NodeConfig", "Nodes", "Target", "check_defaults", "node_config", "read_nodes", "read_toml"]
 
 Target: TypeAlias = "str | Mapping[str, Any] | Options | NodeConfig | None"
 """Where a node is: a URL, a host, options by name, :class:`Options`."""
@@ -81,6 +81,11 @@ def node_config(
     except (TypeError, ValueError) as exc:
         raise type(exc)(f"node {node_id!r}: {exc}") from None
     return NodeConfig(node_id, made, frozenset(words), system_name)
+
+
+def check_defaults(defaults: Mapping[str, Any]) -> None:
+    """Raise :exc:`TypeError` for an option that does not exist, also if there is no node yet that would have it."""
+    check_names(set(defaults) - {"secret_env", "secret_file"}, ("health_interval", "callback_threads"))
 
 
 def _values(given: Mapping[str, Any]) -> dict[str, Any]:
