@@ -27,7 +27,8 @@ def test_frames_are_those_that_pika_makes():
     method, header, body = frames
     assert {frame.channel_number for frame in frames} == {7}
     assert (method.method.exchange, method.method.routing_key) == (EXCHANGE, made.key)
-    assert not (method.method.mandatory or method.method.immediate)
+    assert not method.method.mandatory
+    assert not method.method.immediate
     assert header.body_size == len(made.body)
     assert header.properties == properties_of(made)
     assert body.fragment == made.body
