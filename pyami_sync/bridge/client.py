@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Mapping
 from typing import Any, Self
@@ -10,8 +9,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .. import Action, AMIClient, Response
 from .envelope import Position
-from .gateway import USERNAME, Gateway
-from .transport import Start, Transport, open_transport
+from .gateway import USERNAME, Beginning, Gateway
+from .transport import Transport, open_transport
 
 __all__ = ["BridgeClient"]
 
@@ -34,7 +33,8 @@ class BridgeClient(AMIClient):
     Args:
         url: of the broker, with the node: ``redis://broker/0?node=paris``; ``user=`` names whom the bridge's
             allow-list is to take it for (``AMI_BRIDGE_USER`` of the environment, or ``default``, unless given);
-            ``start=`` is ``now``, ``first`` or a position ``<epoch>-<seq>``.
+            ``start=`` is ``now``, ``first``, ``snapshot`` (the latest Snapshot marker and all behind it; now if there
+            is none) or a position ``<epoch>-<seq>``.
         transport: the broker, in place of the one in the URL.
         options: those of :class:`~pyami_sync.AMIClient` that do not concern the connection.
 
@@ -48,7 +48,7 @@ class BridgeClient(AMIClient):
         node = options.pop("node", None) or own.get("node")
         if not node:
             raise ValueError("which node? Name it in the URL: redis://broker/0?node=paris")
-        user = options.pop("user", None) or own.get("user") or os.environ.get("AMI_BRIDGE_USER") or "default"
+        user = options.pop("user", None) or own.get("user")
         start = parse_start(options.pop("start", None) or own.get("start", "now"))
         timeout = options.get("timeout", 10.0)
         callback_threads = options.pop("callback_threads", 32)
@@ -141,7 +141,7 @@ def split_url(url: str) -> tuple[str, Mapping[str, str]]:
     return urlunsplit(parts._replace(query=rest)), own
 
 
-def parse_start(text: str | Position) -> Start:
+def parse_start(text: str | Position) -> Beginning:
     """Read a start.
 
     Raises:
@@ -150,6 +150,6 @@ def parse_start(text: str | Position) -> Start:
     """
     if isinstance(text, Position):
         return text
-    if text == "now" or text == "first":
+    if text == "now" or text == "first" or text == "snapshot":
         return text  # type: ignore[return-value]
     return Position.parse(text)

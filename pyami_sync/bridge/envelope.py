@@ -69,6 +69,11 @@ class Record(NamedTuple):
         return f"{self.node}/{self.position.epoch}/{self.position.seq}"
 
     @property
+    def is_snapshot(self) -> bool:
+        """Whether it is a Snapshot marker, and not an event of that name."""
+        return self.name == "Snapshot" and self.category == "bridge"
+
+    @property
     def key(self) -> str:
         """The routing key."""
         return routing_key(self.node, self.category, self.name)

@@ -23,11 +23,11 @@ from typing import Any
 import pika  # type: ignore[import-untyped]
 from pika.exceptions import AMQPError  # type: ignore[import-untyped]
 
-from .envelope import Position, Record
+from .envelope import Position, Record, routing_key
 from .errors import BrokerUnavailable, Fenced
 from .transport import Lease
 
-__all__ = ["EXCHANGE", "PERSISTENT", "RabbitLink", "declare_stream", "record_of", "stream_name"]
+__all__ = ["EXCHANGE", "PERSISTENT", "RabbitLink", "declare_stream", "record_of", "snapshot_name", "stream_name"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -50,6 +50,11 @@ REFRESH = 600.0  # seconds after which a token is replaced: a server takes deliv
 def stream_name(node: str) -> str:
     """Return the name of the queue that holds a node's events."""
     return f"pyami.events.{node}"
+
+
+def snapshot_name(node: str) -> str:
+    """Return the name of the queue that holds the latest snapshot of a node."""
+    return f"pyami.snapshot.{node}"
 
 
 def stream_arguments(max_bytes: int) -> dict[str, Any]:
@@ -370,7 +375,9 @@ class RabbitLink:
         channel, name = self._channel, f"pyami.lease.{node.name}"
         declare_stream(channel, node.name, self._max_bytes)
         channel.queue_declare(f"pyami.requests.{node.name}", durable=True)
-        channel.queue_declare(f"pyami.leader.{node.name}", durable=True, arguments={"x-max-length": 1})
+        for keeping in (f"pyami.leader.{node.name}", snapshot_name(node.name)):
+            channel.queue_declare(keeping, durable=True, arguments={"x-max-length": 1})
+        channel.queue_bind(snapshot_name(node.name), EXCHANGE, routing_key(node.name, "bridge", "Snapshot"))
 
         def declared(frame: Any) -> None:
             if frame.method.message_count == 0 and frame.method.consumer_count == 0:

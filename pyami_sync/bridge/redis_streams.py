@@ -5,6 +5,7 @@ Keys, all with the node as hash tag::
     pyami:{node}:events            the stream; entry ids are <epoch>-<seq>
     pyami:{node}:lease             "<owner>|<epoch>", expires
     pyami:{node}:epoch             the latest epoch
+    pyami:{node}:snapshot          the entry id of the latest Snapshot marker
     pyami:{node}:requests:<epoch>  a list, taken by the leader of that epoch
     pyami:{node}:dead:<group>      dead letters, a stream
     pyami:answers:<requester>      a list, expires
@@ -191,6 +192,16 @@ class RedisTransport:
             if isinstance(exc.__cause__, redis.ResponseError) and "FENCED" in str(exc.__cause__):
                 raise Fenced(lease.node, lease.epoch) from None
             raise
+        for record in records:
+            if record.is_snapshot:
+                with _broker_errors():
+                    self._redis.set(_key(lease.node, "snapshot"), str(record.position))
+
+    def snapshot(self, node: str) -> Record | None:
+        with _broker_errors():
+            place: Any = self._redis.get(_key(node, "snapshot"))
+            found: Any = self._redis.xrange(_key(node, "events"), place, place) if place else []
+        return _record(node, *found[0]) if found else None
 
     def reader(self, nodes: Sequence[str], start: Mapping[str, Start]) -> RedisReader:
         places = {}
