@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .. import Action, AMIClient, Response
 from .envelope import Position
-from .gateway import USERNAME, Beginning, Gateway
+from .errors import NotSupported
+from .gateway import NOT_SUPPORTED, USERNAME, Beginning, Gateway
 from .transport import Transport, open_transport
 
 __all__ = ["BridgeClient"]
@@ -27,7 +28,8 @@ class BridgeClient(AMIClient):
       session with the server.
     * An action is run once, at most. An :exc:`~pyami_sync.ActionError` also says that the bridge refused it, or that
       its time was over before it ran; :exc:`~pyami_sync.ActionTimeout` that it may have run.
-    * ``Filter`` is refused: the session with the server is everybody's.
+    * ``Filter`` and ``WaitEvent`` raise :exc:`~pyami_sync.bridge.NotSupported`: the session with the server is
+      everybody's.
     * There is no keepalive: the link that it would check does not leave the process.
 
     Args:
@@ -123,6 +125,8 @@ class BridgeClient(AMIClient):
             raise TypeError("headers go with an action's name; an Action brings its own")
         elif not isinstance(action, Action):
             raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")
+        if action.name.lower() in NOT_SUPPORTED:
+            raise NotSupported(action.name)
         action_id = action.action_id
         if action_id is None:
             action_id = f"b{uuid.uuid4().hex}"

@@ -26,7 +26,7 @@ from typing import Literal
 
 from .. import AMIError, Message
 from .envelope import Record, decode_body
-from .errors import BrokerUnavailable
+from .errors import BrokerUnavailable, NotSupported
 from .requests import Answer, Request
 from .sequence import Sequence
 from .transport import Reader, Start, Transport
@@ -378,7 +378,7 @@ class _Connection:
             state = "Events: Off" if self._mask == frozenset() else "Events: On"
             self.respond("Success", action_id, "Event mask set", state)
         elif name in NOT_SUPPORTED:
-            self.respond("Error", action_id, f"NotSupported: {action.get('Action')} needs a session of one's own")
+            self.respond("Error", action_id, str(NotSupported(action["Action"])))  # of a pool's node
         else:
             self._gateway.ask(action, self)
 

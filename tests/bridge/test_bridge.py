@@ -9,7 +9,17 @@ import time
 import pytest
 
 from pyami_sync import ActionError, ActionTimeout, AMIClient, ClusterPool, Event, State, connect, events
-from pyami_sync.bridge import Bridge, BridgeClient, Position, Rule, Worker, event_of, open_transport, view_of
+from pyami_sync.bridge import (
+    Bridge,
+    BridgeClient,
+    NotSupported,
+    Position,
+    Rule,
+    Worker,
+    event_of,
+    open_transport,
+    view_of,
+)
 from pyami_sync.bridge.memory import MemoryTransport
 from pyami_sync.live import Reducer
 
@@ -64,7 +74,7 @@ def test_events_and_actions_go_over_every_broker(transports, sim, node):
             assert listed.complete is not None
             outcome = client.originate("Local/100@default", wait=True, Application="Wait", Data="0")
             assert outcome.name == "OriginateResponse"
-            with pytest.raises(ActionError, match="NotSupported"):
+            with pytest.raises(NotSupported, match="Filter needs a session of its own"):
                 client.send("Filter", Operation="Add", Filter="x")
             until(lambda: len(seen) >= 500)
             assert client.position is not None
@@ -306,6 +316,8 @@ def test_a_pool_has_nodes_behind_a_broker(broker, sim, node):
             assert pool.send_to("bridged", "Ping").ok
             assert set(pool.broadcast("Ping")) == {"bridged", "direct"}
             assert pool["bridged"].command("core show version")
+            with pytest.raises(ActionError, match="Filter needs a session of its own"):
+                pool.send_to("bridged", "Filter", Operation="Add", Filter="x")
             pool.send_to("bridged", "UserEvent", UserEvent="X")
             sim.emit("Foo")
             assert {stream.get(10).node, stream.get(10).node} == {"bridged", "direct"}
