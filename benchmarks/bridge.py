@@ -20,7 +20,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from pyami_sync.bridge import Bridge, Sequence, event_of, open_transport
+from pyami_sync import connect
+from pyami_sync.bridge import Bridge, Rule, Sequence, event_of, open_transport
+from pyami_sync.testing import Simulator
 
 __all__: list[str] = []
 
@@ -84,11 +86,12 @@ def serve(listener: socket.socket, count: int, rate: float) -> None:
     os._exit(0)
 
 
-def lead(broker: str, node: str, port: int) -> None:
+def lead(broker: str, port: int, *names: str) -> None:
     """Be the bridge, until standard input ends; say what it cost."""
     transport = open_transport(broker)
-    with Bridge({node: f"ami://a:b@127.0.0.1:{port}/?keepalive=none"}, transport, ttl=10.0, spool=1_000_000) as bridge:
-        while not bridge.health().ready or not bridge.health().leaders:
+    nodes = dict.fromkeys(names, f"ami://admin:secret@127.0.0.1:{port}")
+    with Bridge(nodes, transport, ttl=5.0, spool=1_000_000, allowed={"*": Rule()}) as bridge:
+        while not bridge.health().ready or len(bridge.health().leaders) < len(nodes):
             time.sleep(0.01)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
@@ -110,6 +113,47 @@ def processor_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def start_bridge(broker: str, port: int, nodes: list[str]) -> subprocess.Popen[str]:
+    """Start a bridge in a process of its own, and wait until it leads all nodes."""
+    bridge = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.bridge", "--lead", broker, str(port), *nodes],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert bridge.stdout
+    assert bridge.stdout.readline() == "ready\n"
+    return bridge
+
+
+def measure_idle(broker: str, pid: int | None, count: int, seconds: float) -> str:
+    """Return what nodes cost on which nothing happens, and what a request costs."""
+    nodes = [f"bench{uuid.uuid4().hex[:6]}" for _ in range(count + 1)]
+    spent, sizes, brokers = [], [], []
+    with Simulator() as sim:
+        for part in (nodes[:1], nodes[1:]):
+            bridge = start_bridge(broker, sim.port, part)
+            assert bridge.stdin
+            before = processor_time(bridge.pid), processor_time(pid) if pid else 0.0
+            time.sleep(seconds)
+            spent.append(processor_time(bridge.pid) - before[0])
+            brokers.append(processor_time(pid) - before[1] if pid else 0.0)
+            status = Path(f"/proc/{bridge.pid}/status").read_text()
+            sizes.append(int(status.partition("VmRSS:")[2].split()[0]))
+            if part == nodes[:1]:
+                with connect(f"{broker}{'&' if '?' in broker else '?'}node={nodes[0]}") as ami:
+                    before = processor_time(bridge.pid), processor_time(pid) if pid else 0.0
+                    trips = sorted(ami.ping() for _ in range(500))
+                    asked = processor_time(bridge.pid) - before[0], processor_time(pid) - before[1] if pid else 0.0
+            bridge.stdin.write("\n")
+            bridge.stdin.flush()
+            bridge.communicate()
+    text = f"a node: bridge {1e3 * (spent[1] - spent[0]) / seconds / (count - 1):.2f}, broker"
+    text += f" {1e3 * (brokers[1] - brokers[0]) / seconds / (count - 1):.2f} milliseconds of processor time a second,"
+    text += f" {(sizes[1] - sizes[0]) / (count - 1):.0f} kB; a request: bridge {2 * asked[0]:.2f},"
+    return text + f" broker {2 * asked[1]:.2f} milliseconds of processor time, {1e3 * trips[250]:.1f} ms"
+
+
 def measure(broker: str, pid: int | None, count: int, rate: float, consume: bool) -> str:
     """Send events through a bridge; return what was seen, as text."""
     node = f"bench{uuid.uuid4().hex[:6]}"
@@ -124,15 +168,9 @@ def measure(broker: str, pid: int | None, count: int, rate: float, consume: bool
         serve(listener, count, rate)
     os.close(read)
     listener.close()
-    bridge = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.bridge", "--lead", broker, node, str(port)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    bridge = start_bridge(broker, port, [node])
     assert bridge.stdin
     assert bridge.stdout
-    assert bridge.stdout.readline() == "ready\n"
     transport = open_transport(broker)
     reader = transport.reader([node], {node: "first"})
     order = Sequence(node)
@@ -240,7 +278,7 @@ def measure_raw(broker: str, count: int) -> str:
 
 def main() -> None:
     if sys.argv[1:2] == ["--lead"]:
-        lead(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+        lead(sys.argv[2], int(sys.argv[3]), *sys.argv[4:])
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("broker")
@@ -254,6 +292,7 @@ def main() -> None:
         print("published:", measure(options.broker, options.pid, options.events, 0.0, consume=False))
         print("published and read:", measure(options.broker, options.pid, options.events, 0.0, consume=True))
         paced = int(2000 * options.seconds)
+        print("idle:", measure_idle(options.broker, options.pid, 100, options.seconds))
         print("at 2,000/s:", measure(options.broker, options.pid, paced, 2000.0, consume=True))
 
 
