@@ -24,12 +24,14 @@ extras["all"] = sorted({each for needs in extras.values() for each in needs})
 
 site = "https://pyami-sync.readthedocs.io"
 repository = "https://github.com/pyami-sync/pyami-sync"
+# An index has no files of the repository: there the picture is the site's.
+readme = (here / "README.rst").read_text("utf-8").replace("docs/terminal.svg", f"{site}/_images/terminal.svg")
 
 setup(
     name="pyami-sync",
     version=version[1],
     description="A threaded, synchronous client for the Asterisk Manager Interface (AMI)",
-    long_description=(here / "README.rst").read_text("utf-8"),
+    long_description=readme,
     long_description_content_type="text/x-rst",
     author="The pyami_sync developers",
     url=site,

@@ -119,12 +119,7 @@ class BridgeClient(AMIClient):
         """Return the action with an id, under which the gateway finds its time; takes its headers out of ``more``."""
         self.gateway.start()  # in a child of a fork, or before open()
         headers = {name: more.pop(name) for name in list(more) if name != "timeout"}
-        if isinstance(action, str):
-            action = Action(action, headers, encoding=self.options.encoding)
-        elif headers:
-            raise TypeError("headers go with an action's name; an Action brings its own")
-        elif not isinstance(action, Action):
-            raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")
+        action = self._make(action, headers, more.get("timeout"), stacklevel=5)
         if action.name.lower() in NOT_SUPPORTED:
             raise NotSupported(action.name)
         action_id = action.action_id

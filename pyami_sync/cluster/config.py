@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..client import BROKERS
 from ..connection.transport import TLS
-from ..session.options import Options, make_options, url_settings
+from ..session.options import BROKERS, Options, make_options, url_settings
 from ..session.reconnect import ReconnectPolicy
 from ..wire.protocol import Limits
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -17,10 +18,12 @@ __all__ = ["Options", "options_from_url"]
 
 PORT = 5038
 TLS_PORT = 5039
+BROKERS = ("amqp://", "amqps://", "memory://", "redis://", "rediss://")
 EVENT_CLASSES = frozenset(
     "system,call,log,verbose,command,agent,user,config,dtmf,reporting,cdr,dialplan,originate,agi,hookresponse,"
     "cc,aoc,test,security,message".split(",")
 )
+_place = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?").fullmatch
 _switches = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 
 
@@ -100,6 +103,8 @@ def make_options(given: dict[str, Any]) -> Options:
     if unknown:
         raise TypeError(f"no such option: {', '.join(unknown)} (there are {', '.join(sorted(known))})")
     given = dict(given)
+    if "port" not in given and isinstance(given.get("host"), str):
+        given.update(split_port(given["host"]))
     if "event_mask" in given:
         given["event_mask"] = event_mask(given["event_mask"])
     tls = given.get("tls")
@@ -110,6 +115,17 @@ def make_options(given: dict[str, Any]) -> Options:
     if isinstance(given.get("reconnect"), bool):
         given["reconnect"] = ReconnectPolicy() if given["reconnect"] else None
     return Options(**given)
+
+
+def split_port(place: str) -> dict[str, Any]:
+    """Split ``pbx:5038`` or ``[::1]:5038`` into host and port; a host alone, or a bare IPv6 address, has no port."""
+    match = _place(place)
+    if match is None:
+        return {"host": place}
+    found: dict[str, Any] = {"host": match["bracketed"] or match["name"]}
+    if match["port"]:
+        found["port"] = int(match["port"])
+    return found
 
 
 def event_mask(mask: str | bool | Iterable[str] | None) -> str | None:
@@ -155,15 +171,24 @@ def options_from_url(url: str | None, given: dict[str, Any] | None = None) -> Op
     return make_options({**url_settings(url), **given})
 
 
+def broker_url(url: str | None) -> str | None:
+    """Return the URL, or that in ``AMI_URL``, if it names a broker and not a server."""
+    found = url if url is not None else os.environ.get("AMI_URL")
+    return found if found is not None and found.startswith(BROKERS) else None
+
+
 def url_settings(url: str) -> dict[str, Any]:
-    """The options that a URL, or the mere name of a host, gives.
+    """Return the options that a URL gives, or a mere ``host``, ``host:port`` or ``user@host:port``.
 
     Raises:
         ValueError: it is no such URL; the message never shows the secret.
 
     """
     if "://" not in url:
-        return {"host": url}
+        user, at, place = url.rpartition("@")
+        if at and user and not any(each in user for each in ":/?#@"):  # more than a user may be a secret
+            return {"username": user, **split_port(place)}
+        return split_port(url)
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from os import getpid
 from threading import get_ident
 from time import monotonic, perf_counter
@@ -19,7 +19,7 @@ from ..engine.futures import DetachedFuture
 from ..engine.hooks import ActionHook
 from ..exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
 from ..subscriptions.listener import DEFAULT, Listener
-from ..vocabulary.advice import advise
+from ..vocabulary.advice import advise, advise_timeout
 from ..wire.action import Action, HeaderValue
 from ..wire.response import Response
 from .options import Options
@@ -28,7 +28,7 @@ from .session import Session
 if TYPE_CHECKING:
     from ..events import OriginateResponse
 
-__all__ = ["Caller"]
+__all__ = ["Sender"]
 
 R = TypeVar("R", bound=Response)
 Route = Callable[[Action[Any], float | None], Connection]
@@ -41,7 +41,7 @@ MOST_RING = 2_000_000.0  # seconds; the server reads milliseconds into 31 bits
 _bare: dict[str, Action[Any]] = {}  # actions without headers, which need not be made again: they can't change
 
 
-class Caller(Listener):
+class Sender(Listener):
     """Something that sends actions over a session."""
 
     options: Options
@@ -92,7 +92,7 @@ class Caller(Listener):
             ConcurrencyError: on a thread that must not block.
 
         """
-        made = self._make(action, headers)
+        made = self._make(action, headers, timeout)
         return self._send_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
     def _send_on(
@@ -158,7 +158,7 @@ class Caller(Listener):
             ConnectionClosed: the session is not open, or the link did not come back in time.
 
         """
-        made = self._make(action, headers)
+        made = self._make(action, headers, timeout)
         return self._submit_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
     def _submit_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
@@ -189,12 +189,21 @@ class Caller(Listener):
             raise
         return future
 
-    def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
+    def _make(
+        self,
+        action: Action[Any] | str,
+        headers: Mapping[str, HeaderValue],
+        timeout: float | None,
+        *,
+        stacklevel: int = 4,
+    ) -> Action[Any]:
         if isinstance(action, str):
+            if timeout is not DEFAULT:
+                advise_timeout(action, headers, timeout, stacklevel=stacklevel)
             if headers or type(action) is not str:  # another class of text may look otherwise than it compares
                 made = Action(action, headers, encoding=self.options.encoding)
                 if headers:
-                    advise(action, headers, stacklevel=4)
+                    advise(action, headers, stacklevel=stacklevel)
                 return made
             bare = _bare.get(action)
             if bare is None or bare.encoding != self.options.encoding:
@@ -223,20 +232,19 @@ class Caller(Listener):
             call.timer.cancel()
 
     def _count_future(self, action: Action[Any], future: DetachedFuture[Any], started: float) -> None:
-        metrics = self._session.metrics
-        if future.cancelled():
-            metrics.count("cancelled")
-            return
-        exc = future.exception()
+        assert future.outcome is not None  # it is an observer of the future
+        response, exc = future.outcome
         if exc is None:
-            response = future.result()
-            metrics.count("ok" if response.ok else "error", monotonic() - started)
+            end = "ok" if response.ok else "error"
             if action.name.lower() in LESSONS:
                 self._learn(action, response)
         elif isinstance(exc, ActionError):
-            metrics.count("error", monotonic() - started)
+            end = "error"
+        elif isinstance(exc, CancelledError):
+            end = "cancelled"
         else:
-            metrics.count("timeout" if isinstance(exc, ActionTimeout) else "lost")
+            end = "timeout" if isinstance(exc, ActionTimeout) else "lost"
+        self._session.metrics.count(end, monotonic() - started if end in ("ok", "error") else None)
 
     def _learn(self, action: Action[Any], response: Response) -> None:
         if response.ok:

@@ -1,4 +1,4 @@
-"""Hints at what is allowed but probably not meant: a typo in a header of a known action.
+"""Hints at what is allowed but probably not meant: a typo in a header of an action, or ``timeout`` for ``Timeout``.
 
 A server ignores a header that it does not know, so a typo shows in nothing but what then does not happen. It is a
 warning, never a refusal, because a server may know more than the catalogue does.
@@ -13,9 +13,12 @@ from functools import cache
 
 from .model import fields_of, load_actions
 
-__all__ = ["advise"]
+__all__ = ["TIMED", "advise", "advise_timeout"]
 
 MOST_SEEN = 1000
+TIMED = frozenset({"absolutetimeout", "originate", "park", "waitevent"})
+"""Actions that have a header ``Timeout``, in lower case. Written down here so that an action without headers loads no
+catalogue; a test compares the two."""
 ALIKE = 0.8  # of difflib's ratio; `Interfase` and `Interface` have 0.89
 _seen: set[tuple[str, ...]] = set()
 
@@ -51,6 +54,28 @@ def advise(action: str, headers: Iterable[str], *, stacklevel: int = 3) -> None:
                 f"{action} has no header {header!r} that is known here; did you mean {known[near[0]]!r}?",
                 stacklevel=stacklevel,
             )
+
+
+def advise_timeout(action: str, headers: Iterable[str], timeout: object, *, stacklevel: int = 3) -> None:
+    """Warn if ``timeout=`` was given to the client, but may have been meant for the action's header ``Timeout``.
+
+    Args:
+        action: name of the action.
+        headers: names of its headers.
+        timeout: what was given to the client; only a number can be meant for the server.
+        stacklevel: as for :func:`warnings.warn`; 2 is the caller of this function.
+
+    """
+    if (
+        action.lower() in TIMED
+        and isinstance(timeout, int | float)
+        and not any(header.lower() == "timeout" for header in headers)
+    ):
+        warnings.warn(
+            f"timeout={timeout:g} is how long the client waits for the answer to {action}; the header Timeout, which"
+            " the action has as well, is not given: did you mean Timeout=…?",
+            stacklevel=stacklevel,
+        )
 
 
 @cache

@@ -89,6 +89,9 @@ def test_futures_of_actions(sim, node):
         assert all(future.result(5).ok for future in futures)
         with pytest.raises(TypeError):
             client.send(object())
+        with pytest.warns(UserWarning, match="did you mean Timeout=") as caught:
+            client.send("AbsoluteTimeout", Channel="Local/1", timeout=5, check=False)
+        assert caught[0].filename == __file__
 
 
 def test_a_standby_takes_over_and_the_gap_is_told(transports, sim, node):
