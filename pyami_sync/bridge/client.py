@@ -11,7 +11,7 @@ from .. import Action, AMIClient, Response
 from .envelope import Position
 from .errors import NotSupported
 from .gateway import NOT_SUPPORTED, USERNAME, Beginning, Gateway
-from .transport import Transport, open_transport
+from .transport import Start, Transport, open_transport
 
 __all__ = ["BridgeClient"]
 
@@ -51,7 +51,7 @@ class BridgeClient(AMIClient):
         if not node:
             raise ValueError("which node? Name it in the URL: redis://broker/0?node=paris")
         user = options.pop("user", None) or own.get("user")
-        start = parse_start(options.pop("start", None) or own.get("start", "now"))
+        start = parse_beginning(options.pop("start", None) or own.get("start", "now"))
         timeout = options.get("timeout", 10.0)
         callback_threads = options.pop("callback_threads", 32)
         options.pop("keepalive", None)
@@ -140,7 +140,17 @@ def split_url(url: str) -> tuple[str, Mapping[str, str]]:
     return urlunsplit(parts._replace(query=rest)), own
 
 
-def parse_start(text: str | Position) -> Beginning:
+def parse_beginning(text: str | Position) -> Beginning:
+    """Read where a client's events begin: a start, or the latest snapshot.
+
+    Raises:
+        ValueError: it is neither.
+
+    """
+    return "snapshot" if text == "snapshot" else parse_start(text)
+
+
+def parse_start(text: str | Position) -> Start:
     """Read a start.
 
     Raises:
@@ -149,6 +159,6 @@ def parse_start(text: str | Position) -> Beginning:
     """
     if isinstance(text, Position):
         return text
-    if text == "now" or text == "first" or text == "snapshot":
+    if text == "now" or text == "first":
         return text  # type: ignore[return-value]
     return Position.parse(text)

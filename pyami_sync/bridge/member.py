@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .client import parse_start, split_url
+from .client import parse_beginning, split_url
 from .gateway import USERNAME, Gateway
 from .transport import open_transport
 
@@ -27,7 +27,7 @@ class Member:
         self._broker, own = split_url(url)
         self._node = own.get("node") or node_id
         self._user = own.get("user")
-        self._start = parse_start(own.get("start", "now"))
+        self._start = parse_beginning(own.get("start", "now"))
         self._gateway: Gateway | None = None
 
     def start(self, options: Any) -> None:
