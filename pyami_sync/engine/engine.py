@@ -164,7 +164,10 @@ class Engine:
         # Callbacks last: one that waits for an answer has been released by the end of its connection.
         for busy in self.workers.close(deadline):
             logger.warning("callback thread %s is still busy; its callback does not return", busy.name)
-        if thread is None or self._ended:
+        self._releases = (
+            True  # before the look: a thread that ends, or only starts, after it closes its descriptors itself
+        )
+        if self._ended or (thread is None and not self._launches):
             self._run_jobs()  # of those who asked after its last look, and before it was gone
             self._release()
 
