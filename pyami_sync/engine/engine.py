@@ -122,6 +122,7 @@ class Engine:
                 "the standard library was monkey patched (gevent, eventlet) after pyami_sync was imported: patch before"
                 " that; with gunicorn, leave out --preload or patch at the top of its configuration file"
             )
+        forks.warn_of_uwsgi()
         # One step, not a lock: a signal handler may come here in the midst of it.
         launch = self._launches.setdefault(None, Launch(self))
         launch.begin()

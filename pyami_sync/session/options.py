@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -98,10 +99,7 @@ def make_options(given: dict[str, Any]) -> Options:
         ValueError: a value that can't be.
 
     """
-    known = {each.name for each in fields(Options)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise TypeError(f"no such option: {', '.join(unknown)} (there are {', '.join(sorted(known))})")
+    check_names(given)
     given = dict(given)
     if "port" not in given and isinstance(given.get("host"), str):
         given.update(split_port(given["host"]))
@@ -126,6 +124,32 @@ def split_port(place: str) -> dict[str, Any]:
     if match["port"]:
         found["port"] = int(match["port"])
     return found
+
+
+def check_names(given: Iterable[str], more: Iterable[str] = ()) -> None:
+    """Raise what tells of a mistyped option.
+
+    Args:
+        given: names of options.
+        more: names that may have been meant, besides those of a session.
+
+    Raises:
+        TypeError: an option that does not exist.
+
+    """
+    known = {each.name for each in fields(Options)}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise TypeError(f"no such option: {meant(unknown, {*known, *more, 'transport'})}")
+
+
+def meant(names: Iterable[str], known: Iterable[str]) -> str:
+    """Return mistyped names with what was probably meant, for a message; with all known names if nothing is alike."""
+    told = []
+    for name in sorted(names):
+        near = get_close_matches(name.lower(), known, n=1)
+        told.append(f"{name}; did you mean {near[0]}?" if near else f"{name} (there are {', '.join(sorted(known))})")
+    return " ".join(told)
 
 
 def event_mask(mask: str | bool | Iterable[str] | None) -> str | None:
@@ -217,6 +241,8 @@ def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the options in a URL's query: those of the session and those of TLS."""
     tls_names = {each.name for each in fields(TLS)}
     numbers = ("timeout", "connect_timeout", "keepalive", "keepalive_timeout")
+    switched = ("verify", "reconnect", "wait_fully_booted")
+    texts = ("auth", "event_mask", "encoding", "name", "when_down")
     found: dict[str, Any] = {}
     tls: dict[str, Any] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
@@ -226,12 +252,12 @@ def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
                 where[name] = None if value.lower() == "none" else float(value)
             except ValueError:
                 raise ValueError(f"{name} in the URL is a number of seconds or none, not {value!r}") from None
-        elif name in ("verify", "reconnect", "wait_fully_booted"):
+        elif name in switched:
             if value.lower() not in _switches:
                 raise ValueError(f"{name} in the URL is yes or no, not {value!r}")
             where[name] = _switches[value.lower()]
-        elif name in (*tls_names, "auth", "event_mask", "encoding", "name", "when_down"):
+        elif name in texts or name in tls_names:
             where[name] = value
         else:
-            raise ValueError(f"no such option in the URL: {name}")
+            raise ValueError(f"no such option in the URL: {meant([name], {*texts, *numbers, *switched, *tls_names})}")
     return found, tls

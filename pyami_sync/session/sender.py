@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
+from difflib import get_close_matches
 from os import getpid
 from threading import get_ident
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
 from ..connection.connection import Connection
 from ..connection.request import LEAST, PING, FutureRequest
@@ -19,9 +20,10 @@ from ..engine.futures import DetachedFuture
 from ..engine.hooks import ActionHook
 from ..exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
 from ..subscriptions.listener import DEFAULT, Listener
-from ..vocabulary.advice import advise, advise_timeout
+from ..vocabulary.advice import advise, advise_timeout, is_header
 from ..wire.action import Action, HeaderValue
 from ..wire.response import Response
+from .keywords import OriginateHeaders
 from .options import Options
 from .session import Session
 
@@ -275,7 +277,7 @@ class Sender(Listener):
         wait: Literal[False] = ...,
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Response: ...
     @overload
     def originate(
@@ -285,7 +287,7 @@ class Sender(Listener):
         wait: Literal[True],
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> OriginateResponse: ...
     @overload
     def originate(
@@ -295,7 +297,7 @@ class Sender(Listener):
         wait: bool,
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Response | OriginateResponse: ...
     def originate(
         self,
@@ -304,7 +306,7 @@ class Sender(Listener):
         wait: bool = False,
         ring: float | None = None,
         timeout: float | None = DEFAULT,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Any:
         """Place a call, asynchronously, so that nothing waits behind it.
 
@@ -330,7 +332,13 @@ class Sender(Listener):
             InvalidAction: it can't be sent; ``ring`` is no length of time, or both it and ``Timeout`` are given.
 
         """
-        pairs = {name: value for name, value in headers.items() if name.lower() != "async"}
+        pairs: dict[str, HeaderValue] = {}
+        for name, value in cast("dict[str, HeaderValue]", headers).items():
+            near = get_close_matches(name, ("wait", "ring", "timeout"), n=1)
+            if near and not is_header("Originate", name):
+                raise TypeError(f"originate() has no argument {name!r}; did you mean {near[0]!r}?")
+            if name.lower() != "async":
+                pairs[name] = value
         ringing = _ringing(ring, pairs)
         action = Action("Originate", {"Channel": channel, "Async": "true", **pairs}, encoding=self.options.encoding)
         advise(action.name, pairs)
