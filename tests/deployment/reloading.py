@@ -1,6 +1,6 @@
 """A project of one file whose server starts itself again when that file changes: ``flask run`` and ``runserver``."""
 
-FLASK = '''
+FLASK = """
 import os
 from flask import Flask
 from pyami_sync import ConnectionLost
@@ -17,9 +17,9 @@ def question():
         return f"{os.getpid()} {ami.client.send('Ping')['Ping']} {echo.ok}"
     except ConnectionLost:
         return f"{os.getpid()} lost"
-'''
+"""
 
-DJANGO = '''
+DJANGO = """
 import os, sys
 from django.core.management import execute_from_command_line
 from django.http import HttpResponse
@@ -45,4 +45,4 @@ urlpatterns = [path("q", question)]
 
 if __name__ == "__main__":
     execute_from_command_line(sys.argv)
-'''
+"""
