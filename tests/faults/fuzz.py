@@ -43,7 +43,7 @@ class Fuzzer:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.peer = Peer(**{name: self._answer for name in {*ACTIONS, "UserEvent"}})
+        self.peer = Peer(**dict.fromkeys({*ACTIONS, "UserEvent"}, self._answer))
         self.chaos = False
         """Whether to mutate; if not, all is answered as it should be."""
         self.orderly = False
@@ -146,7 +146,7 @@ class Fuzzer:
             elif not self.chaos:
                 said = self._answer_to(name, head)
             else:
-                self._asked.append((key, token))
+                self._asked = [*self._asked[-20:], (key, token)]
                 said = self._mutated(self._answer_to(name, head), head)
             self.messages += len(said)
             data = b"".join(said)
@@ -228,6 +228,11 @@ class Fuzzer:
                 pass
             return
         link.close()
+
+    def forget(self) -> None:
+        """Forget what was said and asked."""
+        self._said, self._asked, self.seqs = [], [], []
+        self.peer.links.clear()
 
     def close(self) -> None:
         """End all links."""
