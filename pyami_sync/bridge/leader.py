@@ -49,6 +49,7 @@ CONFIRM = 5.0  # seconds for a batch to be confirmed before it is published agai
 IDLE = 0.25  # seconds after which an idle pump looks whether it is to end
 LONGEST_PAUSE = 1.0
 LINGER = 0.002  # seconds that the first event of a batch waits for others: a batch costs what ten events do
+STOP = 5.0  # seconds for the thread that fetches lists to end
 RUN_LIMIT = 60.0  # seconds that a server may take for an action once it was sent
 
 
@@ -175,10 +176,11 @@ class Leader:
         finally:
             self._stop.set()
             self._stream.close()
-            if self._state is not None:
-                self._state.close()
+            lists = None if self._state is None else self._state.close()
             self.drained.set()
             self._ended()
+            if lists is not None:
+                lists.join(STOP)  # what it waits for ends with the session, which ends now
 
     def _gather(self, wait: float) -> list[Record]:
         """Return the next events, numbered; an empty list if none came in time."""
