@@ -230,7 +230,7 @@ def test_an_expired_request_never_runs(sim, node):
         until(lambda: leading(bridge, node))
     with client_for(node, transport) as client:
         with pytest.raises(ActionError, match="it has not run"):
-            client.send("Originate", Channel="Local/1@x", Application="Wait", timeout=0.5)
+            client.send("Originate", Channel="Local/1@x", Application="Wait", Timeout=500, timeout=0.5)
         with bridge_for(node, sim, transport) as bridge:
             until(lambda: leading(bridge, node))
             assert client.ping() > 0
@@ -243,7 +243,7 @@ def test_an_action_whose_answer_is_lost_may_have_run(sim, node):
     with bridge_for(node, sim, transport) as bridge, client_for(node, transport) as client:
         until(lambda: leading(bridge, node))
         with pytest.raises(ActionTimeout, match="may still run"):
-            client.send("Originate", Channel="Local/1@x", Application="Wait", timeout=0.5)
+            client.send("Originate", Channel="Local/1@x", Application="Wait", Timeout=500, timeout=0.5)
         sim.assert_sent("Originate", times=1)
 
 
