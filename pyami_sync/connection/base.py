@@ -72,7 +72,7 @@ class BaseConnection:
         self.encoding = encoding
         self.node = node
         self.tapping = False
-        """Whether the owner wants to see what goes over the wire."""
+        """True if the owner wants to see what goes over the wire."""
         self.on_greeted: Callable[[], None] = _nothing
         """Called once, when the greeting has come or the connection has ended before; must not block."""
         self._owner = owner
@@ -179,7 +179,7 @@ class BaseConnection:
         callback()
 
     def abandon(self) -> None:
-        """Let go of a socket that another process uses, in a forked child; touches neither lock nor peer."""
+        """Close the copy of a socket in a forked child, without touching a lock or the peer."""
         self.close_exc = ConnectionLost("this process is a fork; its parent keeps the connection", sent=False)
         try:
             self.transport.abandon()

@@ -49,7 +49,7 @@ class Poller(Protocol):
     """Waits for descriptors. All but :meth:`rearm` belongs to the engine's thread."""
 
     anywhere: bool
-    """Whether :meth:`rearm` takes effect at once on any thread."""
+    """True if :meth:`rearm` takes effect at once on any thread."""
 
     def add(self, link: Pollable) -> None:
         """Wait for what it is interested in."""
@@ -68,7 +68,7 @@ class Poller(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the operating system's part."""
+        """Close the operating system's part."""
         ...
 
 

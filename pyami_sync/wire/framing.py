@@ -57,7 +57,7 @@ class Framer:
         self.max_line = max_line
         self.max_headers = max_headers
         self.only_events = True
-        """Whether every message that the last :meth:`feed` gave begins with ``Event: ``."""
+        """True if every message that the last :meth:`feed` gave begins with ``Event: ``."""
         self.harmless = min(max_frame, max_line, 2 * max_headers)
         """Bytes up to which no message passes a limit."""
         self._parts: list[bytes] = []  # the message that is not complete yet, as it came

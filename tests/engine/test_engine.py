@@ -87,6 +87,7 @@ def link():
     made.close()
 
 
+@pytest.mark.promise(9)
 class TestLife:
     def test_threads_start_with_use_and_end_with_close(self):
         engine = Engine("pyami-test")
