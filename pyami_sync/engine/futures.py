@@ -44,17 +44,18 @@ class DetachedFuture(Future[T]):
         self._submit = submit
         self._on_cancel = on_cancel
         self._unclaimed: deque[None] = deque((None,))  # whoever takes the entry (atomically) chooses the outcome
-        self._outcome: tuple[Any, BaseException | None] | None = None
+        self.outcome: tuple[Any, BaseException | None] | None = None
+        """The result and the exception, once it is done; changed once, by whoever took the entry above."""
         self._done = Waiters()
         self._observers: deque[Callable[[], object]] = deque()
 
     def done(self) -> bool:
         """Return True if it has a result or an exception, or was cancelled."""
-        return self._outcome is not None
+        return self.outcome is not None
 
     def cancelled(self) -> bool:
         """Return True if it was cancelled."""
-        outcome = self._outcome
+        outcome = self.outcome
         return outcome is not None and isinstance(outcome[1], CancelledError)
 
     def running(self) -> bool:
@@ -91,10 +92,11 @@ class DetachedFuture(Future[T]):
         return exc
 
     def _wait(self, timeout: float | None) -> tuple[Any, BaseException | None]:
-        self._wait_until(self.done, Deadline(timeout))
-        if self._outcome is None:
+        if self.outcome is None:
+            self._wait_until(self.done, Deadline(timeout))
+        if self.outcome is None:
             raise TimeoutError
-        return self._outcome
+        return self.outcome
 
     def _wait_until(self, ready: Callable[[], object], deadline: Deadline) -> bool:
         while not (met := self._done.wait(ready, deadline.remaining())) and not deadline.expired:
@@ -111,7 +113,7 @@ class DetachedFuture(Future[T]):
     def observe(self, fn: Callable[[], object]) -> None:
         """Run ``fn()`` when it is done, on the thread that resolves it: only for what never blocks."""
         self._observers.append(fn)
-        if self._outcome is not None:  # it may have been resolved before the line above
+        if self.outcome is not None:  # it may have been resolved before the line above
             self._notify()
 
     def _notify(self) -> None:
@@ -157,7 +159,7 @@ class DetachedFuture(Future[T]):
             self._unclaimed.pop()
         except IndexError:
             return False
-        self._outcome = (result, exc)
+        self.outcome = (result, exc)
         self._done.notify_all()
         if self._condition.acquire(blocking=False):
             try:
@@ -201,7 +203,7 @@ class DetachedFuture(Future[T]):
     def _tell(self, waiting: Any) -> None:
         if self.cancelled():
             waiting.add_cancelled(self)
-        elif self._outcome is not None and self._outcome[1] is not None:
+        elif self.outcome is not None and self.outcome[1] is not None:
             waiting.add_exception(self)
         else:
             waiting.add_result(self)
@@ -256,7 +258,7 @@ class ExpectedEvent(DetachedFuture[T]):
             return super()._wait(timeout)
         deadline = Deadline(timeout)
         while self._wait_until(lambda: self.done() or can_help(), deadline):
-            if self._outcome is not None:
-                return self._outcome
+            if self.outcome is not None:
+                return self.outcome
             self._help()
         raise TimeoutError

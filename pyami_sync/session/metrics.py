@@ -106,8 +106,12 @@ class Metrics:
         """Count an action, and its round trip if it was answered."""
         noted = self._noted
         noted.append((outcome, seconds))
-        if len(noted) >= KEPT:
-            self._add_up()
+        # The engine thread counts, too, so nobody waits here: whoever has the lock may be in a signal handler.
+        if len(noted) >= KEPT and self._lock.acquire(blocking=False):
+            try:
+                self._add_up()
+            finally:
+                self._lock.release()
 
     def _add_up(self) -> tuple[Counter[str], float, list[float]]:
         """Add up what is noted: actions by outcome, the sum of all round trips, the latest of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from os import getpid
 from threading import get_ident
 from time import monotonic, perf_counter
@@ -223,20 +223,19 @@ class Caller(Listener):
             call.timer.cancel()
 
     def _count_future(self, action: Action[Any], future: DetachedFuture[Any], started: float) -> None:
-        metrics = self._session.metrics
-        if future.cancelled():
-            metrics.count("cancelled")
-            return
-        exc = future.exception()
+        assert future.outcome is not None  # it is an observer of the future
+        response, exc = future.outcome
         if exc is None:
-            response = future.result()
-            metrics.count("ok" if response.ok else "error", monotonic() - started)
+            end = "ok" if response.ok else "error"
             if action.name.lower() in LESSONS:
                 self._learn(action, response)
         elif isinstance(exc, ActionError):
-            metrics.count("error", monotonic() - started)
+            end = "error"
+        elif isinstance(exc, CancelledError):
+            end = "cancelled"
         else:
-            metrics.count("timeout" if isinstance(exc, ActionTimeout) else "lost")
+            end = "timeout" if isinstance(exc, ActionTimeout) else "lost"
+        self._session.metrics.count(end, monotonic() - started if end in ("ok", "error") else None)
 
     def _learn(self, action: Action[Any], response: Response) -> None:
         if response.ok:
