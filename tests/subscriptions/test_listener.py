@@ -11,8 +11,9 @@ from pyami_sync import events
 from pyami_sync.engine.futures import ExpectedEvent
 from pyami_sync.engine.workers import Workers
 from pyami_sync.exceptions import ConnectionClosed, ConnectionLost, WaitTimeout
+from pyami_sync.subscriptions.dispatch import Subscriptions
 from pyami_sync.subscriptions.listener import DEFAULT, Listener
-from pyami_sync.subscriptions.subscribers import EventStream, Subscription, Subscriptions
+from pyami_sync.subscriptions.subscribers import EventStream, Subscription
 from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.message import Event, Origin
 
