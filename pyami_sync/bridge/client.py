@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .. import Action, AMIClient, Response
 from .envelope import Position
+from .errors import NotSupported
 from .gateway import USERNAME, Gateway
 from .transport import Start, Transport, open_transport
 
@@ -29,6 +30,7 @@ class BridgeClient(AMIClient):
     * An action is run once, at most. An :exc:`~pyami_sync.ActionError` also says that the bridge refused it, or that
       its time was over before it ran; :exc:`~pyami_sync.ActionTimeout` that it may have run.
     * ``Filter`` is refused: the session with the server is everybody's.
+    * ``event_filter`` is refused as well, for the same reason.
     * There is no keepalive: the link that it would check does not leave the process.
 
     Args:
@@ -40,6 +42,7 @@ class BridgeClient(AMIClient):
 
     Raises:
         ValueError: no node is named, or an option is none.
+        NotSupported: ``event_filter`` is given.
 
     """
 
@@ -56,6 +59,8 @@ class BridgeClient(AMIClient):
         for name in ("host", "port", "username", "secret", "auth", "tls"):
             if name in options:
                 raise ValueError(f"{name} is the bridge's matter: a bridged client has no connection with the server")
+        if options.get("event_filter") is not None:
+            raise NotSupported("event_filter: the session with the server is everybody's, not a bridged client's")
         self.gateway = Gateway(
             transport or open_transport(broker),
             node,

@@ -17,12 +17,14 @@ from ..engine.hooks import ActionHook, Hook
 from ..exceptions import ConnectionClosed
 from ..session import session as session_module
 from ..session.connector import Connector
+from ..session.filters import let_through
 from ..session.gate import Publisher, WeakPublisher
 from ..session.metrics import Stats, take_stats
 from ..session.options import Options, broker_url, make_options, options_from_url
 from ..session.session import Session, State
 from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.errors import ErrorCallback, ErrorReports
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.model import event_class, load_events
 from ..wire.action import Action
 from ..wire.protocol import AMIVersion
@@ -76,6 +78,8 @@ class AMIClient(Features):
             other.
         event_mask: classes of events to receive, such as ``"call,agent"``; ``"off"`` for none,
             :data:`None` for all that the user may read.
+        event_filter: ``"auto"`` has the server send only what subscriptions want, by filters that are made of them
+            (needs the write class ``system``); :data:`None` for everything. See :doc:`/guides/filters`.
         tls: :data:`True` for TLS that verifies the server, a :class:`~pyami_sync.TLS` for more, or an
             :class:`ssl.SSLContext`.
         timeout: seconds that an action may take unless its call says otherwise; :data:`None` for no limit.
@@ -188,7 +192,9 @@ class AMIClient(Features):
                 wire_hook(direction, frame)
 
         load_events()
-        self.subscriptions = Subscriptions(self._runner.submit, event_class, self._errors.report, self._before_wait)
+        self.subscriptions = Subscriptions(
+            self._runner.submit, event_class, self._errors.report, self._before_wait, self._subscribed
+        )
         self._session = Session(
             options,
             self.engine,
@@ -396,6 +402,9 @@ class AMIClient(Features):
         forks.check()
         if callback:
             anchors.add(self)
+
+    def _subscribed(self, subscriber: Subscriber) -> None:
+        let_through([self._session.event_filter], subscriber, self.options.timeout)
 
     def _over(self) -> bool:
         return self._session.over

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from ..client import AMIClient
@@ -17,6 +18,7 @@ from ..session.connector import Connector
 from ..session.session import Session
 from ..session.state import State
 from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.markers import ConnectionLost as LostMarker
 from ..wire.action import Action
 from ..wire.message import Event, Origin
@@ -59,6 +61,9 @@ class FanOut:
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
         """The node's own subscribers get no more; the cluster's go on with the other nodes."""
         self._own.finish(exc, only_loss_sensitive=only_loss_sensitive)
+
+    def __iter__(self) -> Iterator[Subscriber]:
+        return chain(self._own, self._merged)
 
     def end(self, event: Event) -> None:
         """Publish a marker, and nothing behind it."""

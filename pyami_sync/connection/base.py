@@ -9,6 +9,7 @@ thread can hold: what threads share is changed by single dict and deque operatio
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -95,6 +96,10 @@ class BaseConnection:
         self.last_received = time.monotonic()
         self.bytes_received = 0
         self.events_received = 0
+        self.sample_at = math.inf
+        """When :attr:`sample` is to see events next, on :func:`time.monotonic`'s clock."""
+        self.sample: Callable[[list[bytes]], None] = _ignore
+        """Called with the events of one read, if it is time, on the engine thread; must not block."""
         self.tapping = False
         """Whether the owner wants to see what goes over the wire."""
         self.on_greeted: Callable[[], None] = _nothing
@@ -311,6 +316,8 @@ class BaseConnection:
                 self._wakeups.start(answered)
         if events:
             self.events_received += len(events)
+            if self.last_received >= self.sample_at:
+                self.sample(events)
             try:
                 self._owner.publish(events, origin)
             except Exception:
@@ -415,6 +422,10 @@ def no_greeting(seconds: float | None) -> ConnectError:
 
 
 def _nothing() -> None:
+    """Do nothing."""
+
+
+def _ignore(events: list[bytes]) -> None:
     """Do nothing."""
 
 

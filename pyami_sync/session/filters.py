@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -28,14 +28,16 @@ from ..engine.deadline import Deadline
 from ..engine.waiting import Waiters
 from ..exceptions import ActionError, AMIError, ConcurrencyError, ConnectionClosed
 from ..subscriptions.selectors import Selectors, Where
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary import markers
 from ..vocabulary.model import TypedEvent, event_classes
 from ..wire.action import Action
 from ..wire.message import Event
 from ..wire.protocol import AMIVersion
 from ..wire.response import Response
+from .steps import Ask, Steps
 
-__all__ = ["EventFilter", "Want", "Widening", "filter_actions", "wants_of"]
+__all__ = ["EventFilter", "Want", "Widening", "filter_actions", "let_through", "wants_of"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -67,7 +69,7 @@ class Want(NamedTuple):
 
 
 EVERY = Want("*")
-ALWAYS = frozenset({Want("fullybooted"), Want("originateresponse")})
+ALWAYS: frozenset[Want] = frozenset({Want("fullybooted"), Want("originateresponse")})
 """What the session itself looks for, or is asked for again and again."""
 _MARKERS = frozenset(cls.event_name.lower() for cls in markers.Marker.__subclasses__())
 
@@ -311,34 +313,37 @@ class EventFilter:
     """Keeps the filters of a session's connections as wide as its subscriptions need.
 
     Args:
-        wanted: returns what the present subscriptions want.
+        subscribers: gives the present ones each time it is iterated over.
 
     """
 
-    def __init__(self, wanted: Callable[[], Iterable[Want]]) -> None:
+    def __init__(self, subscribers: Iterable[Subscriber]) -> None:
         self.installed: Installed | None = None
         """The filters of the latest connection; it may have ended."""
-        self._wanted = wanted
+        self._subscribers = subscribers
         self._told = False
 
-    def login_steps(self, installed: Installed) -> Generator[Action[Any], Response | None, None]:
+    def login_steps(self, installed: Installed) -> Steps:
         """Add the filters of a new connection, until none is missing."""
-        while missing := installed.missing({*ALWAYS, *self._wanted()}):
+        while missing := installed.missing(self._wanted()):
             for wants, action in filter_actions(missing, installed.version):
                 try:
-                    yield action
+                    yield Ask(action)
                 except ActionError as exc:
                     if not installed.wants:
                         installed.refused = True
                         self._tell(exc)
                         return
                     # With the filters that are there events would be lost.
-                    yield _add([EVERY])
+                    yield Ask(_add([EVERY]))
                     installed.wants.add(EVERY)
                     return
                 installed.wants |= wants
 
-    def last_steps(self, installed: Installed) -> Generator[Action[Any], Response | None, None]:
+    def _wanted(self) -> frozenset[Want]:
+        return ALWAYS.union(*(wants_of(each.selectors, each.where) for each in self._subscribers))
+
+    def last_steps(self, installed: Installed) -> Steps:
         """Go on adding what subscriptions have asked for during the login.
 
         A subscription is in the list before it looks at :attr:`installed`, and this is set before the list is read:
@@ -370,4 +375,34 @@ class EventFilter:
         installed = self.installed
         if installed is None or installed.refused or EVERY in installed.wants:
             return None
+        if installed.connection.close_exc is not None:
+            return None
         return tuple(sorted(f"{w.name} ({w.header}: {w.value})" if w.header else w.name for w in [*installed.wants]))
+
+
+def let_through(
+    filters: Iterable[EventFilter | None],
+    subscriber: Subscriber,
+    timeout: float | None,
+    *,
+    patience: float | None = None,
+) -> None:
+    """Have servers send what a new subscriber wants; wait for all of them together.
+
+    Args:
+        filters: of the sessions whose events it gets; :data:`None` for one without.
+        subscriber: in the list of those who get events already.
+        timeout: seconds that each answer may take; when that is over it goes on, with a warning.
+        patience: seconds to wait for them, if that is less.
+
+    Raises:
+        ActionError: a server refuses a filter.
+
+    """
+    there = [each for each in filters if each is not None]
+    if there:
+        wants = wants_of(subscriber.selectors, subscriber.where)
+        widenings = [each.widen(wants, timeout) for each in there]
+        for widening in widenings:
+            if widening is not None:
+                widening.wait(timeout if patience is None else patience)

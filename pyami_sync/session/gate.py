@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ..connection.connection import Connection
 from ..exceptions import ConnectionClosed, ConnectionLost
 from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.subscribers import Subscriber
 from ..wire.message import Event, Origin
 
 __all__ = ["EventGate", "GateOwner", "Publisher", "WeakPublisher"]
@@ -30,6 +31,10 @@ class Publisher(Protocol):
 
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
         """No more events will come; or, of a loss, only those who can't outlast one are told."""
+        ...
+
+    def __iter__(self) -> Iterator[Subscriber]:
+        """Return who gets events now."""
         ...
 
 
@@ -59,6 +64,9 @@ class WeakPublisher:
         subscriptions = self._subscriptions()
         if subscriptions is not None:
             subscriptions.finish(exc, only_loss_sensitive=only_loss_sensitive)
+
+    def __iter__(self) -> Iterator[Subscriber]:
+        return iter(self._subscriptions() or ())
 
 
 class GateOwner(Protocol):

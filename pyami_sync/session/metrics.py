@@ -79,6 +79,8 @@ class Stats:
     events_received: int = 0
     bytes_received: int = 0
     subscriptions: tuple[SubscriptionStats, ...] = ()
+    event_filter: tuple[str, ...] | None = None
+    """What ``event_filter="auto"`` lets the server send now, in lower case; :data:`None` if it sends everything."""
     wire_lost: int = 0
     """Messages that taps of the wire did not get because they do not keep up."""
 
@@ -174,5 +176,6 @@ def take_stats(session: Session, subscriptions: Subscriptions, wire_lost: int) -
             )
             for each in subscriptions
         ),
+        event_filter=session.event_filter.passes if session.event_filter is not None else None,
         wire_lost=wire_lost,
     )

@@ -35,6 +35,7 @@ class Options:
     secret: str = field(default="", repr=False)
     auth: Literal["md5", "plain"] = "md5"
     event_mask: str | None = None
+    event_filter: Literal["auto"] | None = None
     tls: TLS | ssl.SSLContext | None = None
     timeout: float | None = 10.0
     connect_timeout: float = 10.0
@@ -65,6 +66,8 @@ class Options:
             raise ValueError(f"port is a number from 1 to 65535, not {self.port!r}")
         if self.auth not in ("md5", "plain"):
             raise ValueError(f"auth is 'md5' or 'plain', not {self.auth!r}")
+        if self.event_filter not in ("auto", None):
+            raise ValueError(f"event_filter is 'auto' or None, not {self.event_filter!r}")
         if self.when_down not in ("wait", "fail"):
             raise ValueError(f"when_down is 'wait' or 'fail', not {self.when_down!r}")
         for name in ("timeout", "connect_timeout", "keepalive", "keepalive_timeout"):
@@ -212,7 +215,7 @@ def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
             if value.lower() not in _switches:
                 raise ValueError(f"{name} in the URL is yes or no, not {value!r}")
             where[name] = _switches[value.lower()]
-        elif name in (*tls_names, "auth", "event_mask", "encoding", "name", "when_down"):
+        elif name in (*tls_names, "auth", "event_mask", "event_filter", "encoding", "name", "when_down"):
             where[name] = value
         else:
             raise ValueError(f"no such option in the URL: {name}")

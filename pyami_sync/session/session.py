@@ -41,6 +41,7 @@ from ..wire.message import Origin
 from ..wire.protocol import Greeting
 from ..wire.response import Response
 from .connector import ConnectAttempt, Connector
+from .filters import EventFilter
 from .gate import EventGate, Publisher
 from .keepalive import Keepalive
 from .login import LoginPlan
@@ -89,7 +90,8 @@ class Session:
         self.engine = engine
         self.publisher = publisher
         self.connector = connector
-        self.plan = LoginPlan(options)
+        self.event_filter = EventFilter(publisher) if options.event_filter is not None else None
+        self.plan = LoginPlan(options, self.event_filter)
         self.metrics = Metrics()
         self.tap = tap
         self.last_error: AMIError | None = None

@@ -108,6 +108,7 @@ class Subscriptions:
         event_class: which class an event is, by its name on the wire.
         report: error hook, called on a callback thread.
         check_thread: called before a thread waits for an event; raises when it must not, or would for ever.
+        added: called with each new subscriber, on its thread; what it raises ends the subscription.
 
     """
 
@@ -117,11 +118,13 @@ class Subscriptions:
         event_class: Callable[[bytes], type[Event]],
         report: Callable[[BaseException, Subscription, Event | None], None],
         check_thread: Callable[[str], None],
+        added: Callable[[Subscriber], None] | None = None,
     ) -> None:
         self.submit = submit
         self.report = report
         self.check_thread = check_thread
         self.event_class = event_class
+        self._added = added
         self._takers: dict[Subscriber, None] = {}
         self._version = object()
         self._table: DispatchTable[Subscriber] = DispatchTable((), event_class, self._version)
@@ -130,6 +133,12 @@ class Subscriptions:
         """Give it every matching event from now on."""
         self._takers[taker] = None
         self._version = object()  # behind the change: whoever sees it sees the change
+        if self._added is not None:
+            try:
+                self._added(taker)
+            except BaseException:
+                self.remove(taker)
+                raise
 
     def remove(self, taker: Subscriber) -> None:
         """Give it no more."""

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from ..wire.message import Event, needle
 
-__all__ = ["HeaderFilter", "Selector", "Selectors", "Where", "header_filter"]
+__all__ = ["HeaderFilter", "Selector", "Selectors", "Where", "freeze", "header_filter"]
 
 Selector: TypeAlias = str | type[Event]
 Where: TypeAlias = Callable[[Any], object] | Mapping[str, Any] | None
@@ -71,6 +71,14 @@ class Selectors:
     def want_marker(self, name: str, cls: type[Event]) -> bool:
         """Tell whether a marker that the library makes is wanted: only by those who want all, or name it."""
         return self.every or name.lower() in self.names or cls in self.classes
+
+
+def freeze(where: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a copy of a mapping of headers to values; several values become a tuple."""
+    return {
+        name: wanted if isinstance(wanted, str) or not isinstance(wanted, Iterable) else tuple(wanted)
+        for name, wanted in where.items()
+    }
 
 
 def header_filter(where: Mapping[str, Any]) -> HeaderFilter:
