@@ -147,8 +147,6 @@ def accepted(event: Event, selector: Selector, where: Any, test: Any) -> bool:
 def test_a_storm_beside_an_unfiltered_session(real: Target) -> None:
     """Subscriptions come and go while calls are made; each gets all that one without filters gets."""
     assert real.server is not None
-    chance = random.Random(18)
-    over = threading.Event()
     with (
         real.client("patient", event_filter="auto") as filtered,
         real.client("patient") as plain,
@@ -157,15 +155,13 @@ def test_a_storm_beside_an_unfiltered_session(real: Target) -> None:
         beside = Beside(filtered, plain)
 
         def come_and_go(seed: int) -> None:
-            mine = random.Random(seed)
-            while not over.is_set():
-                beside.listen(mine.choice(CHOICES), lambda: over.wait(mine.random() / 2))
+            chance, pause = random.Random(seed), threading.Event()
+            for choice in chance.sample(CHOICES, len(CHOICES)):
+                beside.listen(choice, lambda: pause.wait(0.2 + chance.random()))
 
-        try:
-            working = [threads.submit(come_and_go, chance.randrange(1000)) for _ in range(3)]
-            beside.listen(("Hangup", None), lambda: scenario.place_calls(real.server, 60))  # type: ignore[arg-type]
-        finally:
-            over.set()
+        working = [threads.submit(come_and_go, seed) for seed in range(3)]
+        while not all(each.done() for each in working):
+            beside.listen(("Hangup", None), lambda: scenario.place_calls(real.server, 12))  # type: ignore[arg-type]
         for each in working:
             each.result()
         assert not beside.missing
