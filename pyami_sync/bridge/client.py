@@ -56,6 +56,7 @@ class BridgeClient(AMIClient):
         timeout = options.get("timeout", 10.0)
         callback_threads = options.pop("callback_threads", 32)
         options.pop("keepalive", None)
+        options.setdefault("stall_after", None)  # what waited in the broker is late by its nature
         for name in ("host", "port", "username", "secret", "auth", "tls"):
             if name in options:
                 raise ValueError(f"{name} is the bridge's matter: a bridged client has no connection with the server")

@@ -86,6 +86,8 @@ class AMIClient(Features):
         connect_timeout: seconds that connecting, TLS and login together may take.
         keepalive: seconds of silence after which a Ping is sent; :data:`None` for never.
         keepalive_timeout: seconds without any answer to it after which the link counts as lost.
+        stall_after: seconds that events, or the answer to a Ping, may be late before that is a stall: a warning in the
+            log, a number in :meth:`stats`, and the marker :class:`~pyami_sync.events.Stalled`; :data:`None` for never.
         reconnect: a :class:`~pyami_sync.ReconnectPolicy`; :data:`False` or :data:`None` ends the session with
             the link.
         when_down: what a call does while the link is down: ``"wait"`` for it within its own timeout, or
@@ -404,7 +406,7 @@ class AMIClient(Features):
             anchors.add(self)
 
     def _subscribed(self, subscriber: Subscriber) -> None:
-        let_through([self._session.event_filter], subscriber, self.options.timeout)
+        let_through([self._session.plan.event_filter], subscriber, self.options.timeout)
 
     def _over(self) -> bool:
         return self._session.over

@@ -315,7 +315,7 @@ class ClusterPool(ClusterSender):
             self._members.start()
 
     def _subscribed(self, subscriber: Subscriber) -> None:
-        filters = [node.client.session.event_filter for node in self._members.nodes.values()]
+        filters = [node.client.session.plan.event_filter for node in self._members.nodes.values()]
         let_through(filters, subscriber, self._timeout, patience=SILENT)
 
     def _over(self) -> bool:

@@ -71,7 +71,7 @@ class Want(NamedTuple):
 EVERY = Want("*")
 ALWAYS: frozenset[Want] = frozenset({Want("fullybooted"), Want("originateresponse")})
 """What the session itself looks for, or is asked for again and again."""
-_MARKERS = frozenset(cls.event_name.lower() for cls in markers.Marker.__subclasses__())
+_MARKERS = frozenset(cls.event_name.lower() for cls in markers.MARKERS)
 
 
 def wants_of(selectors: Selectors, where: Where) -> frozenset[Want]:

@@ -41,6 +41,7 @@ class Options:
     connect_timeout: float = 10.0
     keepalive: float | None = 30.0
     keepalive_timeout: float = 10.0
+    stall_after: float | None = 5.0
     reconnect: ReconnectPolicy | None = field(default_factory=ReconnectPolicy)
     when_down: Literal["wait", "fail"] = "wait"
     wait_fully_booted: bool = False
@@ -70,7 +71,7 @@ class Options:
             raise ValueError(f"event_filter is 'auto' or None, not {self.event_filter!r}")
         if self.when_down not in ("wait", "fail"):
             raise ValueError(f"when_down is 'wait' or 'fail', not {self.when_down!r}")
-        for name in ("timeout", "connect_timeout", "keepalive", "keepalive_timeout"):
+        for name in ("timeout", "connect_timeout", "keepalive", "keepalive_timeout", "stall_after"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int | float) or not value > 0):
                 raise ValueError(f"{name} is a positive number of seconds, not {value!r}")
@@ -201,7 +202,7 @@ def url_settings(url: str) -> dict[str, Any]:
 def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the options in a URL's query: those of the session and those of TLS."""
     tls_names = {each.name for each in fields(TLS)}
-    numbers = ("timeout", "connect_timeout", "keepalive", "keepalive_timeout")
+    numbers = ("timeout", "connect_timeout", "keepalive", "keepalive_timeout", "stall_after")
     found: dict[str, Any] = {}
     tls: dict[str, Any] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):

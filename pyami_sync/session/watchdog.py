@@ -22,9 +22,14 @@ from ..connection.connection import Connection
 from ..connection.request import PING, Request
 from ..engine.engine import Timer
 from ..exceptions import AMIError
+from ..vocabulary.markers import Recovered, Stalled
+from ..wire.message import Origin
 from ..wire.response import Response
+from .gate import Publisher
+from .metrics import Metrics
+from .options import Options
 
-__all__ = ["Beat", "Clock", "Watchdog"]
+__all__ = ["Beat", "Clock", "Watchdog", "watch"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -59,19 +64,22 @@ class Clock:
 
 
 class Beat(Request):
-    """A Ping that nobody waits for; tells when it was answered.
+    """A Ping that nobody waits for: when it was answered is all that counts.
 
     Args:
         connection: to send it on.
         timeout: seconds that the answer may take.
-        answered: called with the answer and the moment at which it came, on the thread that brings it.
+        answered: called with it and the moment at which the answer came, on the thread that brings it.
 
     """
 
     __slots__ = ("_answered",)
 
     def __init__(
-        self, connection: Connection, timeout: float | None, answered: Callable[[Beat, Response, float], None] | None
+        self,
+        connection: Connection,
+        timeout: float | None,
+        answered: Callable[[Beat, Response, float], None] | None = None,
     ) -> None:
         super().__init__(PING, connection.make_key(PING), None, timeout)
         self._answered = answered
@@ -87,35 +95,29 @@ class Watchdog:
     Args:
         connection: to watch.
         threshold: seconds that events or answers may be late.
-        stalled: called with the seconds, and what is late, when that is exceeded.
-        recovered: called with how long it took, and by how much they were late at most.
+        metrics: count stalls.
+        publisher: receives the markers of stalls.
+        address: of the server, for the log.
 
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        threshold: float,
-        stalled: Callable[[float, str], None],
-        recovered: Callable[[float, float], None],
+        self, connection: Connection, threshold: float, metrics: Metrics, publisher: Publisher, address: str
     ) -> None:
-        self.late = 0.0
-        """By how many seconds the latest event or answer was late."""
-        self.worst = 0.0
-        """The most that any has been late."""
         self.since: float | None = None
-        """When the stall of now began, on :func:`time.monotonic`'s clock."""
+        """When the present stall began, on :func:`time.monotonic`'s clock; :data:`None` if there is none."""
         self._connection = connection
         self._threshold = threshold
-        self._stalled = stalled
-        self._recovered = recovered
+        self._metrics = metrics
+        self._publisher = publisher
+        self._address = address
         self._clock = Clock()
-        self._worst_now = 0.0  # of the stall of now
-        self._events_late = 0.0
-        self._overdue: Beat | None = None
-        self._timers: dict[Beat, Timer] = {}
-        self._probe: Beat | None = None
-        self._suspect = 0.0  # by how much an event seems late, until a Ping says whether it is the clock
+        self._events_late = 0.0  # by how many seconds the latest event was
+        self._overdue: Beat | None = None  # a Ping without an answer for too long
+        self._worst = 0.0  # of the present stall
+        self._timers: dict[Beat, Timer] = {}  # of Pings that are not overdue yet
+        self._probe: Beat | None = None  # sent because of an event that seems late
+        self._suspected = 0.0  # by how many seconds
 
     def start(self) -> None:
         """Begin to watch."""
@@ -125,17 +127,26 @@ class Watchdog:
     def stop(self) -> None:
         """Watch no more."""
         self._connection.sample_at = math.inf
-        for timer in self._timers.values():
+        timers, self._timers = self._timers, {}
+        for timer in timers.values():
             timer.cancel()
-        self._timers.clear()
+        if self.since is not None:
+            self._metrics.stall_total += time.monotonic() - self.since
+            self.since = None
+
+    @property
+    def late(self) -> float:
+        """By how many seconds events or answers are late now; any thread may ask."""
+        overdue = self._overdue
+        return max(self._events_late, 0.0 if overdue is None else time.monotonic() - overdue.begun)
 
     # Events
 
     def sample(self, frames: list[bytes]) -> None:
-        """Look at the latest of some events; the connection calls it when :attr:`sample_at` has come."""
+        """Look at the latest of some events; the connection calls it when it is time."""
         now = time.monotonic()
         self._connection.sample_at = now + EVERY
-        # The server's own header, behind Event and Privilege: others can be anybody's.
+        # The server's own header, which follows Event and Privilege: further ones can be anybody's.
         lines = frames[-1].split(b"\r\n", 3)
         if len(lines) < 3 or not lines[2].startswith(b"Timestamp: "):
             return
@@ -144,42 +155,47 @@ class Watchdog:
         except ValueError:
             return
         late = self._clock.late(now - told, now)
-        if late < self._threshold:
-            self._suspect = 0.0
-            self._event_was(late, now)
-        elif self.since is not None:
-            self._event_was(late, now)
+        if late < self._threshold or self.since is not None:
+            self._suspected = 0.0
+            self._events_late = late
+            self._judge("events", now)
         else:
-            self._suspect = late
-            if self._probe is None:
-                self._probe = self.beat(self._threshold)
-                try:
-                    self._connection.send(self._probe)
-                except AMIError:  # it has ended, or so much waits that the answer would say nothing
-                    self._probe = None
-                else:
-                    self.sent(self._probe)
+            self._suspected = late
+            self._ask()
 
-    def _event_was(self, late: float, now: float) -> None:
-        self._events_late = late
-        self._note(late, "events", now)
+    def _ask(self) -> None:
+        """Send a Ping, unless one is under way: its answer says what the server's clock says."""
+        if self._probe is not None:
+            return
+        earlier = self._connection.pending.requests()
+        probe = self.beat(None)
+        try:
+            self._connection.send(probe)
+        except AMIError:  # it has ended, or so much waits to be sent that the answer would say nothing
+            return
+        self._probe = probe
+        self.sent(probe, earlier)
 
     # Answers
 
     def beat(self, timeout: float | None) -> Beat:
-        """Return a Ping whose answer is looked at; once it is on its way, :meth:`sent` is to be called."""
+        """Return a Ping whose answer is looked at; once it was sent, :meth:`sent` is to be called."""
         return Beat(self._connection, timeout, self._answered_on_any_thread)
 
-    def sent(self, beat: Beat) -> None:
-        """Begin to wait for the answer to a Ping."""
-        due = beat.begun + self._threshold
-        self._timers[beat] = self._connection.engine.call_at(due, lambda: self._look(beat))
+    def sent(self, beat: Beat, earlier: list[Request]) -> None:
+        """Note that a Ping was sent, and which actions the server has to run before it."""
+        due = time.monotonic() + self._threshold
+        self._timers[beat] = self._connection.engine.call_at(due, lambda: self._look(beat, earlier))
 
-    def _look(self, beat: Beat) -> None:
-        if self._timers.pop(beat, None) is not None and self._connection.close_exc is None:
-            self._overdue = beat
-            now = time.monotonic()
-            self._note(now - beat.begun, "answers", now)
+    def _look(self, beat: Beat, earlier: list[Request]) -> None:
+        if self._timers.pop(beat, None) is None or self._connection.close_exc is not None:
+            return
+        living = set(self._connection.pending.requests())
+        if any(request in living for request in earlier):  # such as a synchronous Originate, which may take its time
+            self.sent(beat, earlier)
+            return
+        self._overdue = beat
+        self._judge("answers", time.monotonic())
 
     def _answered_on_any_thread(self, beat: Beat, answer: Response, at: float) -> None:
         self._connection.engine.call_soon(lambda: self._answered(beat, answer, at))
@@ -188,44 +204,63 @@ class Watchdog:
         timer = self._timers.pop(beat, None)
         if timer is not None:
             timer.cancel()
-        trip = at - beat.begun
-        suspect = self._suspect
         if beat is self._probe:
             self._probe = None
+        suspected, self._suspected = self._suspected, 0.0
+        if self._learn(answer, beat.begun, at):
+            suspected = 0.0
+        if self._overdue is beat:
+            self._worst = max(self._worst, self.late)
+            self._overdue = None
+        if suspected:
+            self._events_late = suspected
+        elif at - beat.begun < self._threshold:
+            self._events_late = 0.0  # it came after every event that had happened before
+        self._judge("events", at)
+
+    def _learn(self, answer: Response, begun: float, at: float) -> bool:
+        """Learn from what the server's clock said between two moments; return True if that clock was set."""
         try:
             told = float(answer.get("Timestamp", ""))
-        except ValueError:
-            told = math.nan
-        # The server read its clock between these two, whatever delayed the Ping or its answer.
-        if beat.begun - told > self._clock.least + self._threshold / 2:
-            self._clock.set(at - told, at)
-            suspect = 0.0
-            if self.since is None:
-                logger.info("the server's clock was set back, or this machine's forward")
-        elif told == told:
+        except ValueError:  # AMI 1.0
+            return False
+        if begun - told <= self._clock.least + self._threshold / 2:
             self._clock.late(at - told, at)
-        if self._overdue is beat:
-            self._overdue = None
-            self._worst_now = max(self._worst_now, trip)
-        self._suspect = 0.0
-        if suspect >= self._threshold:
-            self._event_was(suspect, at)
-        elif trip < self._threshold:
-            self._events_late = 0.0  # it came behind every event from before
-        self._note(trip, "answers", at)
+            return False
+        logger.info("the clock of the server, or of this machine, was set")
+        self._clock.set(at - told, at)
+        return True
 
     # Both
 
-    def _note(self, late: float, what: str, now: float) -> None:
-        self.late = late
-        self.worst = max(self.worst, late)
-        over = self._overdue is not None or self._events_late >= self._threshold
-        if over or (late >= self._threshold and self.since is not None):
-            self._worst_now = max(self._worst_now, late)
-        if over and self.since is None:
-            self.since = now - late
-            self._stalled(late, what)
-        elif not over and self.since is not None:
-            since, worst = self.since, self._worst_now
-            self.since, self._worst_now = None, 0.0
-            self._recovered(now - since, worst)
+    def _judge(self, what: str, now: float) -> None:
+        late = self.late
+        if self._overdue is not None or late >= self._threshold:
+            self._worst = max(self._worst, late)
+            if self.since is None:
+                self.since = now - late
+                self._metrics.stalls += 1
+                subject = "an answer is" if what == "answers" else "events are"
+                logger.warning(
+                    "%s: %s %.1f s late: server, network or this process stall", self._address, subject, late
+                )
+                self._publisher.publish_marker(Stalled.make(late, what, origin=self._origin()))
+        elif self.since is not None:
+            lasted, worst = now - self.since, self._worst
+            self.since, self._worst = None, 0.0
+            self._metrics.stall_total += lasted
+            text = "%s: events and answers are in time again, after %.1f s in which they were up to %.1f s late"
+            logger.warning(text, self._address, lasted, worst)
+            self._publisher.publish_marker(Recovered.make(lasted, worst, origin=self._origin()))
+
+    def _origin(self) -> Origin:
+        return Origin(self._connection.encoding, time.time(), self._connection.node)
+
+
+def watch(connection: Connection, options: Options, metrics: Metrics, publisher: Publisher) -> Watchdog | None:
+    """Begin to watch a connection, if the options say so."""
+    if options.stall_after is None:
+        return None
+    watchdog = Watchdog(connection, options.stall_after, metrics, publisher, options.address)
+    watchdog.start()
+    return watchdog
