@@ -21,24 +21,32 @@ from tests.asterisk.server import AsteriskServer
 MODES = {
     "no listener": None,
     "everything is sent": {},
+    "event_mask=call": {"event_mask": "call"},
     "event_filter=auto": {"event_filter": "auto"},
+    "both": {"event_filter": "auto", "event_mask": "call"},
 }
+SETTLED = 5.0  # seconds after the calls in which a busy Asterisk may still have events of them to send
 LISTENER = """
 import json, sys, time
+from contextlib import ExitStack
 from pyami_sync import AMIClient
-options = json.loads(sys.argv[1])
-with AMIClient("127.0.0.1", username="patient", secret="patient-secret", keepalive=None, **options) as ami:
-    seen = []
-    ami.on("Hangup", lambda event: seen.append(event["Uniqueid"]))
-    ami.ping()
-    before = time.process_time(), ami.stats()
+options, count = json.loads(sys.argv[1]), int(sys.argv[2])
+seen = []
+with ExitStack() as opened:
+    clients = [AMIClient("127.0.0.1", username="patient", secret="patient-secret", keepalive=None, **options)
+               for _ in range(count)]
+    for ami in clients:
+        opened.enter_context(ami)
+        ami.on("Hangup", lambda event: seen.append(event["Uniqueid"]))
+        ami.ping()
+    before, spent = [ami.stats() for ami in clients], time.process_time()
     print("ready", flush=True)
     sys.stdin.readline()
-    ami.ping()
-    after = time.process_time(), ami.stats()
-spent = after[0] - before[0]
-received = [getattr(after[1], name) - getattr(before[1], name) for name in ("bytes_received", "events_received")]
-print(json.dumps([spent, *received, len(seen)]))
+    spent = time.process_time() - spent
+    after = [ami.stats() for ami in clients]
+received = [sum(getattr(b, name) - getattr(a, name) for a, b in zip(before, after)) / count
+            for name in ("bytes_received", "events_received")]
+print(json.dumps([spent / count, *received, len(seen) / count]))
 """
 
 
@@ -66,17 +74,18 @@ def place_calls(server: AsteriskServer, count: int, callers: int = 4) -> None:
     scenario.wait_until(lambda: scenario.channel_count(server) == 0, "the calls are over", timeout=60)
 
 
-def measure(server: AsteriskServer, options: dict[str, str] | None, calls: int) -> dict[str, float]:
-    """Return the figures of one run."""
+def measure(server: AsteriskServer, options: dict[str, str] | None, calls: int, listeners: int) -> dict[str, float]:
+    """Return the figures of one run; those of the client for one listener."""
     assert server.pid is not None
     listener = None
     if options is not None:
-        command = (sys.executable, "-c", LISTENER, json.dumps({"port": server.port, **options}))
+        command = (sys.executable, "-c", LISTENER, json.dumps({"port": server.port, **options}), str(listeners))
         listener = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert listener.stdout is not None
         assert listener.stdout.readline() == "ready\n"
     before = processor_time(server.pid)
     place_calls(server, calls)
+    time.sleep(SETTLED)
     found = {"Asterisk, s": processor_time(server.pid) - before}
     if listener is not None:
         spent, size, count, seen = json.loads(listener.communicate("\n", timeout=60)[0].splitlines()[-1])
@@ -89,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.filters", description=__doc__)
     parser.add_argument("--calls", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--listeners", type=int, default=1, help="more of them show what one costs Asterisk")
     parser.add_argument("--versions", type=int, nargs="*", default=sorted(install.RECIPES))
     chosen = parser.parse_args()
     for version in chosen.versions:
@@ -97,9 +107,10 @@ def main() -> None:
             place_calls(server, 40)
             for _ in range(chosen.rounds):
                 for mode, options in MODES.items():
-                    results[mode].append(measure(server, options, chosen.calls))
+                    results[mode].append(measure(server, options, chosen.calls, chosen.listeners))
                     time.sleep(0.2)
-            print(f"Asterisk {server.full_version}, {chosen.calls} calls, medians of {chosen.rounds} rounds")
+            what = f"{chosen.calls} calls, {chosen.listeners} listeners, medians of {chosen.rounds} rounds"
+            print(f"Asterisk {server.full_version}, {what}")
         for mode, rounds in results.items():
             figures = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
             print(f"  {mode:20}", ", ".join(f"{name} {figure:.2f}" for name, figure in figures.items()))
