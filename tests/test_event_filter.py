@@ -230,6 +230,17 @@ class TestFaults:
             assert [each["Filter"] for each in peer.actions if each["Action"] == "Filter"][-1] == "^Event: "
             assert ami.stats().event_filter is None
 
+    def test_a_subscription_begins_when_all_of_its_filters_are_there(self):
+        """Before that it would see some of its events, and not those between them."""
+        with Peer(greeting=b"Asterisk Call Manager/11.0.0\r\n") as peer, self.open(peer) as ami:
+            peer.answers["filter"] = lambda link, action: (
+                "Event: Newchannel\nPrivilege: call,all\n\nResponse: Success\nActionID: {id}\n\n"
+            )
+            with ami.events("Newchannel", "Hangup") as stream:
+                assert stream.pending == 0
+                peer.link.say("Event: Hangup\n\n")
+                assert stream.get(5).name == "Hangup"
+
     def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(self, caplog):
         with Peer() as peer, self.open(peer, timeout=0.05) as ami:
             peer.answers["filter"] = None

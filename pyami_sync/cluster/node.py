@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable
 from typing import Any
 
 from ..client import AMIClient
@@ -62,8 +61,9 @@ class FanOut:
         """The node's own subscribers get no more; the cluster's go on with the other nodes."""
         self._own.finish(exc, only_loss_sensitive=only_loss_sensitive)
 
-    def __iter__(self) -> Iterator[Subscriber]:
-        return chain(self._own, self._merged)
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
+        return [*self._own.everybody(), *self._merged.everybody()]
 
     def end(self, event: Event) -> None:
         """Publish a marker, and nothing behind it."""

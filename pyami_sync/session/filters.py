@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -313,14 +313,14 @@ class EventFilter:
     """Keeps the filters of a session's connections as wide as its subscriptions need.
 
     Args:
-        subscribers: gives the present ones each time it is iterated over.
+        everybody: returns the subscribers, those that wait for their filters included.
 
     """
 
-    def __init__(self, subscribers: Iterable[Subscriber]) -> None:
+    def __init__(self, everybody: Callable[[], Iterable[Subscriber]]) -> None:
         self.installed: Installed | None = None
         """The filters of the latest connection; it may have ended."""
-        self._subscribers = subscribers
+        self._everybody = everybody
         self._told = False
 
     def login_steps(self, installed: Installed) -> Steps:
@@ -341,7 +341,7 @@ class EventFilter:
                 installed.wants |= wants
 
     def _wanted(self) -> frozenset[Want]:
-        return ALWAYS.union(*(wants_of(each.selectors, each.where) for each in self._subscribers))
+        return ALWAYS.union(*(wants_of(each.selectors, each.where) for each in self._everybody()))
 
     def last_steps(self, installed: Installed) -> Steps:
         """Go on adding what subscriptions have asked for during the login.
@@ -391,7 +391,7 @@ def let_through(
 
     Args:
         filters: of the sessions whose events it gets; :data:`None` for one without.
-        subscriber: in the list of those who get events already.
+        subscriber: about to get events; a login that begins now takes it into account.
         timeout: seconds that each answer may take; when that is over it goes on, with a warning.
         patience: seconds to wait for them, if that is less.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from ..connection.connection import Connection
@@ -33,8 +33,8 @@ class Publisher(Protocol):
         """No more events will come; or, of a loss, only those who can't outlast one are told."""
         ...
 
-    def __iter__(self) -> Iterator[Subscriber]:
-        """Return who gets events now."""
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
         ...
 
 
@@ -65,8 +65,10 @@ class WeakPublisher:
         if subscriptions is not None:
             subscriptions.finish(exc, only_loss_sensitive=only_loss_sensitive)
 
-    def __iter__(self) -> Iterator[Subscriber]:
-        return iter(self._subscriptions() or ())
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
+        subscriptions = self._subscriptions()
+        return [] if subscriptions is None else subscriptions.everybody()
 
 
 class GateOwner(Protocol):

@@ -91,7 +91,7 @@ class Session:
         self.engine = engine
         self.publisher = publisher
         self.connector = connector
-        self.plan = LoginPlan(options, EventFilter(publisher) if options.event_filter is not None else None)
+        self.plan = LoginPlan(options, EventFilter(publisher.everybody) if options.event_filter is not None else None)
         self.metrics = Metrics()
         self.tap = tap
         self.last_error: AMIError | None = None
