@@ -9,7 +9,7 @@ import time
 import pytest
 
 from pyami_sync import ActionError, ActionTimeout, AMIClient, ClusterPool, State, connect, events
-from pyami_sync.bridge import Bridge, BridgeClient, Position, Rule, Worker, open_transport
+from pyami_sync.bridge import Bridge, BridgeClient, NotSupported, Position, Rule, Worker, open_transport
 from pyami_sync.bridge.memory import MemoryTransport
 
 from .support import ALL, leading, new_node, until
@@ -212,6 +212,8 @@ def test_connect_takes_a_brokers_url(sim, node, monkeypatch):
             assert client.ping() > 0
     with pytest.raises(ValueError, match="which node"):
         connect("memory://x")
+    with pytest.raises(NotSupported, match="everybody's"):
+        connect("memory://x?node=a", event_filter="auto")
     with pytest.raises(ValueError, match="bridge's matter"):
         connect(url, secret="x")
     with pytest.raises(ValueError, match="no broker transport"):
