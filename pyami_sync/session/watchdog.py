@@ -121,12 +121,11 @@ class Watchdog:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._connection.sample = self.sample
-        self._connection.sample_at = 0.0
+        self._connection.sample_events(0.0, self.sample)
 
     def stop(self) -> None:
         """Watch no more."""
-        self._connection.sample_at = math.inf
+        self._connection.sample_events(math.inf, None)
         timers, self._timers = self._timers, {}
         for timer in timers.values():
             timer.cancel()
@@ -145,7 +144,7 @@ class Watchdog:
     def sample(self, frames: list[bytes]) -> None:
         """Look at the latest of some events; the connection calls it when it is time."""
         now = time.monotonic()
-        self._connection.sample_at = now + EVERY
+        self._connection.sample_events(now + EVERY, self.sample)
         # The server's own header, which follows Event and Privilege: further ones can be anybody's.
         lines = frames[-1].split(b"\r\n", 3)
         if len(lines) < 3 or not lines[2].startswith(b"Timestamp: "):

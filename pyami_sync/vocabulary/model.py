@@ -95,7 +95,7 @@ class ListComplete(TypedEvent):
 
 
 _classes: dict[bytes, type[Event]] = {}
-_known: dict[bytes, type[Event]] = {}  # complete or empty, never half filled
+_known: dict[bytes, type[TypedEvent]] = {}  # complete or empty, never half filled
 _loading = RLock()
 MOST_NAMES = 10_000
 
@@ -132,6 +132,12 @@ def event_classes() -> dict[str, type[TypedEvent]]:
     """Return the classes of all events that servers are known to send, by their names in lower case."""
     load_events()
     return {name.decode(): cls for name, cls in _known.items() if issubclass(cls, TypedEvent)}
+
+
+def event_names() -> dict[str, str]:
+    """Return the spelling of all events that the catalogue knows, by their names in lower case."""
+    load_events()
+    return {name.decode(): cls.event_name for name, cls in _known.items()}
 
 
 def load_actions() -> list[type[TypedAction[Any]]]:

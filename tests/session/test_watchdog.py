@@ -33,8 +33,7 @@ class Place:
         monkeypatch.setattr("pyami_sync.session.watchdog.time.monotonic", lambda: self.now)
         monkeypatch.setattr("pyami_sync.connection.request.monotonic", lambda: self.now)
         self.connection = SimpleNamespace(
-            sample_at=math.inf,
-            sample=None,
+            sample_events=self.sample_events,
             close_exc=None,
             encoding="utf-8",
             node=None,
@@ -47,6 +46,9 @@ class Place:
         self.metrics = Metrics()
         self.watchdog = Watchdog(self.connection, LIMIT, self.metrics, publisher, "pbx:5038")
         self.watchdog.start()
+
+    def sample_events(self, when, look):
+        self.sample_at, self.sample = when, look
 
     def call_at(self, when, job):
         timer = SimpleNamespace(when=when, job=job)
@@ -66,9 +68,9 @@ class Place:
     def event(self, late=0.0, *more, every=1.0):
         """Have an event come that happened some seconds ago."""
         self.after(every)
-        if self.now >= self.connection.sample_at:
+        if self.now >= self.sample_at:
             at = self.now + self.offset - late
-            self.connection.sample([f"Event: Hangup\r\nPrivilege: call,all\r\nTimestamp: {at:.6f}\r\nX: y".encode()])
+            self.sample([f"Event: Hangup\r\nPrivilege: call,all\r\nTimestamp: {at:.6f}\r\nX: y".encode()])
 
     def answer(self, late=0.0):
         """Answer the oldest Ping; the server read its clock some seconds ago."""
@@ -196,14 +198,14 @@ class TestEvents:
         place.event()
         for _ in range(3):
             place.after(1)
-            place.connection.sample([frame])
+            place.sample([frame])
         assert not place.pings
 
     def test_few_events_are_looked_at(self, place):
         place.event()
-        at = place.connection.sample_at
+        at = place.sample_at
         place.event(100.0, every=0.1)
-        assert place.connection.sample_at == at
+        assert place.sample_at == at
 
 
 class TestAnswers:
@@ -256,7 +258,7 @@ class TestAnswers:
         place.watchdog.stop()
         assert place.metrics.stall_total == pytest.approx(LIMIT)
         assert not place.timers
-        assert place.connection.sample_at == math.inf
+        assert place.sample_at == math.inf
 
 
 class TestClients:
@@ -284,7 +286,7 @@ class TestClients:
             peer.answers["ping"] = lambda link, action: f"Response: Success\nPing: Pong\nTimestamp: {time.time()}\n\n"
 
             def event(late):
-                ami._session.current.sample_at = 0.0
+                ami._session.current._receiver.sample_at = 0.0
                 peer.link.say(f"Event: A\nPrivilege: call,all\nTimestamp: {time.time() - late:.6f}\n\n")
 
             event(0.0)
@@ -296,7 +298,7 @@ class TestClients:
 
     def test_off(self):
         with Peer() as peer, AMIClient(**peer.options(stall_after=None)) as ami:
-            assert ami._session.current.sample_at == math.inf
+            assert ami._session.current._receiver.sample_at == math.inf
             assert ami.stats().late == 0.0
 
     def test_a_user_of_the_action_hook_does_not_see_its_pings(self):

@@ -115,10 +115,14 @@ class TestEvents:
 
 class TestWaitFor:
     def test_an_event(self, station):
-        timer = threading.Timer(0.01, station.publish, (1, 2))
-        timer.start()
+        def publish():
+            eventually(lambda: len(station.subscriptions) == 1)
+            station.publish(1, 2)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
         assert station.wait_for("Tick", where={"N": "2"}, timeout=10)["N"] == "2"
-        timer.join()
+        thread.join()
         assert len(station.subscriptions) == 0
 
     def test_none_in_the_default_time(self, station):
