@@ -105,6 +105,13 @@ class BaseConnection:
         """When bytes came in last, on :func:`time.monotonic`'s clock; at first, when the connection was made."""
         return self._receiver.last_received
 
+    def sample_events(self, when: float, look: Callable[[list[bytes]], None] | None) -> None:
+        """Have ``look`` called, once a moment has come, with the events of each read; it must not block.
+
+        On the engine thread, as the calls are.
+        """
+        self._receiver.sample_at, self._receiver.sample = when, look
+
     @property
     def bytes_received(self) -> int:
         """Bytes that came in."""

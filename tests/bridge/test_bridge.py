@@ -284,6 +284,8 @@ def test_connect_takes_a_brokers_url(sim, node, monkeypatch):
             assert client.ping() > 0
     with pytest.raises(ValueError, match="which node"):
         connect("memory://x")
+    with pytest.raises(NotSupported, match="everybody's"):
+        connect("memory://x?node=a", event_filter="auto")
     with pytest.raises(ValueError, match="bridge's matter"):
         connect(url, secret="x")
     with pytest.raises(ValueError, match="no broker transport"):
