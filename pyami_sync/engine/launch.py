@@ -52,7 +52,7 @@ class Launch:
         try:
             if engine._thread is not None:  # an earlier launch ended between two looks
                 return
-            poller = make_poller(engine.on_thread)
+            poller = make_poller()
             made.append(poller)
             wakeup = Wakeup()
             made.append(wakeup)

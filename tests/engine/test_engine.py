@@ -263,10 +263,10 @@ class TestLinks:
         on_thread(engine, lambda: None)
         assert link.written == 0
         link.interest = READ | WRITE
-        engine.rearm(link)
+        on_thread(engine, lambda: engine.rearm(link))
         eventually(lambda: link.written > 0)
         link.interest = READ
-        engine.rearm(link)
+        on_thread(engine, lambda: engine.rearm(link))
         on_thread(engine, lambda: None)
         count = link.written
         link.other.send(b"x")
@@ -290,7 +290,7 @@ class TestLinks:
         out.clear()
         engine.unregister(link, out.set)  # again: no error
         assert out.wait(10)
-        engine.rearm(link)
+        on_thread(engine, lambda: engine.rearm(link))
         on_thread(engine, lambda: None)
 
     @pytest.mark.parametrize("error", [ValueError("bug"), SystemExit(1), KeyboardInterrupt()])
