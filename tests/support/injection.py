@@ -9,7 +9,8 @@ or in a system call or lock that it waits in. It can raise, run a function, or b
         assert outcome.interrupted or outcome.value < 5
     assert ami.ping() < 5                # and everything still works
 
-``PYAMI_INJECTIONS`` in the environment replaces the number of injections, for long runs.
+``PYAMI_INJECTIONS`` in the environment replaces the number of injections, for long runs, and ``PYAMI_SEED`` chooses other
+moments.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Injector:
 
     def __init__(self, *, seed: int = 0, soonest: float = 2e-6, latest: float = 5e-3, limit: float = 30.0) -> None:
         assert threading.current_thread() is threading.main_thread(), "signals are handled on the main thread"
-        self.random = random.Random(seed)
+        self.random = random.Random(seed + 1000 * int(os.environ.get("PYAMI_SEED", "0")))
         self.soonest = soonest
         self.latest = latest
         self.limit = limit
