@@ -142,8 +142,7 @@ class Engine:
         self.signal_stop()
         deadline = Deadline(timeout)
         launch = self._launches.get(None)
-        if launch is not None:  # whoever started it was interrupted
-            launch.begin()
+        if launch is not None and not launch.prevent():  # whoever began it may have been interrupted
             launch.wait(deadline.remaining())
         thread = self._thread
         # Not join() alone: a signal handler in the midst of it that closes, too, would wait for its own thread.
