@@ -17,6 +17,7 @@ from ..session.connector import Connector
 from ..session.session import Session
 from ..session.state import State
 from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.markers import ConnectionLost as LostMarker
 from ..wire.action import Action
 from ..wire.message import Event, Origin
@@ -59,6 +60,10 @@ class FanOut:
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
         """The node's own subscribers get no more; the cluster's go on with the other nodes."""
         self._own.finish(exc, only_loss_sensitive=only_loss_sensitive)
+
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
+        return [*self._own.everybody(), *self._merged.everybody()]
 
     def end(self, event: Event) -> None:
         """Publish a marker, and nothing behind it."""

@@ -15,16 +15,18 @@ from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import Hook
 from ..exceptions import AMIError, NoNodeAvailable
+from ..session.filters import let_through
 from ..session.keywords import NodeDefaults, NodeOptions
 from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.errors import ErrorCallback, ErrorReports
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.model import event_class
 from ..wire.response import Response
 from .balancing import Balancer, NodeFilter, matcher
 from .config import Nodes, Target, check_defaults, node_config, read_nodes
 from .health import NodeHealth, Readiness
 from .membership import Membership
-from .node import Node, NodeClient
+from .node import SILENT, Node, NodeClient
 from .sender import ClusterSender
 
 if TYPE_CHECKING:
@@ -96,7 +98,9 @@ class ClusterPool(ClusterSender):
         configs = read_nodes(nodes, self._defaults)
         self.engine = Engine(name, callback_threads)
         self._errors = ErrorReports(self._submit)
-        self.subscriptions = Subscriptions(self._submit, event_class, self._errors.report, self.engine.check_thread)
+        self.subscriptions = Subscriptions(
+            self._submit, event_class, self._errors.report, self.engine.check_thread, self._subscribed
+        )
         self._health_hook = Hook("health", self._submit)
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
         self._balancer = Balancer()
@@ -318,6 +322,10 @@ class ClusterPool(ClusterSender):
         forks.check()
         if not callback and not self._members.closed:
             self._members.start()
+
+    def _subscribed(self, subscriber: Subscriber) -> None:
+        filters = [node.client.session.plan.event_filter for node in self._members.nodes.values()]
+        let_through(filters, subscriber, self._timeout, patience=SILENT)
 
     def _over(self) -> bool:
         return self._members.closed

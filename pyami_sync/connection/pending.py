@@ -230,15 +230,16 @@ class PendingRequests:
         key = self._key(frame, origin)
         if not key:
             return False
+        # Of requests with this key the one sent first is answered first; one still under way was sent after those.
+        late = min((order for request, order in list(self._late.items()) if request.key == key), default=0)
         current = self.table.get(key)
+        answered = late or (current.order if current is not None else 0)
         for request, order in list(self._late.items()):
-            if request.key == key and (current is None or not current.order or order < current.order):
+            if order < answered or order == late:
                 del self._late[request]
-                logger.debug("dropped a late response to %s", request.action.name)
-                return True
-            if current is not None and order < current.order:
-                del self._late[request]
-        return False
+        if late:
+            logger.debug("dropped a late response with ActionID %s", key.decode("utf-8", "backslashreplace"))
+        return bool(late)
 
     def _response(self, frame: bytes, origin: Origin) -> None:
         if self._late and self._is_late(frame, origin):

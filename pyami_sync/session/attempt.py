@@ -52,6 +52,8 @@ class Racer:
 
     def writable(self) -> None:
         """Handle that the connection is established, or has failed."""
+        if self.sock.fileno() < 0:  # another one was first, in the same round of the engine
+            return
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self._attempt.raced(self, OSError(code, os.strerror(code)) if code else None)
 

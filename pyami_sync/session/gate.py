@@ -9,6 +9,7 @@ from typing import Protocol
 from ..connection.connection import Connection
 from ..exceptions import ConnectionClosed, ConnectionLost
 from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.subscribers import Subscriber
 from ..wire.message import Event, Origin
 
 __all__ = ["EventGate", "GateOwner", "Publisher", "WeakPublisher"]
@@ -30,6 +31,10 @@ class Publisher(Protocol):
 
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
         """No more events will come; or, of a loss, only those who can't outlast one are told."""
+        ...
+
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
         ...
 
 
@@ -59,6 +64,11 @@ class WeakPublisher:
         subscriptions = self._subscriptions()
         if subscriptions is not None:
             subscriptions.finish(exc, only_loss_sensitive=only_loss_sensitive)
+
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
+        subscriptions = self._subscriptions()
+        return [] if subscriptions is None else subscriptions.everybody()
 
 
 class GateOwner(Protocol):

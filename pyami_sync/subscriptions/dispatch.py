@@ -108,6 +108,7 @@ class Subscriptions:
         event_class: which class an event is, by its name on the wire.
         report: error hook, called on a callback thread.
         check_thread: called before a thread waits for an event; raises when it must not, or would for ever.
+        added: called with each new subscriber, on its thread, before it gets events; it does not if this raises.
 
     """
 
@@ -117,19 +118,32 @@ class Subscriptions:
         event_class: Callable[[bytes], type[Event]],
         report: Callable[[BaseException, Subscription, Event | None], None],
         check_thread: Callable[[str], None],
+        added: Callable[[Subscriber], None] | None = None,
     ) -> None:
         self.submit = submit
         self.report = report
         self.check_thread = check_thread
         self.event_class = event_class
+        self._added = added
+        self._joining: dict[Subscriber, None] = {}
         self._takers: dict[Subscriber, None] = {}
         self._version = object()
         self._table: DispatchTable[Subscriber] = DispatchTable((), event_class, self._version)
 
     def add(self, taker: Subscriber) -> None:
         """Deliver every matching event to it from now on."""
-        self._takers[taker] = None
-        self._version = object()  # behind the change: whoever sees it sees the change
+        self._joining[taker] = None
+        try:
+            if self._added is not None:
+                self._added(taker)
+            self._takers[taker] = None
+            self._version = object()  # behind the change: whoever sees it sees the change
+        finally:
+            self._joining.pop(taker, None)
+
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
+        return [*self._joining, *self._takers]  # in this order, or one that moves meanwhile is in neither
 
     def remove(self, taker: Subscriber) -> None:
         """Deliver nothing more to it."""

@@ -19,7 +19,7 @@ from ..engine.waiting import Waiters
 from ..exceptions import ConnectionClosed, EventsLost, WaitTimeout
 from ..wire.message import Event
 from .gap import Gap, add_loss
-from .selectors import HeaderFilter, Selectors, Where, header_filter
+from .selectors import HeaderFilter, Selectors, Where, freeze, header_filter
 
 __all__ = ["EventStream", "Expectation", "Gap", "Overflow", "Subscriber", "Subscription"]
 
@@ -59,9 +59,12 @@ class Subscriber:
         self.selectors = selectors
         self.accepts: HeaderFilter | None = None
         self.predicate: Callable[[Any], object] | None = None
+        self.where = where
+        """The choice by headers."""
         if callable(where):
             self.predicate = where
         elif where is not None:
+            self.where = where = freeze(where)  # the user's may change
             self.accepts = header_filter(where)
         self.maxsize = maxsize
         self.overflow = overflow

@@ -199,7 +199,7 @@ def of_bytes(raw: bytes, origin: Origin, data: Mapping[str, Any]) -> Message:
         return response_of(raw, origin, data)
     body = Event.from_bytes(raw)._raw
     name = Event._wire(body, origin).name
-    marker = next((cls for cls in (markers.ConnectionLost, markers.Reconnected) if cls.event_name == name), None)
+    marker = next((cls for cls in markers.MARKERS if cls.event_name == name), None)
     return (marker or event_class(name.encode(origin.encoding, "surrogateescape")))._wire(body, origin)
 
 

@@ -22,7 +22,7 @@ else:
     R = TypeVar("R", bound=Response, covariant=True)
 
 __all__ = ["ConfigChange", "Headers", "ListAction", "ListComplete", "ListResponse", "TypedAction", "TypedEvent"]
-__all__ += ["event_class", "fields_of", "load_actions", "load_events"]
+__all__ += ["event_class", "event_classes", "fields_of", "load_actions", "load_events"]
 
 # Events
 
@@ -126,6 +126,12 @@ def load_events() -> None:
         typed = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, TypedEvent)]
         own = [each for each in typed if each.__module__ == events.__name__]
         _known.update({each.event_name.encode().lower(): each for each in own})
+
+
+def event_classes() -> dict[str, type[TypedEvent]]:
+    """Return the classes of all events that servers are known to send, by their names in lower case."""
+    load_events()
+    return {name.decode(): cls for name, cls in _known.items() if issubclass(cls, TypedEvent)}
 
 
 def event_names() -> dict[str, str]:

@@ -403,8 +403,10 @@ def fill(rig, timeout=15.0):
     """Send until the socket takes no more; the peer does not read."""
     big = Action("UserEvent", {f"H{n}": "x" * 900 for n in range(20)})
     futures = []
-    while not rig.connection.outbox.blocked:
+    outbox = rig.connection.outbox
+    while not outbox.blocked:
         futures.append(rig.submit(big, timeout))
+        eventually(lambda: outbox.blocked or not (outbox.pending or outbox.busy))  # the engine keeps what is left
     return futures
 
 

@@ -341,7 +341,7 @@ class TestTransports:
             server.close()
 
     def test_the_descriptor_is_closed_when_nobody_can_be_using_it(self, rig: Rig) -> None:
-        lease = leader_module.Lease()
+        lease = rig.connection._reading.lease()
         lease.permit.clear()  # as a thread that is within recv()
         assert rig.connection._reading.try_acquire(lease)
         rig.connection.close()
@@ -359,7 +359,7 @@ class TestTransports:
             write.permit.clear()  # it has begun
             assert rig.connection.outbox._writer.setdefault(None, write) is write
         else:
-            lease = leader_module.Lease()
+            lease = rig.connection._reading.lease()
             lease.permit.clear()
             assert rig.connection._reading.try_acquire(lease)
         rig.connection.close()
@@ -369,7 +369,7 @@ class TestTransports:
         if user == "writer":
             write.sent.append(1)
         else:
-            lease.failed = True
+            lease.read = True
         closing.join(10)
         assert rig.mine.fileno() < 0
 

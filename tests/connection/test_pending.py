@@ -152,6 +152,29 @@ class TestOneResponse:
         wire.says(SUCCESS)
         assert not other.done
 
+    def test_late_answers_are_told_apart_in_the_order_of_asking(self, wire):
+        first = wire.begin("Ping", ActionID="one")
+        second = wire.begin("Ping", ActionID="two")
+        wire.table.give_up(second)  # before the other, though it was sent behind it
+        wire.table.give_up(first)
+        again, other = wire.begin("Ping", ActionID="one"), wire.begin("Ping", ActionID="two")
+        wire.says("Response: Success\nActionID: one\nOf: first\n\n")
+        wire.says("Response: Success\nActionID: two\nOf: second\n\n")
+        assert not again.done
+        assert not other.done
+        wire.says("Response: Success\nActionID: one\nOf: again\n\nResponse: Success\nActionID: two\nOf: other\n\n")
+        assert [again.result()["Of"], other.result()["Of"]] == ["again", "other"]
+
+    def test_a_later_answer_ends_the_waiting_for_late_ones(self, wire):
+        late, early = wire.begin("Ping", ActionID="one"), wire.begin("Ping")
+        wire.table.give_up(late)
+        again = wire.begin("Ping", ActionID="one")
+        last = wire.begin("Ping")
+        wire.says("Response: Success\nActionID: {3}\n\nResponse: Success\nActionID: one\n\n")
+        assert last.done
+        assert again.done
+        assert not early.done
+
     def test_without_any_id_it_is_that_of_the_only_call(self, wire):
         call = wire.begin("Ping")
         wire.says("Response: Success\nPing: Pong\n\n")
