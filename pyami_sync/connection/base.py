@@ -304,7 +304,7 @@ class BaseConnection:
                 logger.debug("< %s", shown(frame))
         pending = self.pending
         try:
-            events = pending.feed(frames, self._protocol.framer.only_events, origin)
+            events = pending.feed(frames, self._protocol.framer.range, origin)
         finally:
             if pending.answered:
                 answered, pending.answered = pending.answered, []
