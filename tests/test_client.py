@@ -647,12 +647,12 @@ class TestForking:
             assert ami.ping() > 0
 
     def test_interrupting_without_signals_for_threads(self, monkeypatch):
-        from pyami_sync import client
+        from pyami_sync.subscriptions import errors
 
         called = []
         monkeypatch.delattr(signal, "pthread_kill")
-        monkeypatch.setattr(client._thread, "interrupt_main", lambda: called.append(1))
-        client.interrupt_main()
+        monkeypatch.setattr(errors._thread, "interrupt_main", lambda: called.append(1))
+        errors.interrupt_main()
         assert called == [1]
 
 

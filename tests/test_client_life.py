@@ -66,7 +66,7 @@ class TestDropped:
         gc.collect()
         sim.emit("UserEvent", UserEvent="x")
         assert seen.wait(10)
-        from pyami_sync.client import anchors
+        from pyami_sync.client.client import anchors
 
         for ami in list(anchors):
             ami.close()

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from ..exceptions import AMIError
-from .commands import DEFAULT, Commands
+from .commands import Commands
 from .errors import HungUp
+from .running import DEFAULT
 from .wire import Environment, Reply, render
 
 __all__ = ["STATUS_VARIABLE", "AGICall", "AGITransport", "Variables"]

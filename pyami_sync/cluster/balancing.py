@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from ..session.state import State
 from .node import Node
 
-__all__ = ["Matcher", "NodeFilter", "Router", "Strategy", "matcher"]
+__all__ = ["Balancer", "Matcher", "NodeFilter", "Strategy", "matcher"]
 
 Matcher: TypeAlias = Callable[[Node], object]
 NodeFilter: TypeAlias = "str | State | Iterable[str] | Mapping[str, object] | Matcher | None"
@@ -66,7 +66,7 @@ def _texts(value: object) -> frozenset[str]:
     return frozenset(each.value if isinstance(each, State) else str(each) for each in value)
 
 
-class Router:
+class Balancer:
     """Puts nodes in the order in which to try them."""
 
     def __init__(self) -> None:

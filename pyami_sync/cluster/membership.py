@@ -14,7 +14,7 @@ from ..engine.waiting import Waiters
 from ..exceptions import ClusterError, ConcurrencyError, ConnectionClosed, UnknownNode
 from ..session.connector import Connector
 from ..session.state import State
-from ..subscriptions.subscribers import Subscriptions
+from ..subscriptions.dispatch import Subscriptions
 from .config import NodeConfig
 from .node import Node, NodeClient
 

@@ -16,7 +16,7 @@ from ..exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLo
 from ..session.connector import Connector
 from ..session.session import Session
 from ..session.state import State
-from ..subscriptions.subscribers import Subscriptions
+from ..subscriptions.dispatch import Subscriptions
 from ..vocabulary.markers import ConnectionLost as LostMarker
 from ..wire.action import Action
 from ..wire.message import Event, Origin

@@ -16,9 +16,11 @@ from ..exceptions import ActionTimeout, ConcurrencyError, ConnectError, Connecti
 from ..vocabulary.catalogue.rules import AnswerRule
 from ..wire.action import Action, check_action_id
 from ..wire.message import make_origin
+from ..wire.redaction import shown
 from ..wire.response import Response
-from .base import BaseConnection, Owner, no_greeting, shown
+from .base import BaseConnection, no_greeting
 from .leader import Lease
+from .receiver import Owner
 from .request import LEAST, BlockingRequest, Request
 
 __all__ = ["Connection", "Owner", "no_greeting"]
@@ -191,7 +193,8 @@ class Connection(BaseConnection):
         if not reading.try_acquire(lease):
             return False
         # The engine starts a wake chain while it reads, so that only now it is sure that there is none.
-        if reading.left or self._wakeups.waiting or self._protocol.framer.pending or self.close_exc is not None:
+        partial = self._receiver.protocol.framer.pending
+        if reading.left or self._wakeups.waiting or partial or self.close_exc is not None:
             self._stop_leading(lease)
             return False
         reading.mute(lease)
@@ -202,10 +205,10 @@ class Connection(BaseConnection):
         reading = self._reading
         try:
             if reading.read(lease, self.transport, request.deadline):
-                self.last_received = time.monotonic()
+                self._receiver.last_received = time.monotonic()
                 left = reading.left
                 chunk = left[0] if left else None  # gone: the engine has relieved this thread
-                if isinstance(chunk, bytes) and len(chunk) <= self._protocol.framer.harmless:
+                if isinstance(chunk, bytes) and len(chunk) <= self._receiver.protocol.framer.harmless:
                     origin = make_origin((self.encoding, time.time(), self.node))
                     answer = self.pending.claim_own(request, chunk, origin)
                     if answer is not None:
@@ -213,7 +216,7 @@ class Connection(BaseConnection):
                             left.remove(chunk)
                         except ValueError:  # the engine has taken it, and finds that nobody waits for it
                             pass
-                        self.bytes_received += len(chunk)
+                        self._receiver.bytes_received += len(chunk)
                         if logger.isEnabledFor(logging.DEBUG):
                             logger.debug("< %s", shown(chunk[:-4]))
                         return answer

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from functools import partial
-from threading import Condition
+from threading import Condition, current_thread, main_thread
 from typing import Any, TypeVar
 
 from ..exceptions import WaitTimeout
@@ -19,6 +19,7 @@ __all__ = ["DetachedFuture", "ExpectedEvent"]
 logger = logging.getLogger("pyami_sync")
 T = TypeVar("T")
 SETTLE_WAIT = 1.0  # seconds
+PATIENCE = 0.2  # seconds that the main thread leaves to callback threads before it judges an event itself
 Submit = Callable[[Callable[[], None]], None]
 
 
@@ -258,7 +259,12 @@ class ExpectedEvent(DetachedFuture[T]):
             return super()._wait(timeout)
         deadline = Deadline(timeout)
         while self._wait_until(lambda: self.done() or can_help(), deadline):
+            # What a signal handler raises while the main thread is in a predicate would be taken for the predicate's
+            # exception, so the main thread leaves it to a callback thread while there is a free one.
+            if current_thread() is main_thread():
+                left = deadline.remaining()
+                self._done.wait(self.done, PATIENCE if left is None else min(left, PATIENCE))
             if self.outcome is not None:
                 return self.outcome
-            self._help()
+            self._help()  # does nothing if another thread judges
         raise TimeoutError

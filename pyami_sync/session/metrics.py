@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from threading import RLock
+from typing import TYPE_CHECKING
 
-__all__ = ["Metrics", "Quantiles", "Stats", "SubscriptionStats"]
+if TYPE_CHECKING:
+    from ..subscriptions.dispatch import Subscriptions
+    from .session import Session
+
+__all__ = ["Metrics", "Quantiles", "Stats", "SubscriptionStats", "take_stats"]
 
 KEPT = 1024  # round trips that the quantiles are of
 
@@ -146,3 +151,28 @@ class Metrics:
         last = len(trips) - 1
         p50, p90, p99 = (trips[round(last * share)] for share in (0.5, 0.9, 0.99))
         return Quantiles(count, p50, p90, p99, trips[-1], total)
+
+
+def take_stats(session: Session, subscriptions: Subscriptions, wire_lost: int) -> Stats:
+    """Return what has been counted of a session and of its client's subscriptions."""
+    metrics, connection = session.metrics, session.current
+    return Stats(
+        state=session.state.value,
+        connects=metrics.connects,
+        losses=metrics.losses,
+        attempts=metrics.attempts,
+        outage_total=metrics.outage_total,
+        outage_last=metrics.outage_last,
+        actions=metrics.actions(),
+        round_trip=metrics.round_trip(),
+        pending=len(connection.pending) if connection else 0,
+        events_received=metrics.events_before + (connection.events_received if connection else 0),
+        bytes_received=metrics.bytes_before + (connection.bytes_received if connection else 0),
+        subscriptions=tuple(
+            SubscriptionStats(
+                type(each).__name__, each.selectors.text, each.delivered, each.lost, each.pending, each.maxsize
+            )
+            for each in subscriptions
+        ),
+        wire_lost=wire_lost,
+    )

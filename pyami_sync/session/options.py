@@ -17,6 +17,7 @@ __all__ = ["Options", "options_from_url"]
 
 PORT = 5038
 TLS_PORT = 5039
+BROKERS = ("amqp://", "amqps://", "memory://", "redis://", "rediss://")
 EVENT_CLASSES = frozenset(
     "system,call,log,verbose,command,agent,user,config,dtmf,reporting,cdr,dialplan,originate,agi,hookresponse,"
     "cc,aoc,test,security,message".split(",")
@@ -153,6 +154,12 @@ def options_from_url(url: str | None, given: dict[str, Any] | None = None) -> Op
                 return make_options(given)
             raise ValueError("no server given: pass a URL or a host, or set AMI_URL=ami://user:secret@host:5038")
     return make_options({**url_settings(url), **given})
+
+
+def broker_url(url: str | None) -> str | None:
+    """Return the URL, or that in ``AMI_URL``, if it names a broker and not a server."""
+    found = url if url is not None else os.environ.get("AMI_URL")
+    return found if found is not None and found.startswith(BROKERS) else None
 
 
 def url_settings(url: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from .session import Session
 if TYPE_CHECKING:
     from ..events import OriginateResponse
 
-__all__ = ["Caller"]
+__all__ = ["Sender"]
 
 R = TypeVar("R", bound=Response)
 Route = Callable[[Action[Any], float | None], Connection]
@@ -41,7 +41,7 @@ MOST_RING = 2_000_000.0  # seconds; the server reads milliseconds into 31 bits
 _bare: dict[str, Action[Any]] = {}  # actions without headers, which need not be made again: they can't change
 
 
-class Caller(Listener):
+class Sender(Listener):
     """Something that sends actions over a session."""
 
     options: Options

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 from ..engine.futures import ExpectedEvent
 from ..exceptions import ConnectionClosed
 from ..wire.message import Event
+from .dispatch import Subscriptions
 from .selectors import Selector, Selectors, Where
-from .subscribers import MAXSIZE, EventStream, Expectation, Overflow, Subscription, Subscriptions
+from .subscribers import MAXSIZE, EventStream, Expectation, Overflow, Subscription
 
 __all__ = ["DEFAULT", "Listener"]
 

@@ -91,7 +91,7 @@ class TestReading:
             outcome = rig.begin()
             said = PONG.format(id=rig.hears()["ActionID"]).replace("\n", "\r\n").encode()
             rig.sock.sendall(said[:cut])
-            eventually(lambda: rig.connection._protocol.framer.pending)
+            eventually(lambda: rig.connection._receiver.protocol.framer.pending)
             rig.sock.sendall(said[cut:])
             assert outcome.get()["Ping"] == "Pong"
         eventually(lambda: settled(rig))
@@ -172,7 +172,7 @@ class TestReading:
 
     def test_not_behind_half_a_message(self, rig):
         rig.says("Event: Ti")
-        eventually(lambda: rig.connection._protocol.framer.pending)
+        eventually(lambda: rig.connection._receiver.protocol.framer.pending)
         outcome = rig.begin()
         rig.says("ck\n\n" + PONG.format(id=rig.hears()["ActionID"]))
         assert outcome.get().ok

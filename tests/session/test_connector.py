@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pyami_sync import TLS, ClusterPool, ConnectError, LoginRejected, ReconnectPolicy, State, connect
-from pyami_sync.session.connector import interleave
+from pyami_sync.session.attempt import interleave
 from pyami_sync.testing import Simulator
 from tests.cluster.waiting import until
 

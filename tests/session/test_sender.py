@@ -20,7 +20,7 @@ from pyami_sync.exceptions import (
     WaitTimeout,
 )
 from pyami_sync.session import sender as calling
-from pyami_sync.session.sender import Caller
+from pyami_sync.session.sender import Sender
 from pyami_sync.testing import Simulator
 from pyami_sync.wire.action import Action
 
@@ -374,9 +374,9 @@ class TestObserving:
 class TestAbstract:
     def test_a_bare_caller_knows_nothing(self):
         with pytest.raises(NotImplementedError):
-            Caller()._submit(print)
+            Sender()._submit(print)
         with pytest.raises(NotImplementedError):
-            Caller()._check("x")
+            Sender()._check("x")
 
 
 def test_a_link_that_stays_down_is_named():

@@ -1,54 +1,42 @@
-"""What users hold: one session with one server, for blocking code and any number of threads."""
+"""AMIClient: one session with one server; and connect(), which opens one."""
 
 from __future__ import annotations
 
-import _thread
 import atexit
-import logging
-import os
-import signal
-import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from .engine import forks
-from .engine.deadline import Deadline
-from .engine.engine import Engine
-from .engine.handle import Handle
-from .engine.hooks import ActionHook, Hook
-from .exceptions import ConnectionClosed, EventsLost
-from .session import session as session_module
-from .session.connector import Connector
-from .session.gate import Publisher
-from .session.metrics import Stats, SubscriptionStats
-from .session.options import Options, make_options, options_from_url
-from .session.sender import Caller
-from .session.session import Session, State
-from .subscriptions.selectors import Selector, Where
-from .subscriptions.subscribers import Subscription, Subscriptions
-from .vocabulary.model import event_class, load_events
-from .wire.action import Action, HeaderValue
-from .wire.message import Event, Origin
-from .wire.protocol import AMIVersion
-from .wire.redaction import redact
-from .wire.response import Response
+from ..engine import forks
+from ..engine.deadline import Deadline
+from ..engine.engine import Engine
+from ..engine.handle import Handle
+from ..engine.hooks import ActionHook, Hook
+from ..exceptions import ConnectionClosed
+from ..session import session as session_module
+from ..session.connector import Connector
+from ..session.gate import Publisher, WeakPublisher
+from ..session.metrics import Stats, take_stats
+from ..session.options import Options, broker_url, make_options, options_from_url
+from ..session.session import Session, State
+from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.errors import ErrorCallback, ErrorReports
+from ..vocabulary.model import event_class, load_events
+from ..wire.action import Action
+from ..wire.protocol import AMIVersion
+from ..wire.redaction import redact
+from ..wire.response import Response
+from .features import Features
 
 if TYPE_CHECKING:
-    from .agi import AsyncAGI, Router
-    from .calls import Call, Calls, Channel
-    from .calls.channel import HasUniqueid
-    from .calls.server import Server
-    from .live import Live
+    from ..agi import AsyncAGI
+    from ..calls import Calls
 
 __all__ = ["AMIClient", "connect"]
 
-logger = logging.getLogger("pyami_sync")
-
 StateCallback = TypeVar("StateCallback", bound=Callable[[State], object])
-ErrorCallback = TypeVar("ErrorCallback", bound=Callable[[BaseException, Subscription, Event | None], object])
 WireCallback = TypeVar("WireCallback", bound=Callable[[str, bytes], object])
 ActionObserver = TypeVar(
     "ActionObserver",
@@ -73,35 +61,7 @@ class Runner:
         self.engine.submit(job)
 
 
-class WeakPublisher:
-    """Passes events to a client's subscriptions as long as anybody refers to these: the client, a stream, a callback.
-
-    So the engine, which refers to this, keeps no client alive that was dropped.
-    """
-
-    def __init__(self, subscriptions: Subscriptions) -> None:
-        self._subscriptions = weakref.ref(subscriptions)
-
-    def publish(self, frames: list[bytes], origin: Origin) -> None:
-        """Pass events on."""
-        subscriptions = self._subscriptions()
-        if subscriptions is not None:
-            subscriptions.publish(frames, origin)
-
-    def publish_marker(self, event: Event) -> None:
-        """Pass a marker on."""
-        subscriptions = self._subscriptions()
-        if subscriptions is not None:
-            subscriptions.publish_marker(event)
-
-    def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
-        """Pass the end on."""
-        subscriptions = self._subscriptions()
-        if subscriptions is not None:
-            subscriptions.finish(exc, only_loss_sensitive=only_loss_sensitive)
-
-
-class AMIClient(Caller):
+class AMIClient(Features):
     """A session with one server.
 
     Any thread may use it. Blocking methods block the calling thread alone, and may be called in callbacks.
@@ -143,8 +103,6 @@ class AMIClient(Caller):
 
     __module__ = "pyami_sync"  # its public path
 
-    _node_id: str | None = None  # of one of many: the node that its events carry
-
     def __init__(
         self,
         host: str = "localhost",
@@ -176,7 +134,7 @@ class AMIClient(Caller):
         """
         broker = broker_url(url)
         if broker is not None and cls is AMIClient:
-            from .bridge import BridgeClient
+            from ..bridge import BridgeClient
 
             return BridgeClient(broker, **options)  # type: ignore[return-value]
         transport = options.pop("transport", None)
@@ -221,7 +179,7 @@ class AMIClient(Caller):
         self.engine = engine or Engine(options.name, callback_threads)
         self._runner = Runner(self.engine)
         self._state_hook = Hook("states", self._runner.submit)
-        self._error_hook = Hook("errors", self._runner.submit)
+        self._errors = ErrorReports(self._runner.submit)
         self._wire_hook = wire_hook = Hook("the wire", self._runner.submit)
         self._action_hook = ActionHook()
 
@@ -230,7 +188,7 @@ class AMIClient(Caller):
                 wire_hook(direction, frame)
 
         load_events()
-        self.subscriptions = Subscriptions(self._runner.submit, event_class, self._report, self._before_wait)
+        self.subscriptions = Subscriptions(self._runner.submit, event_class, self._errors.report, self._before_wait)
         self._session = Session(
             options,
             self.engine,
@@ -244,7 +202,6 @@ class AMIClient(Caller):
         self._successors: dict[Engine, tuple[Engine, Connector]] = {}
         self._given_up: Engine | None = None  # ended because open() failed
         self._services: list[AsyncAGI] = []  # what runs on this client and ends before it
-        self._exit: SystemExit | None = None
         self._version: tuple[int, str | None] = (-1, None)
         self._calls: Calls | None = None  # made with the first call
         self._opening_calls = Lock()
@@ -279,7 +236,7 @@ class AMIClient(Caller):
                     raise
                 if self._given_up is engine and type(exc) is ConnectionClosed and not deadline.expired:
                     continue  # another thread's attempt failed, and it has just ended the engine behind it
-                if self._session.state is State.CLOSED and not self._session.openers:
+                if self._session.state is State.CLOSED and not self._session.openings.threads:
                     self._given_up = engine
                     self._end_engine(5.0)
                 raise
@@ -292,7 +249,7 @@ class AMIClient(Caller):
         # One step, not a lock, which a signal handler could meet; a thread that was interrupted below is overtaken.
         engine, connector = self._successors.setdefault(old, (engine, Connector(engine)))
         if self.engine is old:
-            for hook in (self._state_hook, self._error_hook, self._wire_hook):
+            for hook in (self._state_hook, self._errors.hook, self._wire_hook):
                 hook.after_fork()  # what the last engine's threads had not begun is not theirs to do any more
             self.subscriptions.reopen()
             self._session.connector = connector
@@ -338,8 +295,7 @@ class AMIClient(Caller):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        if isinstance(exc, KeyboardInterrupt) and self._exit is not None:
-            raise self._exit
+        self._errors.reraise_exit(exc)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Block until the session ends for good, as a script does that only has callbacks.
@@ -381,28 +337,7 @@ class AMIClient(Caller):
 
     def stats(self) -> Stats:
         """A picture of what has been counted; cheap."""
-        session, metrics = self._session, self._session.metrics
-        connection = session.current
-        return Stats(
-            state=session.state.value,
-            connects=metrics.connects,
-            losses=metrics.losses,
-            attempts=metrics.attempts,
-            outage_total=metrics.outage_total,
-            outage_last=metrics.outage_last,
-            actions=metrics.actions(),
-            round_trip=metrics.round_trip(),
-            pending=len(connection.pending) if connection else 0,
-            events_received=metrics.events_before + (connection.events_received if connection else 0),
-            bytes_received=metrics.bytes_before + (connection.bytes_received if connection else 0),
-            subscriptions=tuple(
-                SubscriptionStats(
-                    type(each).__name__, each.selectors.text, each.delivered, each.lost, each.pending, each.maxsize
-                )
-                for each in self.subscriptions
-            ),
-            wire_lost=self._wire_hook.lost,
-        )
+        return take_stats(self._session, self.subscriptions, self._wire_hook.lost)
 
     # Hooks: each calls its callbacks one at a time, in order, on a callback thread
 
@@ -416,7 +351,7 @@ class AMIClient(Caller):
     def on_error(self, callback: ErrorCallback) -> Handle[ErrorCallback]:
         """Call ``callback(exception, subscription, event)`` when an event's callback raised, or lost events
         (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.engine.handle.Handle`."""
-        return Handle(callback, self._error_hook.add(callback))
+        return Handle(callback, self._errors.hook.add(callback))
 
     def on_action(self, observer: ActionObserver) -> Handle[ActionObserver]:
         """Call ``observer(action)`` as each action begins, and what that returns as it ends.
@@ -441,150 +376,6 @@ class AMIClient(Caller):
 
         return Handle(callback, stop)
 
-    def observable(self, *selectors: Selector, where: Where = None, **buffer: Any) -> Any:
-        """Events as a reactivex ``Observable`` (needs the extra ``rx``); see :mod:`pyami_sync.integrations.rx`.
-
-        ``maxsize`` and ``overflow`` are those of :meth:`events`: Rx knows no back-pressure.
-        """
-        from .integrations.rx import observable
-
-        return observable(self, *selectors, where=where, **buffer)
-
-    # Calls
-
-    def call(
-        self,
-        device: str,
-        *,
-        to: str,
-        ring: float = 30.0,
-        caller_id: str | None = None,
-        variables: Mapping[str, str] | None = None,
-        account: str | None = None,
-        hangup_on_exit: bool = True,
-        **headers: HeaderValue,
-    ) -> Call:
-        """Place a call and return a handle for it as soon as the server has taken it; see :mod:`pyami_sync.calls`.
-
-        ::
-
-            with ami.call("PJSIP/1101", to="200@internal", ring=30) as call:
-                print(call.wait_answered(), call.cause_text)
-
-        Args:
-            device: whom to call, such as ``"PJSIP/1101"``.
-            to: what to connect it with when it answers: an extension (``"200@internal"``), an application
-                (``"Playback(hello-world)"``), or an AGI script (``"agi:async"``, ``"agi://host/script"``).
-            ring: seconds that it may ring.
-            caller_id: whom it sees calling, such as ``"Shop <5550>"``.
-            variables: channel variables; those whose names begin with ``__`` are inherited by what it dials.
-            account: the account code.
-            hangup_on_exit: whether leaving its ``with`` block hangs up.
-            headers: more headers of Originate, such as ``Codecs``.
-
-        Raises:
-            ActionError: the server refused, for example because there is no such extension.
-            ValueError: ``to`` or ``ring`` can't be.
-            ConnectionClosed: the session is not open. :exc:`ConnectionLost` is one, as is said for :meth:`send`: if
-                the action had been sent the call may have been placed, and goes on without a handle.
-
-        The user needs the write class ``originate``, the read classes ``call`` and ``dialplan``, and
-        ``system`` or ``reporting`` to find calls again after a gap.
-        """
-        return self._call_server().place(
-            device,
-            to,
-            ring=ring,
-            caller_id=caller_id,
-            variables=None if variables is None else dict(variables),
-            account=account,
-            hangup_on_exit=hangup_on_exit,
-            **headers,
-        )
-
-    def channel(self, channel: str | HasUniqueid) -> Channel:
-        """Return a handle for any channel, with the verbs of a call; sends nothing, and does not block.
-
-        Args:
-            channel: its name or unique id, a channel of the live model, or an event about it.
-
-        """
-        from .calls import Channel
-
-        return Channel(self._call_server(), channel)
-
-    def _call_server(self) -> Server:
-        from .calls.hub import Calls
-
-        if self._calls is None:
-            with self._opening_calls:
-                if self._calls is None:
-                    self._calls = Calls(self)
-        return self._calls.server(self, self._node_id)
-
-    def live(
-        self,
-        *areas: str,
-        audit: float | None = None,
-        history: int = 20_000,
-        records: int = 1_000,
-        timeout: float | None = 30.0,
-    ) -> Live:
-        """Start the live model of the server: its channels, calls, queues and so on, right at every moment.
-
-        Blocks until the lists of the server have been taken up. Close it (``with``) when done; it ends with the client.
-
-        Args:
-            areas: what to keep: ``calls`` (with channels and bridges), ``queues``, ``conferences``, ``parking``,
-                ``devices``, ``extensions``, ``endpoints``, ``mailboxes``; all of them when none is named. Only what is
-                named is looked up and listened to; see also :func:`pyami_sync.live.event_mask`.
-            audit: seconds between two comparisons with fresh lists; None for none.
-            history: how many events are kept for :meth:`~pyami_sync.live.Live.explain`.
-            records: how many records of ended calls are kept.
-            timeout: seconds that loading may take.
-
-        Raises:
-            ValueError: there is no area of that name.
-            WaitTimeout: the lists were not there in time.
-
-        """
-        from .live import Live
-
-        return Live(self, areas, audit=audit, history=history, records=records, timeout=timeout)
-
-    def agi(
-        self,
-        scripts: Router,
-        *,
-        threads: int = 100,
-        timeout: float | None = 10.0,
-        media_timeout: float | None = 300.0,
-        unknown: Literal["refuse", "ignore"] = "refuse",
-        adopt: bool = True,
-    ) -> AsyncAGI:
-        """Run scripts for the calls that the dialplan hands over with ``AGI(agi:async,ivr/en)``; does not block.
-
-        Args:
-            scripts: a :class:`~pyami_sync.agi.Router`.
-            threads: most scripts at a time.
-            timeout: seconds that an AGI command may take; :data:`None` for no limit.
-            media_timeout: seconds for one that plays, listens or records, besides the time that it was told to.
-            unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another
-                process serves it.
-            adopt: give scripts to calls that wait for one from before.
-
-        Returns:
-            An :class:`~pyami_sync.agi.AsyncAGI`; its ``close()``, or this client's, ends it.
-
-        """
-        from .agi import AsyncAGI
-
-        service = AsyncAGI(
-            self, scripts, threads=threads, timeout=timeout, media_timeout=media_timeout, unknown=unknown, adopt=adopt
-        )
-        self._services.append(service)
-        return service
-
     # Inside
 
     def _submit(self, job: Callable[[], None]) -> None:
@@ -592,16 +383,6 @@ class AMIClient(Caller):
 
     def _check(self, doing: str) -> None:
         self.engine.check_thread(doing)
-
-    def _report(self, exc: BaseException, subscription: Subscription, event: Event | None) -> None:
-        if isinstance(exc, SystemExit):
-            self._exit = exc
-            interrupt_main()
-        elif isinstance(exc, EventsLost):
-            logger.warning("%r: %s", subscription, exc)
-        else:
-            logger.error("%r raised at %r", subscription, event, exc_info=exc)
-        self._error_hook(exc, subscription, event)
 
     def _default_timeout(self) -> float | None:
         return self.options.timeout
@@ -621,7 +402,7 @@ class AMIClient(Caller):
 
     def after_fork(self) -> None:
         """Become the client of a forked child: same subscriptions, no connection until first use."""
-        for hook in (self._state_hook, self._error_hook, self._wire_hook, self._action_hook):
+        for hook in (self._state_hook, self._errors.hook, self._wire_hook, self._action_hook):
             hook.after_fork()
         self._opening_calls = Lock()
         self.subscriptions.after_fork()
@@ -658,24 +439,6 @@ def connect(url_or_host: str | None = None, **options: Any) -> AMIClient:
 
     """
     return AMIClient.from_url(url_or_host, **options).open()
-
-
-BROKERS = ("amqp://", "amqps://", "memory://", "redis://", "rediss://")
-
-
-def broker_url(url: str | None) -> str | None:
-    """Return the URL, or that in ``AMI_URL``, if it names a broker and not a server."""
-    found = url if url is not None else os.environ.get("AMI_URL")
-    return found if found is not None and found.startswith(BROKERS) else None
-
-
-def interrupt_main() -> None:
-    """End the main thread's wait, as Ctrl-C does, because a callback called :func:`sys.exit`."""
-    main = threading.main_thread()
-    if main.ident is not None and hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(main.ident, signal.SIGINT)
-    else:
-        _thread.interrupt_main()
 
 
 def _after_fork() -> None:
