@@ -35,6 +35,7 @@ ORDER = [
     *("live", "calls", "agi"),
     "bridge",
     *("schema", "testing", "integrations", "cli"),
+    "__main__",
 ]
 """A part imports only what stands before it."""
 
@@ -49,12 +50,13 @@ LAZY = {
     ("client", "bridge"): "connect() with the URL of a broker",
     ("cluster", "live"): "ClusterPool.live()",
     ("cluster", "calls"): "ClusterPool.call()",
+    ("cluster", "bridge"): "nodes with the URL of a broker",
     ("client", "integrations"): "observable(): the extra rx",
 }
 """Imports upwards, made inside a function when it is first called, and why."""
 
 TOP = {"testing", "integrations", "cli"}
-"""Nothing imports these, apart from the lazy imports above."""
+"""Nothing imports these, apart from the lazy imports above and ``python -m pyami_sync``."""
 
 
 def part_of(path: pathlib.Path) -> str:

@@ -122,7 +122,7 @@ def check_installs(packages: list[Path], work: Path, tests: bool) -> None:
         for package in packages:
             python = make_environment(work / f"{version}-{package.suffix[1:]}", found)
             run(python, "-m", "pip", "install", "--quiet", f"{package}[cli]")
-            run(python, "-m", "pyami_sync.cli", "demo", "--help", cwd=work)
+            run(python, "-m", "pyami_sync", "demo", "--help", cwd=work)
             run(python, "-c", "import pyami_sync; print(pyami_sync.__version__)", cwd=work)
             print(f"  {package.name} on Python {version}")
         if tests:

@@ -36,6 +36,7 @@ from .envelope import Position, Record, make_record
 from .errors import BrokerUnavailable, Fenced
 from .markers import events_lost, leader_changed, snapshot
 from .requests import AllowList, Answer, Outcome, Request
+from .state import NodeState
 from .transport import Lease, Transport
 
 __all__ = ["Leader", "LeaderStats", "run_request"]
@@ -49,8 +50,6 @@ IDLE = 0.25  # seconds after which an idle pump looks whether it is to end
 LONGEST_PAUSE = 1.0
 LINGER = 0.002  # seconds that the first event of a batch waits for others: a batch costs what ten events do
 RUN_LIMIT = 60.0  # seconds that a server may take for an action once it was sent
-
-Snapshot = Callable[[AMIClient], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +79,7 @@ class Leader:
         client: the node's session; it may be down, and come and go.
         spool: most events that may wait for the broker.
         batch: most events in one batch.
-        snapshot: returns the state of the node as text, called on the leader's thread at the beginning and after each
-            reconnect; :data:`None` for no snapshots.
+        snapshots: seconds between two Snapshot markers; :data:`None` for none.
         ended: called on the leader's thread when it publishes no more.
 
     """
@@ -94,7 +92,7 @@ class Leader:
         *,
         spool: int = SPOOL,
         batch: int = BATCH,
-        snapshot: Snapshot | None = None,
+        snapshots: float | None = None,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.lease = lease
@@ -102,7 +100,8 @@ class Leader:
         self._transport = transport
         self._stream = client.events(maxsize=spool)
         self._most = batch
-        self._snapshot = snapshot
+        self._snapshots = snapshots
+        self._state: NodeState | None = None
         self._ended = ended
         self._seq = 0
         self._published = 0
@@ -156,7 +155,9 @@ class Leader:
         lease = self.lease
         try:
             first = leader_changed(lease.node, lease.epoch, lease.owner, lease.previous)
-            self._publish([self._numbered(first), *self._state()])
+            self._publish([self._numbered(first)])
+            if self._snapshots is not None:
+                self._state = NodeState(self.client, lease.node, self._snapshots)
             while not self._stop.is_set():
                 self._publish(self._gather(IDLE))
             # What came until now is published; a leader that resigns does not wait for more.
@@ -174,13 +175,15 @@ class Leader:
         finally:
             self._stop.set()
             self._stream.close()
+            if self._state is not None:
+                self._state.close()
             self.drained.set()
             self._ended()
 
     def _gather(self, wait: float) -> list[Record]:
         """Return the next events, numbered; an empty list if none came in time."""
         batch: list[Record] = []
-        get = self._stream.get
+        get, state = self._stream.get, self._state
         while len(batch) < self._most:
             try:
                 event = get(0.0 if batch else wait)
@@ -192,6 +195,8 @@ class Leader:
                 self._seq += exc.count
                 last = Position(self.lease.epoch, self._seq)
                 batch.append(self._numbered(events_lost(self.lease.node, first, last, "spool full")))
+                if state is not None:
+                    state.gap()
                 continue
             except ConnectionClosed:
                 if batch:
@@ -200,22 +205,15 @@ class Leader:
             if wait and not batch and self._stream.pending < self._most:
                 self._abandoned.wait(LINGER)
             batch.append(self._numbered(event))
-            if event.name == "Reconnected":
-                batch += self._state()
+            if state is not None:
+                state.feed(event)
+        if state is not None and (text := state.take()) is not None:
+            batch.append(self._numbered(snapshot(self.lease.node, text)))
         return batch
 
     def _numbered(self, event: Event) -> Record:
         self._seq += 1
         return make_record(self.lease.node, Position(self.lease.epoch, self._seq), event)
-
-    def _state(self) -> list[Record]:
-        if self._snapshot is None:
-            return []
-        try:
-            return [self._numbered(snapshot(self.lease.node, self._snapshot(self.client)))]
-        except AMIError as exc:
-            logger.warning("no snapshot of node %r: %s", self.lease.node, exc)
-            return []
 
     def _publish(self, batch: list[Record]) -> None:
         """Publish a batch again and again until it is confirmed: nothing may overtake it.

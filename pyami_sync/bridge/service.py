@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from .. import AMIClient, ClusterPool, State, UnknownNode
 from .errors import BrokerUnavailable
-from .leader import BATCH, SPOOL, Leader, LeaderStats, Snapshot, run_request
+from .leader import BATCH, SPOOL, Leader, LeaderStats, run_request
 from .requests import AllowList, Answer, Request, Rule
 from .transport import Lease, Transport
 
@@ -66,7 +66,8 @@ class Bridge:
         allowed: which requester may run which actions; none may run any unless given.
         spool: most events of a node that may wait for the broker.
         batch: most events that are published at once.
-        snapshot: returns the state of a node's client as text for ``Snapshot`` markers.
+        snapshots: seconds between two ``Snapshot`` markers, with the state of the live model, in the events of each
+            node; :data:`None` for none. The bridge then keeps a model of each node that it leads.
         defaults: options of all nodes.
 
     """
@@ -81,13 +82,15 @@ class Bridge:
         allowed: AllowList | Mapping[str, Rule] | None = None,
         spool: int = SPOOL,
         batch: int = BATCH,
-        snapshot: Snapshot | None = None,
+        snapshots: float | None = None,
         defaults: Mapping[str, Any] | None = None,
     ) -> None:
         if not nodes:
             raise ValueError("a bridge needs at least one node")
         if not ttl > 0:
             raise ValueError(f"ttl is a positive number of seconds, not {ttl!r}")
+        if snapshots is not None and not snapshots > 0:
+            raise ValueError(f"snapshots is a positive number of seconds, not {snapshots!r}")
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.ttl = ttl
         self._nodes = dict(nodes)
@@ -95,7 +98,7 @@ class Bridge:
         self._allowed = allowed if isinstance(allowed, AllowList) else AllowList(allowed or {})
         self._spool = spool
         self._batch = batch
-        self._snapshot = snapshot
+        self._snapshots = snapshots
         self._defaults = {"when_down": "fail", "keepalive": 15.0, **(defaults or {})}
         self._pool = ClusterPool({}, **self._defaults)
         self._lock = Lock()  # guards _leaders; nothing is called under it
@@ -238,7 +241,7 @@ class Bridge:
             self._pool[lease.node],
             spool=self._spool,
             batch=self._batch,
-            snapshot=self._snapshot,
+            snapshots=self._snapshots,
             ended=self._wake.set,
         )
         with self._lock:

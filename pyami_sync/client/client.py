@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import atexit
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from ..engine import forks
 from ..engine.deadline import Deadline
@@ -18,6 +18,7 @@ from ..exceptions import ConnectionClosed
 from ..session import session as session_module
 from ..session.connector import Connector
 from ..session.gate import Publisher, WeakPublisher
+from ..session.keywords import ClientOptions, ConnectOptions
 from ..session.metrics import Stats, take_stats
 from ..session.options import Options, broker_url, make_options, options_from_url
 from ..session.session import Session, State
@@ -68,7 +69,7 @@ class AMIClient(Features):
     After :func:`os.fork` the child has a closed copy that connects by itself on first use.
 
     Args:
-        host: name or address of the server.
+        host: name or address of the server, or ``host:port``.
         port: 5038 unless given, 5039 with TLS.
         username: the user in manager.conf.
         secret: its secret; never logged or shown.
@@ -107,14 +108,10 @@ class AMIClient(Features):
         self,
         host: str = "localhost",
         port: int | None = None,
-        *,
-        username: str = "",
-        secret: str = "",
-        transport: Any = None,
-        callback_threads: int = 32,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        given = {"host": host, "username": username, "secret": secret, **options}
+        transport, callback_threads, given = _separate(options)
+        given["host"] = host
         if port is not None:
             given["port"] = port
         if transport is not None:
@@ -122,7 +119,7 @@ class AMIClient(Features):
         self._setup(make_options(given), transport, callback_threads)
 
     @classmethod
-    def from_url(cls, url: str | None = None, **options: Any) -> Self:
+    def from_url(cls, url: str | None = None, **options: Unpack[ConnectOptions]) -> Self:
         """Make a client from ``ami://user:secret@host:5038/?timeout=5``, not opened yet.
 
         ``amis://`` is TLS. Without a URL ``AMI_URL`` of the environment is read. Options win over the URL. The URL of a
@@ -137,10 +134,9 @@ class AMIClient(Features):
             from ..bridge import BridgeClient
 
             return BridgeClient(broker, **options)  # type: ignore[return-value]
-        transport = options.pop("transport", None)
-        callback_threads = options.pop("callback_threads", 32)
+        transport, callback_threads, given = _separate(options)
         client = cls.__new__(cls)
-        client._setup(options_from_url(url, options), transport, callback_threads)
+        client._setup(options_from_url(url, given), transport, callback_threads)
         return client
 
     @classmethod
@@ -419,7 +415,7 @@ class AMIClient(Features):
         return f"<AMIClient {self.options.username}@{self.options.address} {self.state.value}>"
 
 
-def connect(url_or_host: str | None = None, **options: Any) -> AMIClient:
+def connect(url_or_host: str | None = None, **options: Unpack[ConnectOptions]) -> AMIClient:
     """Open a session; blocks until it is logged in.
 
     ::
@@ -439,6 +435,12 @@ def connect(url_or_host: str | None = None, **options: Any) -> AMIClient:
 
     """
     return AMIClient.from_url(url_or_host, **options).open()
+
+
+def _separate(options: Mapping[str, Any]) -> tuple[Any, int, dict[str, Any]]:
+    """Return the transport, the number of callback threads, and the options of the session."""
+    given = dict(options)
+    return given.pop("transport", None), given.pop("callback_threads", 32), given
 
 
 def _after_fork() -> None:

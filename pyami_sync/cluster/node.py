@@ -236,6 +236,8 @@ class Node:
 
     def start(self) -> None:
         """Begin to connect, and come back whenever it is lost."""
+        if self.config.member is not None:
+            self.config.member.start(self.config.options)
         self.client.session.start()
 
     def end(self, reason: str, ended: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from ..engine import forks
 from ..engine.deadline import Deadline
@@ -15,12 +15,13 @@ from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import Hook
 from ..exceptions import AMIError, NoNodeAvailable
+from ..session.keywords import NodeDefaults, NodeOptions
 from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.errors import ErrorCallback, ErrorReports
 from ..vocabulary.model import event_class
 from ..wire.response import Response
 from .balancing import Balancer, NodeFilter, matcher
-from .config import Nodes, Target, node_config, read_nodes
+from .config import Nodes, Target, check_defaults, node_config, read_nodes
 from .health import NodeHealth, Readiness
 from .membership import Membership
 from .node import Node, NodeClient
@@ -86,12 +87,13 @@ class ClusterPool(ClusterSender):
         health_interval: float | None = 15.0,
         callback_threads: int = 12,
         name: str = "pyami-cluster",
-        **defaults: Any,
+        **defaults: Unpack[NodeDefaults],
     ) -> None:
-        self._defaults = defaults
+        check_defaults(defaults)
+        self._defaults: dict[str, Any] = {**defaults}
         self._timeout: float | None = defaults.get("timeout", 10.0)
         self._waits = defaults.get("when_down", "wait") == "wait"
-        configs = read_nodes(nodes, defaults)
+        configs = read_nodes(nodes, self._defaults)
         self.engine = Engine(name, callback_threads)
         self._errors = ErrorReports(self._submit)
         self.subscriptions = Subscriptions(self._submit, event_class, self._errors.report, self.engine.check_thread)
@@ -163,7 +165,13 @@ class ClusterPool(ClusterSender):
     # Nodes
 
     def add_node(
-        self, node_id: str, target: Target = None, *, tags: Iterable[str] = (), wait: bool = True, **options: Any
+        self,
+        node_id: str,
+        target: Target = None,
+        *,
+        tags: Iterable[str] = (),
+        wait: bool = True,
+        **options: Unpack[NodeOptions],
     ) -> Node:
         """Add a node; when the cluster is open, connect to it.
 

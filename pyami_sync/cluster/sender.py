@@ -10,7 +10,7 @@ from ..engine.deadline import Deadline
 from ..engine.engine import Engine
 from ..exceptions import AMIError, ClusterError
 from ..subscriptions.listener import DEFAULT, Listener
-from ..vocabulary.advice import advise
+from ..vocabulary.advice import advise, advise_timeout
 from ..wire.action import Action, HeaderValue
 from ..wire.message import Message
 from ..wire.response import Response
@@ -70,7 +70,7 @@ class ClusterSender(Listener):
         """
         client = self._client(node_id)
         try:
-            response: Response = client.send(self._make(action, headers), timeout=timeout, check=check)
+            response: Response = client.send(self._make(action, headers, timeout), timeout=timeout, check=check)
             return response
         except AMIError as exc:
             exc.node = node_id
@@ -120,7 +120,7 @@ class ClusterSender(Listener):
 
         """
         self.engine.check_thread("broadcast")
-        made = self._make(action, headers)
+        made = self._make(action, headers, timeout)
         deadline = Deadline(self._timeout if timeout is DEFAULT else timeout)
         if not self._members.opened:
             self.open(None if deadline.timeout is None else deadline.timeout / 2)
@@ -195,7 +195,7 @@ class ClusterSender(Listener):
         """
         self.engine.check_thread("send_any")
         self._members.start()
-        made = self._make(action, headers)
+        made = self._make(action, headers, timeout)
         deadline = Deadline(self._timeout if timeout is DEFAULT else timeout)
         chosen = strategy or ("round_robin" if key is None else "hash")
         return send_to_any(
@@ -206,10 +206,13 @@ class ClusterSender(Listener):
             waits=self._waits,
         )
 
-    def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
+    def _make(
+        self, action: Action[Any] | str, headers: Mapping[str, HeaderValue], timeout: float | None
+    ) -> Action[Any]:
         if isinstance(action, str):
             made: Action[Any] = Action(action, headers, encoding=self._defaults.get("encoding", "utf-8"))
             advise(action, headers, stacklevel=4)
+            advise_timeout(action, headers, timeout, stacklevel=4)
             return made
         if not isinstance(action, Action):
             raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")

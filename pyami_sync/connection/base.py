@@ -33,7 +33,6 @@ logger = logging.getLogger("pyami_sync")
 
 MOST_READS = 8  # of one socket before another one gets its turn
 DRAINED = 64 * 1024  # a shorter read has emptied the socket
-RETRY = 0.01  # seconds between two attempts to close a descriptor that a thread may be using
 LAST_READ = 0.2  # seconds that a leader may go on reading a connection whose writing has failed
 
 
@@ -161,17 +160,18 @@ class BaseConnection:
             else:
                 self.transport.shutdown()
                 # Out of the poller first: a closed descriptor's number may soon be another socket's.
-                self.engine.unregister(self, self._close_descriptor)
+                self.engine.unregister(self, lambda: self.engine.persist(self._close_descriptor))
             lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
             lost.__cause__ = cause
             self.engine.call_soon(lambda: self._owner.ended(self, lost))
 
-    def _close_descriptor(self) -> None:
-        """Close it once no thread can be within a read or write that uses its number."""
-        if (self.outbox.close() and self._reading.try_acquire(self)) or not self.engine.running:
+    def _close_descriptor(self) -> bool:
+        """Close it once no thread can be within a read or write that uses its number; return whether that is done."""
+        free = self.outbox.close() and self._reading.close(self)
+        if free or not self.engine.running:
             self.transport.abandon()
-        else:
-            self.engine.call_at(time.monotonic() + RETRY, self._close_descriptor)
+            return True
+        return False
 
     def greet(self) -> None:
         """Call :attr:`on_greeted`, once."""

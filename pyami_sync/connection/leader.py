@@ -102,6 +102,13 @@ class LeaderReading:
         if None in holder and holder[None] is reader:
             del holder[None]
 
+    def close(self, reader: object) -> bool:
+        """Become the one who reads for good; return False while a leader may be within its read."""
+        leader = self.holder.get(None)
+        if isinstance(leader, Lease) and self._stop(leader):
+            self.release(leader)
+        return self.try_acquire(reader)
+
     def mute(self, lease: Lease) -> None:
         """Keep the engine from waiting for bytes, if this leader has not been relieved; the engine begins to look."""
         holder = self.holder
@@ -155,15 +162,20 @@ class LeaderReading:
         self._seen = (leads, leader)
         self._engine.call_at(monotonic() + TICK, self._look)
 
-    def _relieve(self, leader: Lease) -> None:
+    def _stop(self, leader: Lease) -> bool:
+        """Keep a leader from reading; return False if it may be within its read."""
         try:
             leader.permit.popleft()
         except IndexError:
-            if not self.left and not leader.failed:
-                self._stuck += 1  # its thread is within the call of C code, or was stopped right behind it
-                if self._stuck >= STUCK:
-                    self._give_up()
-                return
+            return bool(self.left) or leader.failed
+        return True
+
+    def _relieve(self, leader: Lease) -> None:
+        if not self._stop(leader):
+            self._stuck += 1  # its thread is within the call of C code, or was stopped right behind it
+            if self._stuck >= STUCK:
+                self._give_up()
+            return
         self._stuck = 0
         self.release(leader)
         self.muted = False

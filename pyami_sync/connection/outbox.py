@@ -325,7 +325,11 @@ class Outbox:
         if self._transport.blocking:
             self._wake_writer()
             return True
-        return self._writer.setdefault(None, Write()).thread == get_ident()
+        mine = Write()
+        holder = self._writer.setdefault(None, mine)
+        if holder.frame and self._relieve(holder):  # a signal handler holds the main thread up before or behind it
+            holder = self._writer.setdefault(None, mine)
+        return holder.thread == get_ident()
 
     # A transport that can only block
 

@@ -39,7 +39,6 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import heapq
 import logging
 import time
 import weakref
@@ -47,7 +46,6 @@ from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from itertools import count
 from threading import Thread, current_thread, get_ident, main_thread
 
 from ..exceptions import ConcurrencyError, ConnectionClosed
@@ -55,6 +53,7 @@ from . import forks
 from .deadline import Deadline
 from .launch import Launch
 from .poller import READ, WRITE, Pollable, Poller
+from .timers import Timer, Timers
 from .waiting import Waiters
 from .wakeup import Wakeup
 from .workers import Workers
@@ -65,28 +64,10 @@ logger = logging.getLogger("pyami_sync")
 
 LAUNCH_WAIT = 10.0  # seconds
 LAST_STEPS = 0.1  # seconds that a thread may take to be gone when it has done its work
+RETRY = 0.01  # seconds between two tries of a step that can't be done yet
 LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-TimerEntry = tuple[float, int, "Timer"]
-
-
-class Timer:
-    """Something to do at a moment, on the engine thread; it must not block."""
-
-    __slots__ = ("_engine", "callback")
-
-    def __init__(self, engine: Engine, callback: Callable[[], None]) -> None:
-        self._engine = engine
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        """Don't do it. Safe from any thread; too late is no error."""
-        if self.callback is not None:
-            self.callback = None
-            self._engine._dead_timers += 1  # a lost count only puts off the next clearing out
 
 
 class Engine:
@@ -115,11 +96,10 @@ class Engine:
         self._ended = False  # the engine thread runs no job any more
         self._waiters = Waiters()  # for that
         self._releases = False  # the engine thread itself closes the descriptors at its end
-        self._timers: list[TimerEntry] = []  # a heap, the engine thread's own
-        self._new_timers: deque[TimerEntry] = deque()  # on their way to it, from any thread
-        self._timer_order = count()
-        self._dead_timers = 0
-        self._wakes_at = float("inf")  # until when the thread sleeps if nothing comes
+        self._timers = Timers(self._wake_from_elsewhere)
+        self.call_at = self._timers.call_at
+        """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
+        self._unfinished: set[Callable[[], bool]] = set()  # steps that are tried again; the engine thread's own
         engines.add(self)
 
     # Life
@@ -142,6 +122,7 @@ class Engine:
                 "the standard library was monkey patched (gevent, eventlet) after pyami_sync was imported: patch before"
                 " that; with gunicorn, leave out --preload or patch at the top of its configuration file"
             )
+        forks.warn_of_uwsgi()
         # One step, not a lock: a signal handler may come here in the midst of it.
         launch = self._launches.setdefault(None, Launch(self))
         launch.begin()
@@ -325,14 +306,15 @@ class Engine:
         else:
             self.call_soon(partial(self.workers.submit, job))
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
-        timer = Timer(self, callback)
-        # In this order: before it sleeps, the engine thread says until when and then looks for new timers once more.
-        self._new_timers.append((when, next(self._timer_order), timer))
-        if when < self._wakes_at and get_ident() != self.ident:
-            self._wake()
-        return timer
+    def persist(self, step: Callable[[], bool]) -> None:
+        """Run a step, and again until it returns True; on the engine thread, whose end waits a moment for it.
+
+        At the engine's end it is run a last time when :attr:`running` has become false.
+        """
+        self._unfinished.discard(step)
+        if not step():
+            self._unfinished.add(step)
+            self.call_at(time.monotonic() + RETRY, partial(self.persist, step))
 
     def _later(self, seconds: float, job: Callable[[], None]) -> None:
         self.call_at(time.monotonic() + seconds, job)
@@ -342,6 +324,10 @@ class Engine:
         if wakeup is not None:
             wakeup.wake()
 
+    def _wake_from_elsewhere(self) -> None:
+        if get_ident() != self.ident:
+            self._wake()
+
     # The engine thread
 
     def _run(self) -> None:
@@ -349,15 +335,19 @@ class Engine:
         assert poller is not None
         self.ident = get_ident()
         while not self._closed:
-            left = min(self._run_timers(), LONGEST_SLEEP)
+            left = min(self._timers.run(), LONGEST_SLEEP)
             for link, mask in poller.poll(0 if self._jobs else left):
                 self._serve(link, mask)
             if self._jobs:
                 self._run_jobs()
         self._run_jobs()
+        until = time.monotonic() + LAST_STEPS
+        while self._unfinished and time.monotonic() < until:
+            time.sleep(RETRY / 10)
+            self._retry()
         # From here on who asks does it, or it is among those that are run next.
         self._ended = True
-        self._run_jobs()
+        self._retry()
         self.ident = None  # a thread that is started later may get the same
         self._waiters.notify_all()
         if self._releases:
@@ -388,31 +378,9 @@ class Engine:
             except Exception:
                 logger.exception("a job of the engine raised")
 
-    def _run_timers(self) -> float:
-        """Run what is due; return the seconds until the next, infinity if there is none."""
-        timers, new = self._timers, self._new_timers
-        while True:
-            while new:
-                heapq.heappush(timers, new.popleft())
-            if self._dead_timers > 64 and self._dead_timers * 2 > len(timers):
-                # Those of answered calls would otherwise stay until their time: many a second, for seconds.
-                timers[:] = [entry for entry in timers if entry[2].callback is not None]
-                heapq.heapify(timers)
-                self._dead_timers = 0
-            while timers and timers[0][2].callback is None:
-                heapq.heappop(timers)
-            self._wakes_at = timers[0][0] if timers else float("inf")
-            left = self._wakes_at - time.monotonic()
-            if left > 0:
-                if new:  # from a thread that may have read an earlier moment, and so wakes nobody
-                    continue
-                return left
-            callback = heapq.heappop(timers)[2].callback
-            if callback is not None:
-                try:
-                    callback()
-                except Exception:
-                    logger.exception("a timer raised")
+    def _retry(self) -> None:
+        self._jobs.extend(partial(self.persist, step) for step in list(self._unfinished))
+        self._run_jobs()
 
 
 def _after_fork() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -22,6 +24,7 @@ EVENT_CLASSES = frozenset(
     "system,call,log,verbose,command,agent,user,config,dtmf,reporting,cdr,dialplan,originate,agi,hookresponse,"
     "cc,aoc,test,security,message".split(",")
 )
+_place = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?").fullmatch
 _switches = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 
 
@@ -96,11 +99,10 @@ def make_options(given: dict[str, Any]) -> Options:
         ValueError: a value that can't be.
 
     """
-    known = {each.name for each in fields(Options)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise TypeError(f"no such option: {', '.join(unknown)} (there are {', '.join(sorted(known))})")
+    check_names(given)
     given = dict(given)
+    if "port" not in given and isinstance(given.get("host"), str):
+        given.update(split_port(given["host"]))
     if "event_mask" in given:
         given["event_mask"] = event_mask(given["event_mask"])
     tls = given.get("tls")
@@ -111,6 +113,43 @@ def make_options(given: dict[str, Any]) -> Options:
     if isinstance(given.get("reconnect"), bool):
         given["reconnect"] = ReconnectPolicy() if given["reconnect"] else None
     return Options(**given)
+
+
+def split_port(place: str) -> dict[str, Any]:
+    """Split ``pbx:5038`` or ``[::1]:5038`` into host and port; a host alone, or a bare IPv6 address, has no port."""
+    match = _place(place)
+    if match is None:
+        return {"host": place}
+    found: dict[str, Any] = {"host": match["bracketed"] or match["name"]}
+    if match["port"]:
+        found["port"] = int(match["port"])
+    return found
+
+
+def check_names(given: Iterable[str], more: Iterable[str] = ()) -> None:
+    """Raise what tells of a mistyped option.
+
+    Args:
+        given: names of options.
+        more: names that may have been meant, besides those of a session.
+
+    Raises:
+        TypeError: an option that does not exist.
+
+    """
+    known = {each.name for each in fields(Options)}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise TypeError(f"no such option: {meant(unknown, {*known, *more, 'transport'})}")
+
+
+def meant(names: Iterable[str], known: Iterable[str]) -> str:
+    """Return mistyped names with what was probably meant, for a message; with all known names if nothing is alike."""
+    told = []
+    for name in sorted(names):
+        near = get_close_matches(name.lower(), known, n=1)
+        told.append(f"{name}; did you mean {near[0]}?" if near else f"{name} (there are {', '.join(sorted(known))})")
+    return " ".join(told)
 
 
 def event_mask(mask: str | bool | Iterable[str] | None) -> str | None:
@@ -163,14 +202,17 @@ def broker_url(url: str | None) -> str | None:
 
 
 def url_settings(url: str) -> dict[str, Any]:
-    """The options that a URL, or the mere name of a host, gives.
+    """Return the options that a URL gives, or a mere ``host``, ``host:port`` or ``user@host:port``.
 
     Raises:
         ValueError: it is no such URL; the message never shows the secret.
 
     """
     if "://" not in url:
-        return {"host": url}
+        user, at, place = url.rpartition("@")
+        if at and user and not any(each in user for each in ":/?#@"):  # more than a user may be a secret
+            return {"username": user, **split_port(place)}
+        return split_port(url)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -199,6 +241,8 @@ def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the options in a URL's query: those of the session and those of TLS."""
     tls_names = {each.name for each in fields(TLS)}
     numbers = ("timeout", "connect_timeout", "keepalive", "keepalive_timeout")
+    switched = ("verify", "reconnect", "wait_fully_booted")
+    texts = ("auth", "event_mask", "encoding", "name", "when_down")
     found: dict[str, Any] = {}
     tls: dict[str, Any] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
@@ -208,12 +252,12 @@ def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
                 where[name] = None if value.lower() == "none" else float(value)
             except ValueError:
                 raise ValueError(f"{name} in the URL is a number of seconds or none, not {value!r}") from None
-        elif name in ("verify", "reconnect", "wait_fully_booted"):
+        elif name in switched:
             if value.lower() not in _switches:
                 raise ValueError(f"{name} in the URL is yes or no, not {value!r}")
             where[name] = _switches[value.lower()]
-        elif name in (*tls_names, "auth", "event_mask", "encoding", "name", "when_down"):
+        elif name in texts or name in tls_names:
             where[name] = value
         else:
-            raise ValueError(f"no such option in the URL: {name}")
+            raise ValueError(f"no such option in the URL: {meant([name], {*texts, *numbers, *switched, *tls_names})}")
     return found, tls

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
+from difflib import get_close_matches
 from os import getpid
 from threading import get_ident
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
 from ..connection.connection import Connection
 from ..connection.request import LEAST, PING, FutureRequest
@@ -19,9 +20,10 @@ from ..engine.futures import DetachedFuture
 from ..engine.hooks import ActionHook
 from ..exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
 from ..subscriptions.listener import DEFAULT, Listener
-from ..vocabulary.advice import advise
+from ..vocabulary.advice import advise, advise_timeout, is_header
 from ..wire.action import Action, HeaderValue
 from ..wire.response import Response
+from .keywords import OriginateHeaders
 from .options import Options
 from .session import Session
 
@@ -92,7 +94,7 @@ class Sender(Listener):
             ConcurrencyError: on a thread that must not block.
 
         """
-        made = self._make(action, headers)
+        made = self._make(action, headers, timeout)
         return self._send_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
     def _send_on(
@@ -158,7 +160,7 @@ class Sender(Listener):
             ConnectionClosed: the session is not open, or the link did not come back in time.
 
         """
-        made = self._make(action, headers)
+        made = self._make(action, headers, timeout)
         return self._submit_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
     def _submit_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
@@ -189,12 +191,21 @@ class Sender(Listener):
             raise
         return future
 
-    def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
+    def _make(
+        self,
+        action: Action[Any] | str,
+        headers: Mapping[str, HeaderValue],
+        timeout: float | None,
+        *,
+        stacklevel: int = 4,
+    ) -> Action[Any]:
         if isinstance(action, str):
+            if timeout is not DEFAULT:
+                advise_timeout(action, headers, timeout, stacklevel=stacklevel)
             if headers or type(action) is not str:  # another class of text may look otherwise than it compares
                 made = Action(action, headers, encoding=self.options.encoding)
                 if headers:
-                    advise(action, headers, stacklevel=4)
+                    advise(action, headers, stacklevel=stacklevel)
                 return made
             bare = _bare.get(action)
             if bare is None or bare.encoding != self.options.encoding:
@@ -266,7 +277,7 @@ class Sender(Listener):
         wait: Literal[False] = ...,
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Response: ...
     @overload
     def originate(
@@ -276,7 +287,7 @@ class Sender(Listener):
         wait: Literal[True],
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> OriginateResponse: ...
     @overload
     def originate(
@@ -286,7 +297,7 @@ class Sender(Listener):
         wait: bool,
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Response | OriginateResponse: ...
     def originate(
         self,
@@ -295,7 +306,7 @@ class Sender(Listener):
         wait: bool = False,
         ring: float | None = None,
         timeout: float | None = DEFAULT,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Any:
         """Place a call, asynchronously, so that nothing waits behind it.
 
@@ -321,7 +332,13 @@ class Sender(Listener):
             InvalidAction: it can't be sent; ``ring`` is no length of time, or both it and ``Timeout`` are given.
 
         """
-        pairs = {name: value for name, value in headers.items() if name.lower() != "async"}
+        pairs: dict[str, HeaderValue] = {}
+        for name, value in cast("dict[str, HeaderValue]", headers).items():
+            near = get_close_matches(name, ("wait", "ring", "timeout"), n=1)
+            if near and not is_header("Originate", name):
+                raise TypeError(f"originate() has no argument {name!r}; did you mean {near[0]!r}?")
+            if name.lower() != "async":
+                pairs[name] = value
         ringing = _ringing(ring, pairs)
         action = Action("Originate", {"Channel": channel, "Async": "true", **pairs}, encoding=self.options.encoding)
         advise(action.name, pairs)

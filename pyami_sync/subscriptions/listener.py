@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from ..engine.futures import ExpectedEvent
 from ..exceptions import ConnectionClosed
+from ..vocabulary.advice import advise_events
 from ..wire.message import Event
 from .dispatch import Subscriptions
 from .selectors import Selector, Selectors, Where
@@ -141,7 +142,8 @@ class Listener:
         that raises is logged and told to the error hooks, and the next event is delivered all the same.
 
         Args:
-            selectors: event names, globs or event classes; none means every event.
+            selectors: event names, globs or event classes; none means every event. A name that looks like a typo
+                of a known one brings a warning.
             where: a predicate, or a mapping of headers to values or globs (:data:`None`: absent).
             maxsize: most events that may wait for the callback.
             overflow: what happens beyond: ``"error"`` drops the newest and tells the error hooks
@@ -155,6 +157,7 @@ class Listener:
         if selectors and callable(selectors[-1]) and not isinstance(selectors[-1], type):
             *chosen, callback = selectors
             selectors = tuple(chosen)
+        advise_events(selectors)
         choice = Selectors(selectors)
 
         def register(function: Callable[[Any], object]) -> Subscription:
@@ -198,6 +201,7 @@ class Listener:
                 place; ``"drop_oldest"`` drops the oldest and counts.
 
         """
+        advise_events(selectors)
         self._before_listening(callback=False)
         stream: EventStream[Any] = EventStream(
             Selectors(selectors), where, maxsize, overflow, self.subscriptions, timeout
@@ -229,6 +233,7 @@ class Listener:
             ConnectionClosed: the session ended first.
 
         """
+        advise_events(selectors)
         limit = self._default_timeout() if timeout is DEFAULT else timeout
         with self.events(*selectors, where=where, overflow="drop_oldest") as stream:
             return stream.get(limit)
@@ -274,6 +279,7 @@ class Listener:
             ConnectionClosed: the session ended first.
 
         """
+        advise_events(selectors, stacklevel=4)
         limit = self._default_timeout() if timeout is DEFAULT else timeout
         with self.expect_event(selectors, where, fail_on_loss=False) as future:
             yield future

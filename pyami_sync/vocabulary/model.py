@@ -96,7 +96,7 @@ class ListComplete(TypedEvent):
 
 
 _classes: dict[bytes, type[Event]] = {}
-_known: dict[bytes, type[Event]] = {}  # complete or empty, never half filled
+_known: dict[bytes, type[TypedEvent]] = {}  # complete or empty, never half filled
 _loading = RLock()
 MOST_NAMES = 10_000
 
@@ -127,6 +127,12 @@ def load_events() -> None:
         typed = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, TypedEvent)]
         own = [each for each in typed if each.__module__ == events.__name__]
         _known.update({each.event_name.encode().lower(): each for each in own})
+
+
+def event_names() -> dict[str, str]:
+    """Return the spelling of all events that the catalogue knows, by their names in lower case."""
+    load_events()
+    return {name.decode(): cls.event_name for name, cls in _known.items()}
 
 
 def load_actions() -> list[type[TypedAction[Any]]]:

@@ -21,13 +21,14 @@ pytest.importorskip("prometheus_client")
 pytest.importorskip("celery")
 
 
-@pytest.fixture
-def bridged(redis_server, sim):
+@pytest.fixture(params=["redis", "rabbitmq"])
+def bridged(request, sim):
     """The URL of a simulated server behind a broker."""
+    server = request.getfixturevalue("redis_server" if request.param == "redis" else "rabbit_server")
     node = new_node()
-    bridge = Leading(redis_server.url, "b", 2.0, f"{node}={sim.url}")
+    bridge = Leading(server.url, "b", 2.0, f"{node}={sim.url}")
     until(lambda: sim.sessions)
-    yield f"{redis_server.url}?node={node}"
+    yield f"{server.url}?node={node}"
     bridge.end()
 
 

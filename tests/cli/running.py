@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-PROGRAM = (sys.executable, "-W", "error", "-m", "pyami_sync.cli")
+PROGRAM = (sys.executable, "-W", "error", "-m", "pyami_sync")
 PATIENCE = 60.0
 
 

@@ -22,7 +22,7 @@ def cron(tmp_path: Path, simulated: Server) -> dict[str, str]:
     """What cron would set: a short environment, with the program on the path and the secret in a file."""
     program = tmp_path / "bin" / "pyami-sync"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pyami_sync.cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pyami_sync "$@"\n')
     program.chmod(0o755)
     secret = tmp_path / "secret"
     secret.write_text(SECRET)

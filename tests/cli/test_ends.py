@@ -184,7 +184,7 @@ def test_starts_quickly(simulated: Server) -> None:
 
     def takes_less(limit: float, *command: str) -> bool:
         # Other processes slow it down, nothing speeds it up: one time below the limit is proof.
-        program = (sys.executable, "-m", "pyami_sync.cli")
+        program = (sys.executable, "-m", "pyami_sync")
         return any(seconds(lambda: call(*program, *command)) - bare < limit for _ in range(20))
 
     bare = min(seconds(lambda: call(sys.executable, "-c", "pass")) for _ in range(5))

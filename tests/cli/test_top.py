@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from pyami_sync import connect
+from pyami_sync.cli.output import span
 from pyami_sync.cli.top.browser import Browser
 from pyami_sync.cli.top.drawing import draw
-from pyami_sync.cli.top.listings import span
 from pyami_sync.live import Call, Leg, Queue, QueueCaller, QueueMember, View
 from pyami_sync.testing import Simulator
 from tests.cli.running import Server, Terminal

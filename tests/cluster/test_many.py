@@ -27,8 +27,11 @@ def farm() -> Iterator[Farm]:
 
 @pytest.fixture
 def pool(farm: Farm) -> Iterator[ClusterPool]:
-    with ClusterPool(farm.urls, timeout=10.0, reconnect=ReconnectPolicy(initial=0.05, maximum=0.5)) as made:
-        yield made
+    made = ClusterPool(farm.urls, timeout=10.0, reconnect=ReconnectPolicy(initial=0.05, maximum=0.5))
+    try:
+        yield made.open(60.0, required=NODES)  # a node that is late on a busy machine would miss events
+    finally:
+        made.close()
 
 
 def own_threads() -> int:

@@ -175,4 +175,4 @@ def test_a_connection_that_is_over_is_left_alone(rig):
     watch(rig, interval=0.02)
     rig.connection.close()
     time.sleep(0.05)
-    eventually(lambda: not [entry for entry in rig.engine._timers if entry[2].callback])
+    eventually(lambda: not [entry for entry in rig.engine._timers._heap if entry[2].callback])

@@ -85,7 +85,7 @@ class TestMaking:
         assert make_options({"event_mask": ["call", "agent"]}).event_mask == "call,agent"
 
     def test_unknown_ones(self):
-        with pytest.raises(TypeError, match="no such option: hots, passwrod") as caught:
+        with pytest.raises(TypeError, match=r"no such option: hots; did you mean host\? passwrod") as caught:
             make_options({"hots": "x", "passwrod": "hunter2"})
         assert "hunter2" not in str(caught.value)
 
@@ -138,11 +138,31 @@ class TestURL:
             ("AMI://u:p@PBX", "pbx", 5038),
             ("ami://u:p@[::1]:6000/", "::1", 6000),
             ("pbx", "pbx", 5038),
+            ("pbx:5040", "pbx", 5040),
+            ("[::1]:5040", "::1", 5040),
+            ("[::1]", "::1", 5038),
+            ("::1", "::1", 5038),
+            ("fe80::1:5040", "fe80::1:5040", 5038),
         ],
     )
     def test_places(self, url, host, port):
         options = options_from_url(url)
         assert (options.host, options.port) == (host, port)
+
+    def test_a_user_and_a_place_without_a_scheme(self):
+        options = options_from_url("admin@pbx:5040", {"tls": True})
+        assert (options.username, options.host, options.port) == ("admin", "pbx", 5040)
+        assert options_from_url("pbx", {"tls": True}).port == 5039
+        with pytest.raises(ValueError, match="scheme") as caught:
+            options_from_url("admin:hunter2@pbx:5040")
+        assert "hunter2" not in str(caught.value)
+
+    def test_a_host_may_have_a_port(self):
+        options = make_options({"host": "pbx:5040"})
+        assert (options.host, options.port) == ("pbx", 5040)
+        for wrong in ({"host": "pbx:99999"}, {"host": "pbx:1", "port": 2}, {"host": "pbx:"}):
+            with pytest.raises(ValueError, match="port"):
+                make_options(wrong)
 
     def test_options_win(self):
         options = options_from_url("ami://u:p@pbx:1?timeout=5", {"timeout": 7, "username": "v", "port": 2})

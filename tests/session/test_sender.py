@@ -248,7 +248,7 @@ class TestFutures:
     def test_an_invalid_one_leaves_nothing(self, ami):
         with pytest.raises(InvalidAction):
             ami.submit(Action("X", A=["v"] * 127))
-        eventually(lambda: not [entry for entry in ami.engine._timers if entry[2].callback])
+        eventually(lambda: not [entry for entry in ami.engine._timers._heap if entry[2].callback])
         assert ami.stats().pending == 0
 
 
