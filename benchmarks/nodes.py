@@ -1,8 +1,8 @@
 """Events of several nodes at a time in one process: ``python -m benchmarks.nodes``, on whichever interpreter runs it.
 
-Each node sends recorded traffic as fast as it is taken, and a callback reads the name and three headers of every event.
-First with a client for each node, which has an engine thread of its own, then with one pool, whose nodes share one. On a
-free-threaded interpreter the threads run side by side; compare ``--nodes 1`` with ``--nodes 4``.
+Each node sends recorded traffic as fast as it is taken, and a callback reads the name and three headers of each event.
+First with a client for each node, which has an engine thread of its own, then with one pool, whose nodes share one. On
+a free-threaded interpreter the threads run side by side; compare ``--nodes 1`` with ``--nodes 4``.
 """
 
 from __future__ import annotations
