@@ -310,7 +310,8 @@ class TestCallbacks:
             def __del__(self):
                 run()
 
-        holder = [Careless()]
+        holder = []  # filled there, too: a free-threaded build runs a finalizer on the thread that made the object
+        ami.engine.call_soon(lambda: holder.append(Careless()))
         ami.engine.call_soon(holder.clear)
         assert done.wait(10)
         assert len(found) == 4

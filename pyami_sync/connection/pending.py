@@ -32,6 +32,7 @@ logger = logging.getLogger("pyami_sync")
 UNIFORM_LISTS = AMIVersion((2, 7))  # Asterisk 13.2: every list begins with EventList: start
 BLANK = b"\r\n\r\n"
 ACTION_ID = b"\r\nActionID: "
+EVENT = b"Event: "
 SUCCESS = b"Response: Success\r\n"
 PLAIN = b"Response: Success\r\nActionID: "
 HEAD = 1024  # of a long answer, such as thousands of lines of output, no more is searched for what announces a list
@@ -165,12 +166,19 @@ class PendingRequests:
         self.answered_at = monotonic()
         return request.action.response_class._success(chunk[:-4], origin)
 
-    def feed(self, frames: list[bytes], only_events: bool, origin: Origin) -> list[bytes]:
+    def feed(self, frames: list[bytes], span: tuple[bytes, bytes], origin: Origin) -> list[bytes]:
         """Hand answers and list items that came in to their requests; return the events among them, all of them.
 
         Answers are handed over before any of the events is published: they must not wait behind a flood.
+
+        Args:
+            frames: messages as they came.
+            span: the least and the greatest of them (:attr:`Framer.range <pyami_sync.wire.framing.Framer.range>`).
+            origin: of all of them.
+
         """
-        if only_events:
+        least, greatest = span
+        if least.startswith(EVENT) and greatest.startswith(EVENT):
             if not self._collecting:
                 self._run = None  # holds a list that is over
                 return frames
@@ -178,8 +186,12 @@ class PendingRequests:
             self.answered_at = monotonic()
         events: list[bytes] = []
         run = self._run
-        if run is not None and run.request.key not in self.table:
-            run = self._run = None  # given up since the last batch
+        if run is not None:
+            if run.request.key not in self.table:
+                run = self._run = None  # given up since the last batch
+            elif least.startswith(run.head) and greatest.startswith(run.head):
+                self._extend(run, frames, origin)
+                return frames
         for each in frames:
             if run is not None and each.startswith(run.head):
                 # As _event() does with one more item of a list that it knows; most of a long list comes here.
@@ -197,6 +209,18 @@ class PendingRequests:
         if run is not None:
             self._check_run(run.request)
         return events
+
+    def _extend(self, run: Run, frames: list[bytes], origin: Origin) -> None:
+        """Add messages that are all items of a list, such as most batches of a long one are."""
+        cls, name, append, new = run.cls, run.name, run.append, object.__new__
+        for frame in frames:
+            # As make_event() does; a call for each item of a long list is felt.
+            event = new(cls)
+            event._raw = frame
+            event._origin = origin
+            event.name = name
+            append(event)
+        self._check_run(run.request)
 
     def _check_run(self, request: Request) -> None:
         """End a list that has grown too long, and the quick way into one that is over."""

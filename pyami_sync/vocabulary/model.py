@@ -61,6 +61,7 @@ class SentByUser(TypedEvent):
 
     _find = Message._find_folded
     get = Message.get
+    __getitem__ = Message.__getitem__
 
 
 class OriginateOutcome(TypedEvent):

@@ -59,7 +59,7 @@ class Wire:
     def feed(self, raw: bytes) -> None:
         frames = self._framer.feed(raw)
         if frames:
-            self.published += self.table.feed(frames, self._framer.only_events, LOCAL)
+            self.published += self.table.feed(frames, self._framer.range, LOCAL)
             for call in self.table.answered:
                 call.wake()
             self.table.answered = []
@@ -894,7 +894,7 @@ class TestFutureRequests:
     def test_a_plain_event_costs_no_look_at_calls(self, wire):
         begun = wire.begin("Ping")
         frames = [b"Event: Hangup\r\nActionID: " + begun.key]
-        assert wire.table.feed(frames, True, LOCAL) is frames
+        assert wire.table.feed(frames, (frames[0], frames[0]), LOCAL) is frames
         assert Event.from_bytes(frames[0]).action_id == begun.key.decode()
 
 
