@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyami_sync import AMIClient, State, connect
+from pyami_sync import AMIClient, ClusterPool, State, connect
 from pyami_sync.exceptions import AMIError
 from pyami_sync.session.reconnect import ReconnectPolicy
 from pyami_sync.testing import Simulator
@@ -134,3 +134,19 @@ def test_close(sim: Simulator, call: Callable[[AMIClient], None]) -> None:
         ami.open()
         assert time.monotonic() - started < SOON, place
     ami.close()
+
+
+def test_closing_a_cluster_that_opens(sim: Simulator) -> None:
+    pools: list[ClusterPool] = []
+
+    def call() -> None:
+        pools.append(ClusterPool({"a": sim.url}, keepalive=None))
+        pools[-1].open(SOON)
+        assert pools[-1].send_to("a", "Ping", timeout=SOON).ok
+
+    call()
+    pools.pop().close()
+    for place, outcome in Stepper(call, lambda: [pool.close() for pool in pools], longest=150):
+        assert outcome.error is None or isinstance(outcome.error, AMIError), (place, repr(outcome.error))
+        if pools:
+            pools.pop().close()
