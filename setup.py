@@ -16,7 +16,7 @@ extras = {
     "prometheus": ["prometheus-client>=0.20"],
     "opentelemetry": ["opentelemetry-api>=1.26"],
     "rx": ["reactivex>=4.0"],
-    "redis": ["redis>=5.0"],
+    "redis": ["redis[hiredis]>=5.0"],
     "rabbitmq": ["pika>=1.3"],
     "test": ["pytest>=8.0"],
 }

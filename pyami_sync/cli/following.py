@@ -1,16 +1,20 @@
-"""Following events, and saying how a call went."""
+"""Following events and calls, and saying how a call went."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import click
+
 from ..calls import Call, Outcome
+from ..client import AMIClient
 from ..engine.deadline import Deadline
 from ..exceptions import WaitTimeout
 from ..subscriptions.subscribers import EventStream
-from .output import Output
+from ..wire.message import Event
+from .output import Output, span
 
-__all__ = ["next_event", "show_call"]
+__all__ = ["CallFilter", "next_event", "record_of", "show_call"]
 
 LOOK = 0.5  # seconds
 
@@ -34,30 +38,83 @@ def next_event(stream: EventStream, deadline: Deadline, output: Output) -> Any:
             output.check_reader()
 
 
+class CallFilter:
+    """Picks the events of one call: all that name a channel of it, whatever becomes of its Linkedid.
+
+    Args:
+        client: asked which channels the call has now; events have to be on the way already.
+        call: a Linkedid, or the name or Uniqueid of a channel.
+
+    Raises:
+        click.UsageError: there is no such call now.
+
+    """
+
+    def __init__(self, client: AMIClient, call: str) -> None:
+        listed = client.send("CoreShowChannels").events
+        self._linked = {
+            item["Linkedid"]
+            for item in listed
+            if call.lower() in (item[name].lower() for name in ("Linkedid", "Uniqueid", "Channel"))
+        }
+        if not self._linked:
+            raise click.UsageError(f"there is no call {call!r} now; `pyami-sync channels` shows those that there are")
+        self._channels = {item["Uniqueid"] for item in listed if item["Linkedid"] in self._linked}
+        self._up = set(self._channels)
+
+    @property
+    def over(self) -> bool:
+        """True once every channel of the call was hung up."""
+        return not self._up
+
+    def __call__(self, event: Event) -> bool:
+        """Return True if the event belongs to the call."""
+        linked, channels = set(), set()
+        for name, value in event.items():
+            if name.endswith("Linkedid"):
+                linked.add(value)
+            elif name.endswith("Uniqueid") and name != "BridgeUniqueid":
+                channels.add(value)
+        if not (linked & self._linked or channels & self._channels):
+            return False
+        # A channel that joins another call takes over its Linkedid, and brings the channels of that one.
+        self._linked |= linked
+        self._channels |= channels
+        if event.name == "Newchannel":
+            self._up |= channels
+        elif event.name == "Hangup":
+            self._up -= channels
+        return True
+
+
+def record_of(call: Call) -> dict[str, Any]:
+    """Return how a call went, for JSON."""
+    outcome = call.outcome or Outcome.UNKNOWN
+    return {
+        "outcome": outcome.value,
+        "answered": outcome is Outcome.ANSWERED,
+        "channel": call.channel,
+        "uniqueid": call.id,
+        "ended": call.ended,
+        "cause": call.cause,
+        "cause_text": call.cause_text or None,
+        "tech_cause": call.tech_cause,
+        "ring_time": call.ring_time,
+        "talk_time": call.talk_time,
+    }
+
+
 def show_call(output: Output, call: Call) -> None:
     """Print how a call went: the outcome, the cause if it is over, and how long it took."""
-    outcome = call.outcome or Outcome.UNKNOWN
     if output.as_json:
-        output.record(
-            {
-                "outcome": outcome.value,
-                "answered": outcome is Outcome.ANSWERED,
-                "channel": call.channel,
-                "uniqueid": call.id,
-                "ended": call.ended,
-                "cause": call.cause,
-                "cause_text": call.cause_text or None,
-                "tech_cause": call.tech_cause,
-                "ring_time": call.ring_time,
-                "talk_time": call.talk_time,
-            }
-        )
+        output.record(record_of(call))
         return
+    outcome = call.outcome or Outcome.UNKNOWN
     parts = [outcome.value if outcome is Outcome.ANSWERED else f"not answered: {outcome.value}"]
     if call.cause:
         parts.append(f"cause {call.cause}, {call.cause_text}")
     if call.ring_time is not None:
-        parts.append(f"rang {call.ring_time:.1f} s")
+        parts.append(f"rang {span(call.ring_time)}")
     if call.talk_time is not None:
-        parts.append(f"lasted {call.talk_time:.1f} s")
+        parts.append(f"lasted {span(call.talk_time)}")
     output.text(f"{call.channel}: {'; '.join(parts)}", style="green" if outcome is Outcome.ANSWERED else "bold red")

@@ -20,7 +20,7 @@ from ..wire.redaction import redact
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["Output", "clean", "hide_secrets"]
+__all__ = ["Output", "clean", "hide_secrets", "person", "span"]
 
 UNSEEN = re.compile(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e]")
 SPINNER = "|/-\\"
@@ -49,6 +49,20 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def span(seconds: float | None) -> str:
+    """Return a duration as people read it: ``0:07``, ``12:34``, ``1:02:03``; empty if it is not known."""
+    if seconds is None:
+        return ""
+    total = max(0, int(seconds))
+    hours, minutes = divmod(total // 60, 60)
+    return f"{hours}:{minutes:02}:{total % 60:02}" if hours else f"{minutes}:{total % 60:02}"
+
+
+def person(name: str | None, number: str | None) -> str:
+    """Return ``Name (number)``, or the one that is known; empty if neither is."""
+    return f"{name} ({number})" if name and number and name != number else name or number or ""
 
 
 def hide_secrets(message: Message) -> Message:
@@ -211,6 +225,12 @@ class Output:
     def progress(self) -> bool:
         """Whether what is under way may be shown: on standard error, at a terminal alone."""
         return not (self.quiet or self.as_json) and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+    def status(self, text: str) -> None:
+        """Show at a terminal how far it is, in place of what was shown before; nothing for an empty text."""
+        if self.progress:
+            sys.stderr.write(f"\r\x1b[K{clean(text)}")
+            sys.stderr.flush()
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:

@@ -37,7 +37,8 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "wait": ("listening", "Wait for an event, in scripts."),
     },
     "Act": {
-        "originate": ("calls", "Place a call and report how it went."),
+        "dial": ("calls", "Connect a phone with a number, and report how it went."),
+        "originate": ("calls", "Place a call to an extension or an application."),
         "hangup": ("acting", "Hang up channels."),
         "transfer": ("acting", "Transfer a party to an extension."),
         "park": ("acting", "Park a channel."),

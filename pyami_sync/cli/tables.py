@@ -9,7 +9,7 @@ from ..client import AMIClient
 from ..exceptions import ActionError
 from ..wire.message import Message
 from .fitting import WHOLE, Form, show_table
-from .output import Output
+from .output import Output, person, span
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -129,7 +129,7 @@ def channel_rows(output: Output, rows: Sequence[Row]) -> tuple[list[str], list[l
         [
             row["channel"],
             row["state"],
-            row["caller"],
+            person(row["caller_name"], row["caller"]),
             row["connected"],
             f"{row['exten']}@{row['context']}" if row["exten"] or row["context"] else "",
             f"{row['application']}({row['data']})" if row["application"] else "",
@@ -223,11 +223,11 @@ def queue_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
         [
             row["queue"],
             row["callers"],
-            f"{row['longest_wait']} s",
+            span(row["longest_wait"]) if row["callers"] else "",
             row["available"],
             row["members"],
             row["paused"],
-            f"{row['hold_time']} s",
+            span(row["hold_time"]),
             row["completed"],
             row["abandoned"],
             f"{row['service_level']}%" if row["service_level"] else "",
@@ -262,8 +262,8 @@ def member_rows(output: Output, rows: Sequence[Row]) -> tuple[list[str], list[li
             name, interface = member["name"], member["interface"]
             cells.append([row["queue"], name, interface, member["state"], member["penalty"], member["calls"]])
         for caller in row["caller_list"]:
-            who = caller["caller"] or caller["caller_name"] or "caller"
-            waiting = f"Waiting ({caller['wait']} s, place {caller['position']})"
+            who = person(caller["caller_name"], caller["caller"]) or "caller"
+            waiting = f"Waiting ({span(caller['wait'])}, place {caller['position']})"
             cells.append([row["queue"], who, caller["channel"], waiting, "", ""])
     return columns, _states(output, cells, 3)
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import atexit
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from ..engine import forks
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import ActionHook, Hook
 from ..exceptions import ConnectionClosed
 from ..session import session as session_module
 from ..session.connector import Connector
+from ..session.filters import let_through
 from ..session.gate import Publisher, WeakPublisher
+from ..session.keywords import ClientOptions, ConnectOptions
 from ..session.metrics import Stats, take_stats
 from ..session.options import Options, broker_url, make_options, options_from_url
 from ..session.session import Session, State
 from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.errors import ErrorCallback, ErrorReports
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.model import event_class, load_events
 from ..wire.action import Action
 from ..wire.protocol import AMIVersion
@@ -76,12 +79,16 @@ class AMIClient(Features):
             other.
         event_mask: classes of events to receive, such as ``"call,agent"``; ``"off"`` for none,
             :data:`None` for all that the user may read.
+        event_filter: ``"auto"`` has the server send only what subscriptions want, by filters that are made of them
+            (needs the write class ``system``); :data:`None` for everything. See :doc:`/guides/filters`.
         tls: :data:`True` for TLS that verifies the server, a :class:`~pyami_sync.TLS` for more, or an
             :class:`ssl.SSLContext`.
         timeout: seconds that an action may take unless its call says otherwise; :data:`None` for no limit.
         connect_timeout: seconds that connecting, TLS and login together may take.
         keepalive: seconds of silence after which a Ping is sent; :data:`None` for never.
         keepalive_timeout: seconds without any answer to it after which the link counts as lost.
+        stall_after: seconds that events, or the answer to a Ping, may be late before that is a stall: a warning in the
+            log, a number in :meth:`stats`, and the marker :class:`~pyami_sync.events.Stalled`; :data:`None` for never.
         reconnect: a :class:`~pyami_sync.ReconnectPolicy`; :data:`False` or :data:`None` ends the session with
             the link.
         when_down: what a call does while the link is down: ``"wait"`` for it within its own timeout, or
@@ -107,14 +114,10 @@ class AMIClient(Features):
         self,
         host: str = "localhost",
         port: int | None = None,
-        *,
-        username: str = "",
-        secret: str = "",
-        transport: Any = None,
-        callback_threads: int = 32,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        given = {"host": host, "username": username, "secret": secret, **options}
+        transport, callback_threads, given = _separate(options)
+        given["host"] = host
         if port is not None:
             given["port"] = port
         if transport is not None:
@@ -122,7 +125,7 @@ class AMIClient(Features):
         self._setup(make_options(given), transport, callback_threads)
 
     @classmethod
-    def from_url(cls, url: str | None = None, **options: Any) -> Self:
+    def from_url(cls, url: str | None = None, **options: Unpack[ConnectOptions]) -> Self:
         """Make a client from ``ami://user:secret@host:5038/?timeout=5``, not opened yet.
 
         ``amis://`` is TLS. Without a URL ``AMI_URL`` of the environment is read. Options win over the URL. The URL of a
@@ -137,10 +140,9 @@ class AMIClient(Features):
             from ..bridge import BridgeClient
 
             return BridgeClient(broker, **options)  # type: ignore[return-value]
-        transport = options.pop("transport", None)
-        callback_threads = options.pop("callback_threads", 32)
+        transport, callback_threads, given = _separate(options)
         client = cls.__new__(cls)
-        client._setup(options_from_url(url, options), transport, callback_threads)
+        client._setup(options_from_url(url, given), transport, callback_threads)
         return client
 
     @classmethod
@@ -188,7 +190,9 @@ class AMIClient(Features):
                 wire_hook(direction, frame)
 
         load_events()
-        self.subscriptions = Subscriptions(self._runner.submit, event_class, self._errors.report, self._before_wait)
+        self.subscriptions = Subscriptions(
+            self._runner.submit, event_class, self._errors.report, self._before_wait, self._subscribed
+        )
         self._session = Session(
             options,
             self.engine,
@@ -212,11 +216,11 @@ class AMIClient(Features):
 
     # Life
 
-    def open(self, timeout: float | None = None) -> Self:
+    def open(self, timeout: float | None = DEFAULT) -> Self:
         """Connect and log in; blocks. Does nothing when it is open.
 
         Args:
-            timeout: seconds in place of ``connect_timeout``.
+            timeout: seconds that it may take, ``connect_timeout`` unless given; :data:`None` for no limit.
 
         Raises:
             ConnectError: not reached, TLS failed, or no AMI; it says which, and what to check.
@@ -224,7 +228,7 @@ class AMIClient(Features):
 
         """
         forks.check()
-        deadline = Deadline(self.options.connect_timeout if timeout is None else timeout)
+        deadline = Deadline(self.options.connect_timeout if timeout is DEFAULT else timeout)
         while True:
             if self._own_engine and self.engine.closed:
                 self._renew()
@@ -278,7 +282,7 @@ class AMIClient(Features):
         forks.check()
         services, self._services = self._services, []
         for service in services:
-            service.close(0.0 if timeout is None else timeout)
+            service.close(timeout)
         self._session.close()
         self.subscriptions.finish(None)
         if self._calls is not None:
@@ -397,6 +401,9 @@ class AMIClient(Features):
         if callback:
             anchors.add(self)
 
+    def _subscribed(self, subscriber: Subscriber) -> None:
+        let_through([self._session.plan.event_filter], subscriber, self.options.timeout)
+
     def _over(self) -> bool:
         return self._session.over
 
@@ -419,7 +426,7 @@ class AMIClient(Features):
         return f"<AMIClient {self.options.username}@{self.options.address} {self.state.value}>"
 
 
-def connect(url_or_host: str | None = None, **options: Any) -> AMIClient:
+def connect(url_or_host: str | None = None, **options: Unpack[ConnectOptions]) -> AMIClient:
     """Open a session; blocks until it is logged in.
 
     ::
@@ -441,13 +448,19 @@ def connect(url_or_host: str | None = None, **options: Any) -> AMIClient:
     return AMIClient.from_url(url_or_host, **options).open()
 
 
+def _separate(options: Mapping[str, Any]) -> tuple[Any, int, dict[str, Any]]:
+    """Return the transport, the number of callback threads, and the options of the session."""
+    given = dict(options)
+    return given.pop("transport", None), given.pop("callback_threads", 32), given
+
+
 def _after_fork() -> None:
     for client in list(clients):
         client.after_fork()
 
 
 def _dropped(session: Session, runner: Runner) -> None:
-    """Clean up after a client that was collected; on any thread, in the midst of anything, so it waits for nothing."""
+    """Clean up after a client that was collected; on any thread, within any operation, so it waits for nothing."""
     try:
         session.close(ConnectionClosed("the client was dropped without close()"), wait=0.0)
     finally:

@@ -109,13 +109,18 @@ class Membership:
         if was_open:
             self._drain(nodes, Deadline(drain))
         deadline = Deadline(timeout)
+        members = [node.config.member for node in nodes if node.config.member is not None]
         for node in nodes:  # none of them waits, so this is as fast as side by side
             node.client.close()
+        for member in members:
+            member.stop()
         self._connector.close(deadline)
         self._merged.finish(None)
         self.changes += 1
         self._changed.notify_all()
         self.engine.close(deadline.remaining())
+        for member in members:
+            member.close(1.0)
         self._changed.notify_all()
 
     def wait(self, done: Callable[[], bool], deadline: Deadline) -> bool:
@@ -164,8 +169,12 @@ class Membership:
         ended = Event()
         node.end("the node was removed from the cluster", ended.set)
         self._told.pop(node_id, None)
+        if node.config.member is not None:
+            node.config.member.stop()
         if self._may_wait():
             ended.wait(timeout)
+            if node.config.member is not None:
+                node.config.member.close(timeout)
 
     def _drain(self, nodes: Iterable[Node], deadline: Deadline) -> None:
         """Wait until nobody waits for these nodes any more."""
@@ -178,7 +187,7 @@ class Membership:
                     time.sleep(0.002)
 
     def _may_wait(self) -> bool:
-        """Whether the calling thread is not one that what it would wait for needs."""
+        """Return True if the calling thread is not one that what it would wait for needs."""
         try:
             self.engine.check_thread("waiting for answers")
         except ConcurrencyError:

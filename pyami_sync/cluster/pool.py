@@ -7,23 +7,26 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import RLock
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from ..engine import forks
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import Hook
 from ..exceptions import AMIError, NoNodeAvailable
+from ..session.filters import let_through
+from ..session.keywords import NodeDefaults, NodeOptions
 from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.errors import ErrorCallback, ErrorReports
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.model import event_class
 from ..wire.response import Response
 from .balancing import Balancer, NodeFilter, matcher
-from .config import Nodes, Target, node_config, read_nodes
+from .config import Nodes, Target, check_defaults, node_config, read_nodes
 from .health import NodeHealth, Readiness
 from .membership import Membership
-from .node import Node, NodeClient
+from .node import SILENT, Node, NodeClient
 from .sender import ClusterSender
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ class ClusterPool(ClusterSender):
                 print(event.node, event.channel)
 
     Events of all nodes come as one stream, each with its ``node``, in the order of each node. A node that is
-    lost comes back by itself; both are marked in the stream (``events.ConnectionLost``,
+    lost is reconnected by itself; both are marked in the stream (``events.ConnectionLost``,
     ``events.Reconnected``). A node that is dead, stalled or floods delays no other.
 
     Any thread may use it. It opens with ``with``, :meth:`open` or its first use, and again, with sessions of
@@ -86,15 +89,18 @@ class ClusterPool(ClusterSender):
         health_interval: float | None = 15.0,
         callback_threads: int = 12,
         name: str = "pyami-cluster",
-        **defaults: Any,
+        **defaults: Unpack[NodeDefaults],
     ) -> None:
-        self._defaults = defaults
+        check_defaults(defaults)
+        self._defaults: dict[str, Any] = {**defaults}
         self._timeout: float | None = defaults.get("timeout", 10.0)
         self._waits = defaults.get("when_down", "wait") == "wait"
-        configs = read_nodes(nodes, defaults)
+        configs = read_nodes(nodes, self._defaults)
         self.engine = Engine(name, callback_threads)
         self._errors = ErrorReports(self._submit)
-        self.subscriptions = Subscriptions(self._submit, event_class, self._errors.report, self.engine.check_thread)
+        self.subscriptions = Subscriptions(
+            self._submit, event_class, self._errors.report, self.engine.check_thread, self._subscribed
+        )
         self._health_hook = Hook("health", self._submit)
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
         self._balancer = Balancer()
@@ -106,13 +112,14 @@ class ClusterPool(ClusterSender):
 
     # Life
 
-    def open(self, timeout: float | None = None, *, required: int = 0) -> Self:
+    def open(self, timeout: float | None = DEFAULT, *, required: int = 0) -> Self:
         """Connect to all nodes; blocks until each of them has been reached, or has failed to be once.
 
         Those that can't be reached are tried again and again in the background (a rejected login is not).
 
         Args:
-            timeout: most seconds; unless given, what the slowest node's ``connect_timeout`` says.
+            timeout: seconds that it may take, what the slowest node's ``connect_timeout`` says unless given;
+                :data:`None` for no limit.
             required: how many nodes must be there.
 
         Raises:
@@ -122,7 +129,7 @@ class ClusterPool(ClusterSender):
         self.engine.check_thread("connecting")
         self._members.start()
         nodes = list(self._members.nodes.values())
-        if timeout is None:
+        if timeout is DEFAULT:
             timeout = 1.0 + max((node.config.options.connect_timeout for node in nodes), default=0.0)
         self._members.wait(lambda: all(node.settled for node in nodes), Deadline(timeout))
         up = sum(node.connected for node in nodes)
@@ -163,7 +170,13 @@ class ClusterPool(ClusterSender):
     # Nodes
 
     def add_node(
-        self, node_id: str, target: Target = None, *, tags: Iterable[str] = (), wait: bool = True, **options: Any
+        self,
+        node_id: str,
+        target: Target = None,
+        *,
+        tags: Iterable[str] = (),
+        wait: bool = True,
+        **options: Unpack[NodeOptions],
     ) -> Node:
         """Add a node; when the cluster is open, connect to it.
 
@@ -246,7 +259,7 @@ class ClusterPool(ClusterSender):
     # Health
 
     def health(self) -> Mapping[str, NodeHealth]:
-        """A picture of each node, by id; immutable, and cheap: it asks nobody."""
+        """A picture of each node, by id; immutable, and cheap: it sends nothing."""
         return MappingProxyType({node.id: node.health() for node in self._members.nodes.values()})
 
     def on_health(self, callback: HealthCallback) -> Handle[HealthCallback]:
@@ -257,7 +270,7 @@ class ClusterPool(ClusterSender):
         return Handle(callback, self._health_hook.add(callback))
 
     def probe(self, required: int | float = 1, *, where: NodeFilter = None) -> Readiness:
-        """Tell whether enough nodes are there, for the health check of a web service; asks nobody.
+        """Return whether enough nodes are there, for the health check of a web service; sends nothing.
 
         Args:
             required: how many nodes must be connected and answer: a number, or a share of them such as 0.5.
@@ -309,6 +322,10 @@ class ClusterPool(ClusterSender):
         forks.check()
         if not callback and not self._members.closed:
             self._members.start()
+
+    def _subscribed(self, subscriber: Subscriber) -> None:
+        filters = [node.client.session.plan.event_filter for node in self._members.nodes.values()]
+        let_through(filters, subscriber, self._timeout, patience=SILENT)
 
     def _over(self) -> bool:
         return self._members.closed

@@ -72,7 +72,7 @@ class BaseConnection:
         self.encoding = encoding
         self.node = node
         self.tapping = False
-        """Whether the owner wants to see what goes over the wire."""
+        """True if the owner wants to see what goes over the wire."""
         self.on_greeted: Callable[[], None] = _nothing
         """Called once, when the greeting has come or the connection has ended before; must not block."""
         self._owner = owner
@@ -104,6 +104,13 @@ class BaseConnection:
     def last_received(self) -> float:
         """When bytes came in last, on :func:`time.monotonic`'s clock; at first, when the connection was made."""
         return self._receiver.last_received
+
+    def sample_events(self, when: float, look: Callable[[list[bytes]], None] | None) -> None:
+        """Have ``look`` called, once a moment has come, with the events of each read; it must not block.
+
+        On the engine thread, as the calls are.
+        """
+        self._receiver.sample_at, self._receiver.sample = when, look
 
     @property
     def bytes_received(self) -> int:
@@ -179,7 +186,7 @@ class BaseConnection:
         callback()
 
     def abandon(self) -> None:
-        """Let go of a socket that another process uses, in a forked child; touches neither lock nor peer."""
+        """Close the copy of a socket in a forked child, without touching a lock or the peer."""
         self.close_exc = ConnectionLost("this process is a fork; its parent keeps the connection", sent=False)
         try:
             self.transport.abandon()

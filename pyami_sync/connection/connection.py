@@ -47,7 +47,7 @@ class Connection(BaseConnection):
 
     @property
     def crowded(self) -> bool:
-        """Whether so many frames wait for a slow peer that the next caller would have to wait."""
+        """True if so many frames wait for a slow peer that the next caller would have to wait."""
         return self.outbox.crowded
 
     def lost(self, *, sent: bool) -> ConnectionLost:
@@ -231,7 +231,7 @@ class Connection(BaseConnection):
             self._stop_leading(lease)
 
     def _stop_leading(self, lease: Lease) -> None:
-        """Give the socket back to the engine, if this leader has it; safe to repeat, as after Ctrl-C in here."""
+        """Return the socket to the engine, if this leader has it; safe to repeat, as after Ctrl-C in here."""
         reading = self._reading
         reading.stop(lease)
         if reading.left:

@@ -3,7 +3,7 @@
 The **engine thread** waits for all sockets at once, reads what is there and has it cut into messages.
 It first lets the answers out, which costs a dict look-up and the release of a lock each, so that they never
 wait behind a flood; then it offers the events to the subscriptions' buffers; then it runs timers. It never
-blocks and runs no user code, so it always comes back to the sockets: a server drops a client that does not
+blocks and runs no user code, so it always returns to the sockets: a server drops a client that does not
 read for a tenth of a second.
 
 Reading and dispatching share this one thread on purpose. With a thread for each, handing the messages over
@@ -120,7 +120,8 @@ class Engine:
                 "the standard library was monkey patched (gevent, eventlet) after pyami_sync was imported: patch before"
                 " that; with gunicorn, leave out --preload or patch at the top of its configuration file"
             )
-        # One step, not a lock: a signal handler may come here in the midst of it.
+        forks.warn_of_uwsgi()
+        # One step, not a lock: a signal handler may call this in the middle of it.
         launch = self._launches.setdefault(None, Launch(self))
         launch.begin()
         if not launch.wait(LAUNCH_WAIT):
@@ -147,7 +148,7 @@ class Engine:
         if launch is not None and not launch.prevent():  # whoever began it may have been interrupted
             launch.wait(deadline.remaining())
         thread = self._thread
-        # Not join() alone: a signal handler in the midst of it that closes, too, would wait for its own thread.
+        # Not join() alone: a signal handler that interrupts it and closes, too, would wait for its own thread.
         if (
             thread is not None
             and thread is not current_thread()
@@ -165,7 +166,7 @@ class Engine:
             self._release()
 
     def signal_stop(self) -> None:
-        """Tell all threads to end and wait for none."""
+        """Ask all threads to end, and wait for none."""
         self._closed = True
         self._wake()  # always: whoever closed it first may have been interrupted before this
 
@@ -176,17 +177,17 @@ class Engine:
 
     @property
     def running(self) -> bool:
-        """Whether there is an engine thread that runs what it is asked to."""
+        """True if there is an engine thread that runs what it is asked to."""
         return self._thread is not None and not self._ended
 
     @property
     def on_own_thread(self) -> bool:
-        """Whether the calling thread is the engine thread."""
+        """True if the calling thread is the engine thread."""
         return get_ident() == self.ident
 
     @property
     def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
+        """True if :meth:`close` was called."""
         return self._closed
 
     def _release(self) -> None:

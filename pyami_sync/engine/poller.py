@@ -69,7 +69,7 @@ class Poller(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the operating system's part."""
+        """Close the operating system's part."""
         ...
 
 

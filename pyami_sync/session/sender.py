@@ -5,23 +5,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
+from difflib import get_close_matches
 from os import getpid
 from threading import get_ident
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
 from ..connection.connection import Connection
 from ..connection.request import LEAST, PING, FutureRequest
 from ..engine import forks
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..engine.futures import DetachedFuture
 from ..engine.hooks import ActionHook
 from ..exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
-from ..subscriptions.listener import DEFAULT, Listener
-from ..vocabulary.advice import advise, advise_timeout
+from ..subscriptions.listener import Listener
+from ..vocabulary.advice import advise, advise_timeout, is_header
 from ..wire.action import Action, HeaderValue
 from ..wire.response import Response
+from .keywords import OriginateHeaders
 from .options import Options
 from .session import Session
 
@@ -33,7 +35,7 @@ __all__ = ["Sender"]
 R = TypeVar("R", bound=Response)
 Route = Callable[[Action[Any], float | None], Connection]
 """Finds the connection to send an action on, within so many seconds."""
-LESSONS = frozenset({"events", "filter"})  # actions whose success a session must know of when it comes back
+LESSONS = frozenset({"events", "filter"})  # actions whose success a session must know of when it reconnects
 MOST_BARE = 200
 RING = 30.0  # seconds that a phone may ring when Originate does not say
 RING_MARGIN = 5.0  # seconds from the end of the ringing to the event that tells of it
@@ -155,7 +157,7 @@ class Sender(Listener):
 
         Raises:
             InvalidAction: it can't be sent.
-            ConnectionClosed: the session is not open, or the link did not come back in time.
+            ConnectionClosed: the session is not open, or the link was not restored in time.
 
         """
         made = self._make(action, headers, timeout)
@@ -275,7 +277,7 @@ class Sender(Listener):
         wait: Literal[False] = ...,
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Response: ...
     @overload
     def originate(
@@ -285,7 +287,7 @@ class Sender(Listener):
         wait: Literal[True],
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> OriginateResponse: ...
     @overload
     def originate(
@@ -295,7 +297,7 @@ class Sender(Listener):
         wait: bool,
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Response | OriginateResponse: ...
     def originate(
         self,
@@ -304,7 +306,7 @@ class Sender(Listener):
         wait: bool = False,
         ring: float | None = None,
         timeout: float | None = DEFAULT,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Any:
         """Place a call, asynchronously, so that nothing waits behind it.
 
@@ -330,7 +332,13 @@ class Sender(Listener):
             InvalidAction: it can't be sent; ``ring`` is no length of time, or both it and ``Timeout`` are given.
 
         """
-        pairs = {name: value for name, value in headers.items() if name.lower() != "async"}
+        pairs: dict[str, HeaderValue] = {}
+        for name, value in cast("dict[str, HeaderValue]", headers).items():
+            near = get_close_matches(name, ("wait", "ring", "timeout"), n=1)
+            if near and not is_header("Originate", name):
+                raise TypeError(f"originate() has no argument {name!r}; did you mean {near[0]!r}?")
+            if name.lower() != "async":
+                pairs[name] = value
         ringing = _ringing(ring, pairs)
         action = Action("Originate", {"Channel": channel, "Async": "true", **pairs}, encoding=self.options.encoding)
         advise(action.name, pairs)
@@ -357,7 +365,7 @@ def _ringing(ring: float | None, headers: dict[str, HeaderValue]) -> float:
         if name is not None:
             raise InvalidAction(f"Originate: both ring={ring!r} and {name}={headers[name]!r} are given", header=name)
         if not isinstance(ring, int | float) or not 0 < ring < MOST_RING:
-            raise InvalidAction(f"Originate: ring is a number of seconds, not {ring!r}", header="Timeout")
+            raise InvalidAction(f"Originate: ring must be a number of seconds, not {ring!r}", header="Timeout")
         headers["Timeout"] = max(1, round(ring * 1000))
         return float(ring)
     if name is None:

@@ -54,12 +54,19 @@ class ReplayServer(Simulator):
         self._slices = slices(self._messages)
         self._step = 0
         self._steppers: list[_Feed] = []
+        self._latest: _Feed | None = None
         self._finished = threading.Event()
 
     @property
     def messages(self) -> int:
         """How many messages one play of the tape has."""
         return len(self._messages)
+
+    @property
+    def progress(self) -> float:
+        """How much the client that came last has been sent, from 0 to 1; 0 if there was none yet."""
+        feed = self._latest
+        return feed.progress if feed is not None else 0.0
 
     def step(self, count: int = 1) -> None:
         """Send the next messages of a stepwise replay to every client that is logged in."""
@@ -85,7 +92,7 @@ class ReplayServer(Simulator):
         super().logged_in(session)
         if not session.mask:
             return
-        feed = _Feed(self, session)
+        feed = self._latest = _Feed(self, session)
         if self.stepwise:
             self._steppers.append(feed)
         elif self.speed is None:
@@ -109,6 +116,14 @@ class _Feed:
         self._session = session
         self._at = 0
         self._round = 0
+
+    @property
+    def progress(self) -> float:
+        """The part of all rounds that has been sent."""
+        server = self._server
+        parts = server._slices if server.speed is None and not server.stepwise else server._messages
+        rounds = 1 if server.stepwise else server.repeat
+        return min(1.0, (self._round + self._at / max(1, len(parts))) / rounds)
 
     def flood(self) -> None:
         """Send the next slice as soon as the one before has left."""

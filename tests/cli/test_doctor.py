@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from pyami_sync import Action
+from pyami_sync.cli.doctor.certificate import validity
 from pyami_sync.cli.doctor.managerconf import read_manager_conf
-from pyami_sync.cli.doctor.network import expiry
 from pyami_sync.testing import Simulator, User
 from tests.asterisk.certs import Certificates, make_certificates
 from tests.asterisk.plugin import AsteriskFactory
@@ -88,17 +89,30 @@ def test_finds_nothing_where_all_is_well(server: Server) -> None:
     assert "It works" in done.out
 
 
-def test_closed_port() -> None:
-    done = diagnose(url(closed_port()))
-    assert done.code == 3
-    assert "nothing listens" in failure(done)
-    assert "enabled = no" in failure(done)
+@pytest.mark.parametrize(
+    ("late", "found"),
+    [
+        (None, "skip     lateness events carry no Timestamp"),
+        (0.0, "ok       lateness an event came"),
+        (9.0, "warn     lateness an event came 9"),
+    ],
+)
+def test_events_that_are_late(late: float | None, found: str) -> None:
+    """Whatever the server's clock says."""
+    ahead = 7200.0
+    with Simulator() as simulator:
+        simulator.on("Ping", lambda action, session: {"Response": "Success", "Timestamp": f"{time.time() + ahead:.6f}"})
 
+        def user_event(action: Action, session: object) -> dict[str, str]:
+            stamp = [] if late is None else [("Timestamp", f"{time.time() + ahead - late:.6f}")]
+            simulator.emit("UserEvent", [("Privilege", "user,all"), *stamp, ("Mark", action["Mark"])])
+            return {"Response": "Success"}
 
-def test_wrong_host() -> None:
-    done = diagnose(url(5038, host="no-such-host.invalid"))
-    assert done.code == 3
-    assert "does not resolve" in failure(done)
+        simulator.on("UserEvent", user_event)
+        done = diagnose(simulator.url)
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert any(line.lower().startswith(" ".join(found.split()).lower()) for line in lines), done.out
+    assert "ahead" in done.out
 
 
 @pytest.mark.parametrize("eager", [True, False])
@@ -113,30 +127,6 @@ def test_http_on_the_port(eager: bool) -> None:
         assert done.code == 3
         assert "an HTTP server answers" in failure(done)
         assert "5038" in failure(done)
-
-
-def test_ssh_on_the_port() -> None:
-    with service(lambda client: client.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")) as port:
-        assert "an SSH server answers" in failure(diagnose(url(port)))
-
-
-def test_closed_without_a_word() -> None:
-    with service(lambda client: None) as port:
-        assert "authlimit" in failure(diagnose(url(port)))
-
-
-def test_tls_against_a_plain_port(sim: Simulator) -> None:
-    done = diagnose(url(sim.port, "amis"))
-    assert done.code == 3
-    assert "is the plain port, and this connection speaks TLS" in failure(done)
-
-
-def test_plain_against_a_tls_port() -> None:
-    with Simulator(tls=True, secret=SECRET) as sim:
-        done = diagnose(url(sim.port))
-    assert done.code == 3
-    assert "speaks TLS, and this connection is plain" in failure(done)
-    assert "amis://" in failure(done)
 
 
 @pytest.mark.parametrize(
@@ -173,23 +163,14 @@ def test_no_rights_for_events() -> None:
     with Simulator(users={"quiet": User(SECRET, read=())}) as sim:
         done = diagnose(f"ami://quiet@127.0.0.1:{sim.port}")
     assert done.code == 1
-    assert "no right to read them" in failure(done)
-
-
-def test_a_user_who_may_do_nothing_does_not_work() -> None:
-    with Simulator(users={"nobody": User(SECRET, read=(), write=())}) as sim:
-        done = diagnose(f"ami://nobody@127.0.0.1:{sim.port}")
-    assert done.code == 1, done.out
-    assert "may do nothing" in failure(done)
+    assert "read = (nothing): quiet has no right to any events" in failure(done)
 
 
 @pytest.mark.asterisk
 def test_no_rights_for_events_on_a_real_server(asterisk: AsteriskServer) -> None:
     done = diagnose(f"ami://noevents@127.0.0.1:{asterisk.port}", secret="noevents-secret")
     assert done.code == 1
-    assert "FAIL  events" in done.out
-    assert "no right to read them" in done.out
-    assert "read = (nothing)" in done.out
+    assert "read = (nothing): noevents has no right to any events" in failure(done)
 
 
 @pytest.mark.asterisk
@@ -197,8 +178,7 @@ def test_few_rights_on_a_real_server(asterisk: AsteriskServer) -> None:
     done = diagnose(f"ami://limited@127.0.0.1:{asterisk.port}", secret="limited-secret")
     assert done.code == 0, done.out
     assert "write (actions): call\n" in done.out
-    for missing in ("agent", "system", "command", "originate"):
-        assert f"write class {missing} is missing" in done.out
+    assert "is missing" not in done.out  # of no use, unless one is named
 
 
 @pytest.mark.asterisk
@@ -241,39 +221,17 @@ def test_unknown_authority_and_wrong_name(certificates: Certificates) -> None:
         assert diagnose(where, "--tls-ca", str(certificates.ca)).code == 0
 
 
-def test_the_day_of_an_expired_certificate(certificates: Certificates, tmp_path: Path) -> None:
-    key, request, cert, conf = (tmp_path / f"old.{kind}" for kind in ("key", "csr", "pem", "conf"))
-    (tmp_path / "index").touch()
-    (tmp_path / "serial").write_text("01")
-    conf.write_text(
-        f"[ca]\ndefault_ca=own\n[own]\ndatabase={tmp_path}/index\nserial={tmp_path}/serial\nnew_certs_dir={tmp_path}\n"
-        "default_md=sha256\npolicy=any\nx509_extensions=own_ca\n[any]\ncommonName=supplied\n"
-        # Python 3.13 takes an authority only with these.
-        "[own_ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,digitalSignature,keyCertSign\n"
-        "subjectKeyIdentifier=hash\n"
-    )
-    dates = "-startdate 20200101000000Z -enddate 20210203040506Z"
-    for command in (
-        f"req -newkey rsa:2048 -nodes -keyout {key} -out {request} -subj /CN=localhost",
-        f"ca -batch -selfsign -config {conf} -keyfile {key} -in {request} -out {cert} -notext {dates}",
-    ):
-        subprocess.run(["openssl", *command.split()], check=True, capture_output=True)
-    with Simulator(tls=(str(cert), str(key)), secret=SECRET) as sim:
-        done = diagnose(url(sim.port, "amis", "localhost"), "--tls-ca", str(cert))
-    assert done.code == 3
-    assert "expired on 2021-02-03 04:05 UTC" in failure(done)
-
-
 def test_the_day_of_a_certificate_of_any_kind(certificates: Certificates) -> None:
     for path in (certificates.server_cert, certificates.ca):
         pem = path.read_text("ascii")
         told = subprocess.run(["openssl", "x509", "-noout", "-enddate", "-in", path], capture_output=True, text=True)
         seconds = ssl.cert_time_to_seconds(told.stdout.strip().removeprefix("notAfter="))
-        found = expiry(ssl.PEM_cert_to_DER_cert(pem))
+        found = validity(ssl.PEM_cert_to_DER_cert(pem))
         assert found is not None
-        assert found.timestamp() == seconds
-    assert expiry(b"") is None
-    assert expiry(b"\x30\x80nonsense") is None
+        assert found[1].timestamp() == seconds
+        assert found[0] < found[1]
+    assert validity(b"") is None
+    assert validity(b"\x30\x80nonsense") is None
 
 
 @pytest.mark.parametrize("scheme", ["ami", "amis"])
@@ -302,14 +260,6 @@ def test_stalled_server(sim: Simulator) -> None:
     assert "the server has stalled" in failure(done)
     sim.silence("Challenge")
     assert "the server has stalled" in failure(diagnose(url(sim.port), "--timeout", "1"))
-
-
-def test_wrong_clock(sim: Simulator) -> None:
-    sim.on("Ping", {"Response": "Success", "Ping": "Pong", "Timestamp": "1000000000.000000"})
-    done = diagnose(url(sim.port))
-    assert done.code == 0
-    assert "WARN  clock" in done.out
-    assert "behind" in done.out
 
 
 def test_tells_it_as_json_and_in_colour(simulated: Server) -> None:

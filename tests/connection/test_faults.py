@@ -240,6 +240,7 @@ def test_waiting_for_one_s_own_write_is_an_error(rig: Rig, monkeypatch: pytest.M
     assert isinstance(errors[0], ConcurrencyError)
 
 
+@pytest.mark.promise(2)
 class TestLateAnswers:
     def test_of_the_same_action_id(self, rig: Rig) -> None:
         """The answer to the first, which has given up, is not taken for that of the second."""
@@ -381,6 +382,7 @@ class TestTransports:
         assert rig.mine.fileno() < 0
 
 
+@pytest.mark.promise(1)
 def test_nobody_waits_for_ever_for_an_ended_connection(rig: Rig) -> None:
     outcome = rig.begin(timeout=None)
     rig.hears()

@@ -176,6 +176,7 @@ class TestReading:
         outcome = rig.begin()
         rig.says("ck\n\n" + PONG.format(id=rig.hears()["ActionID"]))
         assert outcome.get().ok
+        eventually(lambda: rig.owner.events)  # answers are handed over before events are published
         assert rig.owner.events == [b"Event: Tick"]
 
 

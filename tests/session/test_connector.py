@@ -121,7 +121,7 @@ class TestFailures:
         assert "does not resolve" in str(failure("ami://admin:secret@pbx.example"))
 
     def test_a_name_that_is_none(self) -> None:
-        assert "no name of a host" in str(failure({"host": "x" * 100 + ".example", "port": 5038}))
+        assert "not a valid host name" in str(failure({"host": "x" * 100 + ".example", "port": 5038}))
 
 
 def fake_names(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:

@@ -11,6 +11,7 @@ from ..doctor.account import check_account
 from ..doctor.findings import Finding, Stop
 from ..doctor.managerconf import ManagerConf, read_manager_conf
 from ..doctor.network import check_network
+from ..doctor.uses import USES
 from ..exits import OK
 from ..output import Output, clean
 from ..program import Command
@@ -30,6 +31,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
         "doctor --url ami://admin@pbx.example.com",
         "doctor --url amis://admin@pbx.example.com:5039 --tls-ca pbx.pem",
         "doctor --url ami://admin@localhost --manager-conf /etc/asterisk/manager.conf",
+        "doctor --for wallboard",
         "doctor --json | jq -r 'select(.verdict == \"fail\") | .remedy'",
     ],
 )
@@ -39,14 +41,18 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
     metavar="FILE",
     help="The server's manager.conf, if it is at hand: it knows why a login is refused.",
 )
+@click.option(
+    "--for", "use", type=click.Choice(list(USES)), help="Check the classes that this use needs, instead of any."
+)
 @pass_settings
-def doctor(settings: Settings, manager_conf: Path | None) -> int:
+def doctor(settings: Settings, manager_conf: Path | None, use: str | None) -> int:
     """Check the way to the server step by step, and say what is wrong and what to do.
 
-    The name, the port, TLS, what answers there, the login, the user's rights class by class, whether events come,
-    the version and the clock. Changes nothing on the server. Ends with the exit code of the first failure: 3
-    before the login, 4 for the login itself, 5 for a server that has stalled, 1 for what comes after.
-    --timeout is for the whole of it.
+    The name, the port, TLS, what answers there, the login, the user's rights and eventfilters, whether events come,
+    the version and the clock; with --for, whether the user has what a use needs. Changes nothing on the server.
+
+    Ends with the exit code of the first failure: 3 before the login, 4 for the login itself, 5 for a server that has
+    stalled, 1 for what comes after. --timeout is for the whole of it.
     """
     output = settings.output
     settings.start_logging()
@@ -61,7 +67,7 @@ def doctor(settings: Settings, manager_conf: Path | None) -> int:
 
     output.note(f"{options.username}@{options.address}{' over TLS' if options.tls else ''}")
     try:
-        for check in (check_network(options, deadline), check_account(options, conf, deadline)):
+        for check in (check_network(options, deadline), check_account(options, conf, deadline, USES.get(use or ""))):
             with output.busy("checking"):
                 findings = iter(check)
             while True:
@@ -87,7 +93,10 @@ def doctor(settings: Settings, manager_conf: Path | None) -> int:
     if output.as_json:
         output.record({"failures": len(failures), "warnings": len(warnings), "exit": code})
     elif not failures:
-        output.text(f"It works{f', with {len(warnings)} remarks' if warnings else ''}.", style="bold green")
+        remarks = f", with {len(warnings)} remark{'s' if len(warnings) > 1 else ''}" if warnings else ""
+        output.text(f"It works{remarks}.", style="bold green")
+        if use is None:
+            output.note(f"--for USE checks the rights that a use needs: {', '.join(USES)}")
     return code
 
 

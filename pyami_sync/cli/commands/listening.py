@@ -12,10 +12,12 @@ from ...client import AMIClient
 from ...engine.deadline import Deadline
 from ...exceptions import EventsLost, WaitTimeout
 from ...session.session import State
+from ...subscriptions.selectors import Selectors, header_filter
 from ...subscriptions.subscribers import EventStream
+from ...wire.message import Event
 from ..answers import show_headers
 from ..events import print_event
-from ..following import next_event
+from ..following import CallFilter, next_event
 from ..output import Output, hide_secrets
 from ..program import Command
 from ..settings import Settings, connecting, pass_settings
@@ -48,9 +50,7 @@ def report_link(client: AMIClient, output: Output) -> None:
 def printing(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options for a stream of events: which, how many, and how they are shown."""
     options = [
-        click.option(
-            "-w", "--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated."
-        ),
+        click.option("--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated."),
         click.option("--for", "period", type=DURATION, metavar="TIME", help="Stop after this time."),
         click.option("-n", "--count", type=click.IntRange(1), help="Stop after so many events."),
         click.option("--mask", metavar="CLASSES", help="Event classes to ask the server for, such as call,agent."),
@@ -63,9 +63,29 @@ def printing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def print_events(
-    output: Output, stream: EventStream, *, period: float | None, count: int | None, full: bool, text: bool
+    output: Output,
+    stream: EventStream,
+    *,
+    period: float | None,
+    count: int | None,
+    full: bool,
+    text: bool,
+    shown: Callable[[Event], object] = lambda event: True,
+    over: Callable[[], object] = lambda: False,
 ) -> None:
-    """Print the events of a stream as they come: for reading, or as JSON in a pipe unless ``text`` is wanted."""
+    """Print the events of a stream as they come: for reading, or as JSON in a pipe unless ``text`` is wanted.
+
+    Args:
+        output: where they are printed.
+        stream: gives them.
+        period: seconds after which it is enough.
+        count: number of events that is enough.
+        full: whether all headers are for reading.
+        text: whether a pipe gets lines for reading, too.
+        shown: which of the events are printed.
+        over: whether nothing more is to come; looked at after each event.
+
+    """
     as_json = not text and not output.terminal
     deadline = Deadline(period)
     left = count
@@ -77,11 +97,14 @@ def print_events(
         except EventsLost as exc:
             output.warn(f"{exc.count} events were lost here: they came faster than they could be printed")
             continue
-        print_event(output, event, full=full, as_json=as_json)
+        if shown(event):
+            print_event(output, event, full=full, as_json=as_json)
+            if left is not None:
+                left -= 1
         if not stream.pending:
             output.flush()
-        if left is not None:
-            left -= 1
+        if over():
+            break
 
 
 @click.command(
@@ -92,10 +115,12 @@ def print_events(
         "events Hangup --where 'Channel=PJSIP/trunk-*' --for 10m > hangups.jsonl",
         "events --count 100 --json | jq -r .Event | sort | uniq -c",
         "events --mask call,agent --full",
+        "events --call PJSIP/1101-00000017",
     ],
 )
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=complete_event)
 @printing
+@click.option("--call", metavar="CALL", help="Only those of one call, until it is over: a channel, or an id of it.")
 @click.option("--no-reconnect", is_flag=True, help="End with 3 when the connection is lost.")
 @pass_settings
 def events(
@@ -107,19 +132,46 @@ def events(
     mask: str | None,
     full: bool,
     text: bool,
+    call: str | None,
     no_reconnect: bool,
 ) -> None:
     """Show events as they happen: all, or those whose names match a PATTERN such as Hangup or 'Queue*'.
 
     In a pipe each is a line of JSON. A connection that is lost is opened again; standard error tells of it, and
     of events that were lost because they came faster than they could be printed.
+
+    With --call, given the name of a channel, its Uniqueid or the call's Linkedid, it shows what happens to that call
+    and ends with it. It needs the write class `system` or `reporting` for that.
     """
     output = settings.output
-    listening = settings.listen(patterns, where_of(where), events=mask or True, stay=not no_reconnect)
-    with listening as (client, stream):
+    conditions = where_of(where)
+    stay = not no_reconnect
+    if call is None:
+        with settings.listen(patterns, conditions, events=mask or True, stay=stay) as (client, stream):
+            report_link(client, output)
+            output.note(f"listening on {connecting(client)}; Ctrl-C ends it")
+            print_events(output, stream, period=period, count=count, full=full, text=text)
+        return
+    # All events are wanted here: those that are not shown tell which channels the call has.
+    with settings.listen((), None, events=mask or True, stay=stay) as (client, stream):
         report_link(client, output)
-        output.note(f"listening on {connecting(client)}; Ctrl-C ends it")
-        print_events(output, stream, period=period, count=count, full=full, text=text)
+        mine = CallFilter(client, call)
+        output.note(f"listening to the call of {call} on {connecting(client)}; Ctrl-C ends it")
+        wanted, accepted = Selectors(patterns), header_filter(conditions or {})
+
+        def shown(event: Event) -> bool:
+            return mine(event) and wanted.want(event.name, type(event)) and accepted(event)
+
+        print_events(
+            output,
+            stream,
+            period=period,
+            count=count,
+            full=full,
+            text=text,
+            shown=shown,
+            over=lambda: mine.over,
+        )
 
 
 @click.command(
@@ -132,7 +184,7 @@ def events(
     ],
 )
 @click.argument("names", nargs=-1, required=True, metavar="EVENT...", shell_complete=complete_event)
-@click.option("-w", "--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated.")
+@click.option("--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated.")
 @click.option("--timeout", type=DURATION, default="1m", show_default=True, metavar="TIME", help="How long to wait.")
 @click.option("--exec", "announce", metavar="COMMAND", help="Run this in a shell once the wait is on.")
 @pass_settings

@@ -18,7 +18,7 @@ import click
 from ...testing import Record, Recorder, ReplayServer, Scenario, Simulator, read_tape
 from ...testing.simulator import RELEASES
 from ..exits import FAILED, OK
-from ..output import Output
+from ..output import Output, span
 from ..profiles import read_secret
 from ..program import Command
 from ..settings import Settings, connecting, pass_settings
@@ -87,27 +87,23 @@ def record(
         if output.as_json:
             output.record({**facts, "bytes": os.path.getsize(file) if os.path.exists(file) else 0})
         else:
-            output.note(f"{recorder.count} messages in {seconds:.0f} s: {file}")
+            output.note(f"{recorder.count} messages in {span(seconds)}: {file}")
     return code
 
 
 def _count_up(output: Output, recorder: Recorder, period: float | None, count: int | None, client: Any) -> None:
     """Wait until it is enough, and show at a terminal how much there is."""
     started = time.monotonic()
-    shown = output.progress
     while True:
         passed = time.monotonic() - started
         if (period is not None and passed >= period) or (count is not None and recorder.count >= count):
             break
         if recorder.error is not None:
             break  # close() raises it
-        if shown:
-            sys.stderr.write(f"\r\x1b[K{recorder.count} messages, {passed:.0f} s")
-            sys.stderr.flush()
+        output.status(f"{recorder.count} messages, {span(passed)}")
         if client.wait_closed(0.2 if period is None else max(0.01, min(0.2, period - passed))):
             client.ping()  # raises what ended it
-    if shown:
-        sys.stderr.write("\r\x1b[K")
+    output.status("")
 
 
 def serving(function: Any) -> Any:
@@ -201,6 +197,7 @@ def replay(
             stepper.start()
         until = None if period is None else time.monotonic() + period
         while until is None or time.monotonic() < until:
+            output.status(f"{server.progress:.0%} sent, {len(server.sessions)} clients")
             try:
                 server.wait_sent(0.2)
             except AssertionError:
@@ -209,6 +206,7 @@ def replay(
                 server.wait_until(lambda: not server.sessions, 60, "the client has gone")
                 break
             time.sleep(0.2)
+        output.status("")
     return OK
 
 
@@ -308,9 +306,7 @@ def simulate(
         output.note(f"Try it in another terminal: AMI_URL={url} {word}pyami-sync top")
         until = None if period is None else time.monotonic() + period
         while until is None or time.monotonic() < until:
-            if output.progress:
-                sys.stderr.write(f"\r\x1b[K{play.placed} calls placed, {len(server.pbx.channels)} channels")
-                sys.stderr.flush()
+            output.status(f"{play.placed} calls placed, {len(server.pbx.channels)} channels")
             time.sleep(0.2 if until is None else max(0.0, min(0.2, until - time.monotonic())))
         if output.as_json:
             output.record({"calls": play.placed})

@@ -13,10 +13,11 @@ from ...client import AMIClient
 from ...engine.deadline import Deadline
 from ...exceptions import ActionError, ActionTimeout, AMIError, ConnectError, LoginRejected, WaitTimeout
 from ...session.options import EVENT_CLASSES, Options
-from ...vocabulary.catalogue.vocabulary import load_facts
+from ...wire.message import Event
 from ..exits import LOGIN_REJECTED, NO_CONNECTION, TIMEOUT
 from .findings import Finding, Stop
-from .managerconf import ManagerConf
+from .managerconf import ManagerConf, describe_filters
+from .uses import Use, check_use, classes_of
 
 __all__ = ["Account", "check_account"]
 
@@ -26,11 +27,7 @@ OFFSET_MOST = 2.0
 OLDEST = 13
 PINGS = 5
 SLOW = 0.5
-NEEDED = {
-    "read": ("call", "agent", "system", "user", "dialplan", "reporting"),
-    "write": ("call", "agent", "system", "user", "command", "originate", "reporting"),
-}
-"""Classes that programs usually need."""
+MIRRORED = frozenset({"read", "write", "eventfilter"})
 
 _permission = re.compile(r"(read|write) perm\w*\s*:\s*(.*)", re.IGNORECASE)
 _release = re.compile(r"(\d+)\.(\d+)")
@@ -43,19 +40,26 @@ class Account:
         options: how to log in.
         conf: the server's manager.conf, if it can be read here.
         deadline: when all has to be done.
+        use: what the user is for, if that is known.
 
     """
 
-    def __init__(self, options: Options, conf: ManagerConf | None, deadline: Deadline) -> None:
+    def __init__(self, options: Options, conf: ManagerConf | None, deadline: Deadline, use: Use | None = None) -> None:
         self.options = options
         self.conf = conf
+        self.use = use
         self.deadline = deadline
         self.client = AMIClient.from_options(options)
         self.seen: set[str] = set()
         """Names of the events that came."""
         self._any = threading.Event()
+        self._own: Event | None = None  # the event of ours that came back
+        self._offset: float | None = None  # by how many seconds the server's clock is ahead
         self.read: set[str] | None = None
+        """Classes of events, None where they can't be known; so is ``write`` of actions."""
         self.write: set[str] | None = None
+        self.filters: list[str] = []
+        """The user's eventfilters, as far as they can be known."""
 
     def check(self) -> Iterator[Finding]:
         """Check everything.
@@ -69,9 +73,17 @@ class Account:
         try:
             yield self._answers()
             yield self._version()
+            offered = self._look_up_rights()
             yield from self._rights()
+            if self.use is not None:
+                yield from check_use(self.use, self.options.username, self.read, offered)
+            if self.filters:
+                yield self._filtered()
             yield self._flow()
+            if (finding := self._booted()) is not None:
+                yield finding
             yield self._clock()
+            yield self._lateness()
         except ActionTimeout as exc:
             raise Stop(
                 Finding("answers", "fail", f"the server has stalled: {exc}", "look at its log and its load", TIMEOUT)
@@ -122,6 +134,15 @@ class Account:
         options = self.options
         address = self._own_address()
         said = exc.response.message if exc.response is not None else ""
+        if "already in use" in said.lower():
+            return Finding(
+                "login",
+                "fail",
+                f"{options.username} is logged in already, and may be only once (allowmultiplelogin = no)",
+                "end the other session (asterisk -rx 'manager show connected'), give each program a user of its own, or"
+                " allowmultiplelogin = yes in manager.conf",
+                LOGIN_REJECTED,
+            )
         if said.lower() != "authentication failed":
             return Finding("login", "fail", f"the login was rejected: {exc.reason}", "see manager.conf", LOGIN_REJECTED)
         if self.conf is not None:
@@ -162,6 +183,14 @@ class Account:
 
     def _version(self) -> Finding:
         ami = self.client.ami_version
+        if ami is not None and str(ami).startswith("1."):
+            age = "1.4 or older" if str(ami).startswith("1.0") else "11 or older"
+            return Finding(
+                "version",
+                "warn",
+                f"AMI {ami}: Asterisk {age}, whose lists and events have other names and forms",
+                "what you rely on may be missing or look different: try it, and plan an upgrade",
+            )
         version = self.client.server_version
         if version is None:
             return Finding(
@@ -171,67 +200,84 @@ class Account:
             )
         found = _release.search(version)
         text = f"Asterisk {version}, AMI {ami or 'unknown'}"
-        if found and int(found[1]) < OLDEST and int(found[1]) > 1:
+        if found and int(found[1]) < OLDEST:
             return Finding("version", "warn", text, f"older than {OLDEST}: lists and events differ; plan an upgrade")
         return Finding("version", "ok", text)
 
     # Rights
 
-    def _rights(self) -> Iterator[Finding]:
-        """The user's classes: told by the console where we may ask it, else found out by what is offered to us."""
+    def _look_up_rights(self) -> set[str]:
+        """Find out the user's classes and eventfilters; return the actions that the server offers to this user.
+
+        The console tells the classes, and so does manager.conf, as far as we may read the one or the other; what is
+        offered proves the write classes.
+        """
         user = self.options.username
         response = self.client.send("Command", Command=f"manager show user {user}", check=False, timeout=self._left())
         for line in response.output:
             if found := _permission.search(line):
-                named = {each.strip() for each in found[2].lower().split(",")} - {"", "<none>"}
-                granted: set[str] = set(EVENT_CLASSES) if "all" in named else named & EVENT_CLASSES
-                setattr(self, found[1].lower(), granted)
+                setattr(self, found[1].lower(), _classes(found[2]))
+        for name, value in self._section():
+            if name == "eventfilter":
+                self.filters.append(value)
+            elif getattr(self, name) is None:
+                setattr(self, name, _classes(value))
+        try:
+            offered = set(self.client.send("ListCommands", timeout=self._left()))
+        except ActionError:
+            return set()
         if self.write is None:
-            self.write = self._offered()
-        rights = (("read", self.read, "events"), ("write", self.write, "actions"))
-        for kind, classes, noun in rights:
+            self.write = classes_of({name.lower() for name in offered})
+        return offered
+
+    def _section(self) -> list[tuple[str, str]]:
+        """Return what manager.conf has of the user, from the file or from the server, without the secret."""
+        user = self.options.username
+        if self.conf is not None and (account := self.conf.account(user)) is not None:
+            return [(name, value) for name, value in account.entries if name in MIRRORED]
+        response = self.client.send(
+            "GetConfig", Filename="manager.conf", Category=user, check=False, timeout=self._left()
+        )
+        lines = [value.partition("=") for name, value in response.items() if name.lower().startswith("line-")]
+        return [(name.strip().lower(), value.strip()) for name, _, value in lines if name.strip().lower() in MIRRORED]
+
+    def _rights(self) -> Iterator[Finding]:
+        """The user's classes."""
+        user = self.options.username
+        for kind, classes, noun in (("read", self.read, "events"), ("write", self.write, "actions")):
             if classes is None:
                 continue
-            missing = [each for each in NEEDED[kind] if each not in classes]
             if not classes:
                 yield Finding(
                     "rights",
                     "warn" if kind == "write" else "fail",
-                    f"{kind} = (nothing): {user} has no class of {noun}",
+                    f"{kind} = (nothing): {user} has no right to any {noun}",
                     f"{kind} = all, or the classes that are needed, in [{user}] of manager.conf, then log in again",
                 )
                 continue
             yield Finding("rights", "ok", f"{kind} ({noun}): {', '.join(sorted(classes))}")
-            for each in missing:
-                yield Finding(
-                    "rights",
-                    "warn",
-                    f"{kind} class {each} is missing: {_example(kind, each)}",
-                    f"if you need it, add {each} to {kind} = in [{user}] of manager.conf, then log in again",
-                )
 
-    def _offered(self) -> set[str]:
-        """Write classes, by the actions that the server offers to this user: it lists no others."""
-        try:
-            offered = {name.lower() for name in self.client.send("ListCommands", timeout=self._left())}
-        except ActionError:
-            return set()
-        granted: set[str] = set()
-        for action in load_facts()["actions"]:
-            if len(action["privileges"]) == 1 and action["name"].lower() in offered:
-                granted.add(action["privileges"][0])
-        return granted
+    def _filtered(self) -> Finding:
+        user = self.options.username
+        return Finding(
+            "filters",
+            "warn",
+            f"an eventfilter of [{user}] in manager.conf {describe_filters(self.filters)}",
+            "everything that your program waits for has to pass it: check it when an event never comes",
+        )
 
     # Events
 
     def _flow(self) -> Finding:
         """Raise a user event, which touches nothing, and see whether it comes back."""
         user = self.options.username
+        if self.read is not None and not self.read:
+            return Finding("events", "skip", f"{user} has no class of events, so none can come")
         mark = f"doctor-{time.time_ns()}"
         started = time.monotonic()
         try:
             # Leaving the block waits for the event.
-            with self.client.expect("UserEvent", where={"Mark": mark}, timeout=self._left(FLOW_WAIT)):
+            with self.client.expect("UserEvent", where={"Mark": mark}, timeout=self._left(FLOW_WAIT)) as own:
                 self.client.send("UserEvent", UserEvent="PyamiSyncDoctor", Mark=mark, timeout=self._left())
         except ActionError:
             return self._passive_flow()
@@ -239,8 +285,16 @@ class Account:
             pass
         else:
             took = (time.monotonic() - started) * 1000
+            self._own = own.result()
             return Finding("events", "ok", f"an event of ours came back after {took:.1f} ms")
         others = sorted(self.seen)
+        if self.read is not None and "user" in self.read:
+            return Finding(
+                "events",
+                "warn",
+                f"{user} has the read class user, but no event of that class comes: an eventfilter keeps it out",
+                f"look at eventfilter = in [{user}] of manager.conf: it may keep out what your program waits for, too",
+            )
         if others:
             return Finding(
                 "events",
@@ -262,10 +316,6 @@ class Account:
         user = self.options.username
         if self.seen:
             return Finding("events", "ok", f"events come: {', '.join(sorted(self.seen)[:5])}")
-        if self.read is not None and not self.read:
-            return Finding(
-                "events", "fail", "no events come: read = is empty", f"read = all in [{user}] of manager.conf"
-            )
         if not self.write:
             return Finding(
                 "rights",
@@ -282,6 +332,17 @@ class Account:
             "make a call and look again; none then: check read = in manager.conf and its eventfilter",
         )
 
+    def _booted(self) -> Finding | None:
+        """A server says FullyBooted to whoever logs in, or when it has loaded its modules."""
+        if "FullyBooted" in self.seen or self.filters or self.read is None or "system" not in self.read:
+            return None
+        return Finding(
+            "boot",
+            "warn",
+            "the server has not said that it is fully booted: it is still loading its modules",
+            "what it answers now may be incomplete; on the server: asterisk -rx 'core waitfullybooted'",
+        )
+
     # The clock
 
     def _clock(self) -> Finding:
@@ -293,6 +354,7 @@ class Account:
             offset = float(stamp) - (before + after) / 2
         except ValueError:
             return Finding("clock", "skip", "the server does not tell its time")
+        self._offset = offset
         text = f"the server's clock is {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'}"
         if abs(offset) > OFFSET_MOST:
             return Finding(
@@ -300,15 +362,33 @@ class Account:
             )
         return Finding("clock", "ok", text)
 
+    def _lateness(self) -> Finding:
+        """Compare when our event was stamped with when it came."""
+        event = self._own
+        if event is None or self._offset is None or event.received_at is None:
+            return Finding("lateness", "skip", "no event of ours came back, or the server does not tell its time")
+        if event.timestamp is None:
+            return Finding(
+                "lateness",
+                "skip",
+                "events carry no Timestamp, so that only Pings show when the server stalls",
+                "timestampevents = yes in [general] of manager.conf lets clients notice events that come late",
+            )
+        late = max(0.0, (event.received_at - event.timestamp).total_seconds() + self._offset)
+        text = f"an event came {late * 1000:.1f} ms after it had happened"
+        if late > SLOW:
+            return Finding("lateness", "warn", text, "the server stalls, or the network: look at its load, and its log")
+        return Finding("lateness", "ok", text)
 
-def _example(kind: str, name: str) -> str:
-    """What does not work without a class."""
-    facts = load_facts()
-    records = facts["events"] if kind == "read" else facts["actions"]
-    names = [each["name"] for each in records if each["privileges"] == [name]][:3]
-    return f"no {', '.join(names)}" if names else f"no {'events' if kind == 'read' else 'actions'} of that class"
+
+def _classes(text: str) -> set[str]:
+    """Read a list of classes as manager.conf and the console have it."""
+    named = {each.strip() for each in text.lower().split(",")} - {"", "<none>"}
+    return set(EVENT_CLASSES) if "all" in named else named & EVENT_CLASSES
 
 
-def check_account(options: Options, conf: ManagerConf | None, deadline: Deadline) -> Iterator[Finding]:
+def check_account(
+    options: Options, conf: ManagerConf | None, deadline: Deadline, use: Use | None = None
+) -> Iterator[Finding]:
     """Log in and check what follows; see :meth:`Account.check`."""
-    return Account(options, conf, deadline).check()
+    return Account(options, conf, deadline, use).check()

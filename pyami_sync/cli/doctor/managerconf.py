@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Account", "ManagerConf", "read_manager_conf"]
+__all__ = ["Account", "ManagerConf", "describe_filters", "read_manager_conf"]
 
 _section = re.compile(r"\[(?P<name>[^\]]+)\](?:\((?P<options>[^)]*)\))?").match
-_entry = re.compile(r"(?P<name>[\w-]+)(?:\([^)]*\))?\s*=>?\s*(?P<value>.*)").match
+_entry = re.compile(r"(?P<name>[\w-]+)(?P<options>\(.*?\))?\s*=>?\s*(?P<value>.*)").match
 _comment = re.compile(r"(?<!\\);.*")
 
 
@@ -86,6 +86,11 @@ class ManagerConf:
             )
         if not account.get("secret"):
             return f"[{username}] in {self.path} has no secret, so it can never log in", "give it one"
+        if secret.startswith(account.get("secret") + ";"):
+            return (
+                f"wrong secret: a ; begins a comment, so the server takes only what stands before it in {self.path}",
+                r"write \; in the file in place of ; and then: asterisk -rx 'manager reload'",
+            )
         if account.get("secret") != secret:
             return (
                 f"wrong secret: it is not the one of [{username}] in {self.path}",
@@ -133,4 +138,16 @@ def _read(path: Path, folder: Path, sections: dict[str, Account], depth: int) ->
                 if option in sections and option not in ("!", "+"):
                     current.entries += sections[option].entries
         elif current is not None and (entry := _entry(text)):
-            current.entries.append((entry["name"].lower(), entry["value"].strip()))
+            name, value = entry["name"].lower(), entry["value"].strip()
+            if name == "eventfilter" and entry["options"]:  # the form of Asterisk 20 and later
+                value = f"{entry['options']} {value}".strip()
+            current.entries.append((name, value))
+
+
+def describe_filters(filters: list[str]) -> str:
+    """Return what eventfilters do, in words."""
+    out = [each.lstrip("! ") for each in filters if each.startswith("!") or "action(exclude)" in each]
+    into = [each for each in filters if not each.startswith("!") and "action(exclude)" not in each]
+    parts = [f"lets through only {' or '.join(into)}"] if into else []
+    parts += [f"keeps out {' and '.join(out)}"] if out else []
+    return ", and ".join(parts)

@@ -19,6 +19,7 @@ from ...engine.deadline import Deadline
 from ...session.options import PORT, TLS_PORT, Options
 from ..exits import NO_CONNECTION, TIMEOUT
 from ..output import clean
+from .certificate import common_name, moment, validity
 from .findings import Finding, Stop
 
 __all__ = ["check_network"]
@@ -27,6 +28,7 @@ GREETING_WAIT = 3.0
 PROBE_WAIT = 1.5
 LEAST_WAIT = 0.05
 HTTP_PORT = 8088
+SOON = 30  # days before it expires from which on a certificate is remarked upon
 FOREIGN = {
     b"HTTP/": "an HTTP server",
     b"SSH-": "an SSH server",
@@ -87,7 +89,7 @@ def _resolve(options: Options, deadline: Deadline) -> tuple[list[str], Finding]:
             f"check /etc/resolv.conf and the name server (getent hosts {host}), or use the server's address",
         ) from None
     except (OSError, UnicodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no name of a host"
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not a valid host name"
         raise fail(
             "name",
             f"the name {host!r} does not resolve: {reason}",
@@ -278,9 +280,9 @@ def _greeting(options: Options, deadline: Deadline) -> Finding:
         raise fail("greeting", f"an HTTP server answers on {host}:{port}, not AMI", RIGHT_PORT)
     raise fail(
         "greeting",
-        f"{host}:{port} accepts the connection and then stays silent: a stalled server",
-        "Asterisk hangs, or something in between holds the connection. On the server: asterisk -rx 'core show threads',"
-        " the log, the load and the memory; then restart it. Nothing helps from here",
+        f"{host}:{port} accepts the connection and then stays silent: is this the AMI port? If it is, a stalled server",
+        f"{RIGHT_PORT}. If it is the right one, Asterisk hangs, or something in between holds the connection: look at"
+        " its log, its load and its memory (asterisk -rx 'core show threads'), and restart it",
         TIMEOUT,
     )
 
@@ -324,7 +326,8 @@ def _secured(options: Options, secured: ssl.SSLSocket) -> Finding:
     except TimeoutError:
         raise fail(
             "greeting",
-            f"{options.address} shakes hands for TLS and then stays silent: a stalled server, or another service",
+            f"{options.address} shakes hands for TLS and then stays silent: is this the AMI port? If it is,"
+            " a stalled server",
             f"{RIGHT_PORT}; if it is the right port, Asterisk hangs: look at its log and restart it",
             TIMEOUT,
         ) from None
@@ -332,14 +335,27 @@ def _secured(options: Options, secured: ssl.SSLSocket) -> Finding:
         what = next((name for mark, name in FOREIGN.items() if heard.startswith(mark)), "something else")
         raise fail("greeting", f"{what} answers on {options.address} over TLS, not AMI", RIGHT_PORT)
     greeting = clean(heard.split(b"\n")[0].rstrip(b"\r").decode("utf-8", "replace"))
+    days = validity(secured.getpeercert(binary_form=True) or b"")
+    until = f" until {days[1]:%Y-%m-%d}" if days is not None else ""
+    left = (days[1] - datetime.now(UTC)).days if days is not None else SOON
     if isinstance(options.tls, TLS) and not options.tls.verify:
+        expired = f" and expired on {moment(days[1])}" if days is not None and left < 0 else ""
         return Finding(
             "tls",
             "warn",
-            f"{version} with {cipher}, but the server is not verified; {greeting}",
+            f"{version} with {cipher}, but the server is not verified: the certificate is not looked at{expired};"
+            f" {greeting}",
             "whoever sits in between can read the login: give its certificate by --tls-ca instead of verify=no",
         )
-    return Finding("tls", "ok", f"{version} with {cipher}, the certificate is trusted; {greeting}")
+    text = f"{version} with {cipher}, the certificate is trusted{until}"
+    if left < SOON:
+        return Finding(
+            "tls",
+            "warn",
+            f"{text}, for {left} more day{'s' if left != 1 else ''}; {greeting}",
+            "have it renewed before that day, then asterisk -rx 'manager reload'; every client fails from then on",
+        )
+    return Finding("tls", "ok", f"{text}; {greeting}")
 
 
 def _no_tls(options: Options, reason: str, deadline: Deadline) -> Stop:
@@ -359,8 +375,9 @@ def _no_tls(options: Options, reason: str, deadline: Deadline) -> Stop:
     if reason == "no answer to the handshake":
         return fail(
             "tls",
-            f"{host}:{port} accepts the connection and does not answer the TLS handshake: a stalled server",
-            "Asterisk hangs, or this is no TLS port; look at its log, and at tlsbindaddr in manager.conf",
+            f"{host}:{port} accepts the connection and does not answer the TLS handshake: is this the AMI port?"
+            " If it is, a stalled server",
+            f"{RIGHT_PORT}. If it is the right one, Asterisk hangs: look at its log",
             TIMEOUT,
         )
     return fail(
@@ -373,7 +390,7 @@ def _no_tls(options: Options, reason: str, deadline: Deadline) -> Stop:
 def _untrusted(options: Options, name: str, exc: ssl.SSLCertVerificationError, deadline: Deadline) -> Stop:
     host, port = options.host, options.port
     certificate = _certificate(options, deadline)
-    names = ", ".join(value for _, value in certificate.get("subjectAltName", ())) or _common_name(certificate)
+    names = ", ".join(value for _, value in certificate.get("subjectAltName", ())) or common_name(certificate)
     fetch = f"openssl s_client -connect {host}:{port} </dev/null | openssl x509 > pbx.pem, then --tls-ca pbx.pem"
     said = exc.verify_message
     if exc.verify_code == 62 or "mismatch" in said.lower():
@@ -385,11 +402,15 @@ def _untrusted(options: Options, name: str, exc: ssl.SSLCertVerificationError, d
     if exc.verify_code == 10:
         return fail(
             "tls",
-            f"the certificate expired on {certificate.get('notAfter', 'a day that it does not tell')}",
+            f"the certificate expired on {certificate.get('expired', 'a day that it does not tell')}",
             "have it renewed, then asterisk -rx 'manager reload'; if it is new, check the clock of this machine",
         )
     if exc.verify_code == 9:
-        return fail("tls", "the certificate is not valid yet", "check the clocks of both machines")
+        return fail(
+            "tls",
+            f"the certificate is not valid before {certificate.get('begins', 'a day that it does not tell')}",
+            "check the clocks of both machines (timedatectl); if they are right, wait, or have it made again",
+        )
     if exc.verify_code in (18, 19):
         return fail(
             "tls",
@@ -415,9 +436,9 @@ def _certificate(options: Options, deadline: Deadline) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     found: dict[str, Any] = {}
-    day = expiry(ssl.PEM_cert_to_DER_cert(pem))
-    if day is not None:
-        found["notAfter"] = f"{day:%Y-%m-%d %H:%M} UTC"
+    days = validity(ssl.PEM_cert_to_DER_cert(pem))
+    if days is not None:
+        found["begins"], found["expired"] = map(moment, days)
     try:
         context = ssl.create_default_context(cadata=pem)
         context.check_hostname = False
@@ -429,35 +450,3 @@ def _certificate(options: Options, deadline: Deadline) -> dict[str, Any]:
                 return {**(secured.getpeercert() or {}), **found}
     except (OSError, ValueError):
         return found
-
-
-def expiry(der: bytes) -> datetime | None:
-    """Return the moment at which a certificate expires, read from its DER; None if it can't be read."""
-    try:
-        body = _elements(_elements(_elements(der)[0][1])[0][1])
-        if body[0][0] == 0xA0:  # the version, which the oldest certificates lack
-            del body[0]
-        tag, text = _elements(body[3][1])[1]  # serial number, algorithm, issuer, validity
-        form = "%y%m%d%H%M%SZ" if tag == 0x17 else "%Y%m%d%H%M%SZ"
-        return datetime.strptime(text.decode("ascii"), form).replace(tzinfo=UTC)
-    except (IndexError, ValueError):
-        return None
-
-
-def _elements(der: bytes) -> list[tuple[int, bytes]]:
-    """Return the tags and contents of the DER elements that stand one behind the other."""
-    found = []
-    at = 0
-    while at < len(der):
-        tag, size, at = der[at], der[at + 1], at + 2
-        if size >= 0x80:
-            count = size & 0x7F
-            size, at = int.from_bytes(der[at : at + count], "big"), at + count
-        found.append((tag, der[at : at + size]))
-        at += size
-    return found
-
-
-def _common_name(certificate: dict[str, Any]) -> str:
-    subject = certificate.get("subject", ())
-    return next((str(value) for part in subject for key, value in part if key == "commonName"), "")

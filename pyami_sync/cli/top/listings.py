@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ...live import Call, Queue, QueueMember, View
+from ..output import person, span
 
-__all__ = ["LISTINGS", "Listing", "Row", "span"]
+__all__ = ["LISTINGS", "Listing", "Row"]
 
 AMBER, RED = "yellow", "bold red"
 WAIT_AMBER, WAIT_RED = 60.0, 180.0  # seconds that a caller may wait
@@ -51,25 +52,14 @@ class Listing:
     descending: bool = False
 
 
-def span(seconds: float | None) -> str:
-    """Return a duration as people read it: ``0:07``, ``12:34``, ``1:02:03``; empty if it is not known."""
-    if seconds is None:
-        return ""
-    total = max(0, int(seconds))
-    hours, minutes = divmod(total // 60, 60)
-    return f"{hours}:{minutes:02}:{total % 60:02}" if hours else f"{minutes}:{total % 60:02}"
-
-
 def since(when: datetime | None, now: datetime) -> float | None:
     return None if when is None else max(0.0, (now - when).total_seconds())
 
 
 def party(leg: Any) -> str:
     """Return who is at the end of a leg: name and number, or the device."""
-    name, num = leg.caller_id_name, leg.caller_id_num
-    if name and num and name != num:
-        return f"{name} ({num})"
-    return str(name or num or leg.channel.rpartition("-")[0] or leg.channel)
+    device = leg.channel.rpartition("-")[0] or leg.channel
+    return person(leg.caller_id_name, leg.caller_id_num) or str(device)
 
 
 # Calls
@@ -88,7 +78,10 @@ def call_row(node: str, call: Call, view: View, now: datetime) -> Row:
     first = legs[0]
     to = first.connected_line_num or ""
     if len(legs) > 1:
-        to = party(legs[1]) + (f" +{len(legs) - 2}" if len(legs) > 2 else "")
+        to = party(legs[1])
+        if to == party(first):  # the leg of an agent behind a Local channel carries the caller's number
+            to = legs[1].channel.rpartition("-")[0]
+        to += f" +{len(legs) - 2}" if len(legs) > 2 else ""
     elif not to and first.uniqueid in view.channels:
         to = view.channels[first.uniqueid].exten
     talk = max((leg.talk_since for leg in legs if leg.talk_since is not None), default=None)

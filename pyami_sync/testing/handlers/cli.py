@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ..rights import names_of
 from .registry import Call, handler
 
 __all__: list[str] = []
@@ -71,10 +72,30 @@ def _run(call: Call, text: str) -> list[str] | None:
             return _dialplan(call)
         case ["pjsip", "show", "endpoints"]:
             return [" Endpoint:  <Endpoint/CID>", *(f" Endpoint:  {name}" for name in pbx.endpoints), ""]
+        case ["manager", "show", "user", name]:
+            return _user(call, name)
         case ["core", "reload"] | ["queue", "reset", *_]:
             return []
         case _:
             return None
+
+
+def _user(call: Call, name: str) -> list[str]:
+    user = call.simulator.users.get(name)
+    if user is None:
+        return [f"There is no manager called {name}"]
+    return [
+        "",
+        f"          username: {name}",
+        "            secret: <Set>",
+        "               ACL: no",
+        f"         read perm: {names_of(user.read_bits).removesuffix(',all')}",
+        f"        write perm: {names_of(user.write_bits).removesuffix(',all')}",
+        "   displayconnects: no",
+        "allowmultiplelogin: yes",
+        "         Variables: ",
+        "",
+    ]
 
 
 def _queue(call: Call, name: str) -> list[str]:
