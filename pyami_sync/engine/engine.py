@@ -27,6 +27,8 @@ Lock                                    Guards                              Take
 ======================================  ==================================  =========================================
 one in :class:`Waiters` per wait        nothing; it is waited for           the waiting thread; released by any
 one per idle thread of ``Workers``      nothing; it is waited for           the idle thread; released by any
+``Metrics._lock`` (reentrant)           adding up what was counted          any; the engine thread only when it is free
+``Membership._lock`` (reentrant)        a cluster's nodes, its opening      callers
 ``Future._condition`` (standard)        ``wait()`` and ``as_completed()``   callers; the engine thread only when free
 ======================================  ==================================  =========================================
 """
