@@ -292,10 +292,10 @@ class BaseConnection:
 
     def _is_lone(self, entry: Entry) -> bool:
         _, request, _, fence = entry
-        if fence is not None or self.tapping or request.given_up or logger.isEnabledFor(logging.DEBUG):
+        if fence is not None or self.tapping or logger.isEnabledFor(logging.DEBUG):
             return False
-        request.order = next(self._sent_order)
-        return True
+        request.order = next(self._sent_order)  # before the look at `given_up`: see Request
+        return not request.given_up
 
     def _write_failed(self, exc: BaseException) -> None:
         """Have the engine end the connection, after it has read what the server sent before."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 import select
 from collections import deque
 from collections.abc import Callable
-from itertools import repeat, starmap
+from itertools import starmap
 from threading import get_ident
 from time import monotonic
 
@@ -31,6 +31,7 @@ from .transport import Transport
 __all__ = ["LeaderReading", "Lease"]
 
 PATIENCE = 0.01  # seconds that a caller leads; the engine may have urgent things to do with the connection
+LAST = (-1,)  # of a list with one entry; a deque with one costs four times as much to make
 TICK = 0.01  # seconds between two looks of the engine at who leads
 STUCK = 10  # looks at a read that has begun and left nothing, before the connection is given up
 ANSWER = 4096  # bytes; a longer answer is not worth a short cut
@@ -40,7 +41,7 @@ PAUSE = 15  # requests that leave the reading to the engine after a leader that 
 class Lease:
     """The right to read one connection, in the hands of one thread.
 
-    Of each step the permit is a deque with one entry, the arguments; whoever takes that out decides about the step.
+    Of each step the permit is a list with one entry, the arguments; whoever takes that out decides about the step.
 
     Args:
         number: of the descriptor.
@@ -51,34 +52,34 @@ class Lease:
 
     def __init__(self, number: int) -> None:
         self.thread = get_ident()
-        self.mute: deque[tuple[int, int]] = deque(((number, 0),))
+        self.mute: list[tuple[int, int]] = [(number, 0)]
         """Permits to switch off that the engine waits for bytes."""
         self.muted: list[object] = []
         """Not empty when that has been done or will not be."""
-        self.permit = deque((ANSWER,))
+        self.permit = [ANSWER]
         """Holds the size of the one read that the leader may make."""
         self.read = False
         """True when the read is over. Until then what it brought is in :attr:`LeaderReading.left`."""
-        self.unmute: deque[tuple[int, int]] = deque(((number, READ),))
+        self.unmute: list[tuple[int, int]] = [(number, READ)]
         """Permits to switch it on again."""
         self.unmuted: list[object] = []
         self.stopped = False
         """True when its own thread takes no step any more but the last."""
 
 
-def _take_step(permit: deque[tuple[int, int]], step: Callable[[int, int], object], done: list[object]) -> None:
+def _take_step(permit: list[tuple[int, int]], step: Callable[[int, int], object], done: list[object]) -> None:
     try:
-        done.extend(starmap(step, starmap(permit.popleft, repeat((), 1))))  # one call of C code
+        done.extend(starmap(step, map(permit.pop, LAST)))  # one call of C code
     except IndexError:  # the engine has the permit
         pass
     except (OSError, ValueError):  # the connection has ended
         done.append(None)
 
 
-def _revoke(permit: deque[tuple[int, int]], done: list[object]) -> bool:
+def _revoke(permit: list[tuple[int, int]], done: list[object]) -> bool:
     """Keep a step from being taken; return False if it may be under way."""
     try:
-        permit.popleft()
+        permit.pop()
     except IndexError:
         return bool(done)
     done.append(None)
@@ -185,7 +186,7 @@ class LeaderReading:
         if not ready:
             self.back_off()
             return False
-        keep, read = self.left.extend, map(transport.sock.recv, starmap(lease.permit.popleft, repeat((), 1)))
+        keep, read = self.left.extend, map(transport.sock.recv, map(lease.permit.pop, LAST))
         try:
             keep(read)  # one call of C code: claim the permit, read, keep
         except (BlockingIOError, InterruptedError):
@@ -221,7 +222,7 @@ class LeaderReading:
         leads, leader = self._leads, self.holder.get(None)
         if isinstance(leader, Lease) and leader is self._seen[1]:
             self._relieve(leader)
-        elif leads == self._seen[0] and leader is None:
+        elif leads == self._seen[0] and not isinstance(leader, Lease):  # nobody, or the connection, which has ended
             self._watched = False
             if self._leads == leads:  # whoever leads from now on sees that nobody looks
                 self._seen = (leads, None)
@@ -234,7 +235,7 @@ class LeaderReading:
         """Keep a leader from all steps that it has not taken; return False if it may be within one."""
         if not leader.stopped:
             try:
-                leader.permit.popleft()
+                leader.permit.pop()
             except IndexError:
                 if not (leader.read or leader.stopped or self.left):
                     return False

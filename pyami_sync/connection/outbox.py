@@ -36,8 +36,7 @@ HIGH_WATER = 2_000  # frames that may wait for the socket before callers do
 JOIN = 256 * 1024  # bytes of queued frames that are written in one go
 TICK = 0.01  # seconds between two looks at a main thread that has the right to write while others want it
 NAP = 1.0  # seconds after which a writer thread looks whether it is still wanted
-
-
+LAST = (-1,)  # of a list with one entry
 _frame = itemgetter(0)
 
 
@@ -56,7 +55,7 @@ class Write:
         self.frame = frame
         """The lone frame that the main thread writes; empty for any other write."""
         if frame:
-            self.permit = deque((frame,))
+            self.permit = [frame]
             """Whoever takes it out decides whether the lone frame is written by the thread that wanted to."""
             self.sent: list[int] = []
             """How many bytes of it were written, once they were."""
@@ -199,9 +198,7 @@ class Outbox:
         """Write a lone frame; return False if the connection has ended over it."""
         # One call of C code: claim the permit, take the entry out of the queue, write its frame, keep how much was
         # written.
-        claim = zip(
-            starmap(write.permit.popleft, repeat((), 1)), starmap(self.queue.popleft, repeat((), 1)), strict=False
-        )
+        claim = zip(map(write.permit.pop, LAST), starmap(self.queue.popleft, repeat((), 1)), strict=False)
         try:
             write.sent.extend(map(self._transport.sock.send, map(_frame, claim)))
         except IndexError:  # a signal handler or the engine has relieved this thread, or the entry was written before
@@ -235,7 +232,7 @@ class Outbox:
     def _relieve(self, write: Write) -> bool:
         """Complete a lone write whose thread is held up by a signal handler; return False if it is under way."""
         try:
-            write.permit.popleft()  # from now on it writes nothing
+            write.permit.pop()  # from now on it writes nothing
         except IndexError:
             if not write.sent:
                 return False

@@ -130,12 +130,16 @@ class PendingRequests:
 
         Return whether it was still under way, as :meth:`remove` does.
         """
-        if not self.remove(request):
+        if self.table.get(request.key) is not request:
             return False
         request.given_up = True  # before the look at `order`: see Request
+        # Noted before it leaves the table: in between, its answer would seem to be that of the only one left.
         if request.order and request.response is None:
             self._late[request] = request.order
-        return True
+        if self.remove(request):
+            return True
+        self._late.pop(request, None)
+        return False
 
     def expire(self, request: Request) -> None:
         """End a request whose time is up, unless its answer has come in the meantime."""
@@ -260,7 +264,7 @@ class PendingRequests:
         answered = late or (current.order if current is not None else 0)
         for request, order in list(self._late.items()):
             if order < answered or order == late:
-                del self._late[request]
+                self._late.pop(request, None)
         if late:
             logger.debug("dropped a late response with ActionID %s", key.decode("utf-8", "backslashreplace"))
         return bool(late)

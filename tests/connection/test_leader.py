@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 import signal
 import socket
 import threading
+import weakref
 
 import pytest
 
+from pyami_sync import AMIClient, ReconnectPolicy
 from pyami_sync.connection import leader as leader_module
 from pyami_sync.connection.request import BlockingRequest
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectionLost
 from pyami_sync.wire.action import Action
 
-from ..support.peer import eventually
+from ..support.peer import Peer, eventually
 from ..support.rig import PING, Rig
 
 EVENT = "Event: Tick\nN: {}\n\n"
@@ -338,3 +341,16 @@ def test_one_who_still_polls(rig):
     rig.says(PONG.format(id=rig.hears()["ActionID"]))
     assert outcome.get().ok
     assert settled(rig)
+
+
+def test_nothing_holds_a_connection_that_has_ended() -> None:
+    with Peer() as peer, AMIClient(**peer.options(reconnect=ReconnectPolicy(initial=0.001))) as ami:
+        ami.ping()  # read by its caller: the engine looks from time to time whether that still leads
+        connection = ami._session.current
+        assert connection is not None
+        lost = weakref.ref(connection)
+        del connection
+        with ami.expect("Reconnected"):
+            peer.link.close()
+        ami.ping()
+        eventually(lambda: gc.collect() is not None and lost() is None)

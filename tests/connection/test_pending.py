@@ -165,6 +165,29 @@ class TestOneResponse:
         wire.says("Response: Success\nActionID: one\nOf: again\n\nResponse: Success\nActionID: two\nOf: other\n\n")
         assert [again.result()["Of"], other.result()["Of"]] == ["again", "other"]
 
+    def test_an_answer_without_id_in_the_moment_of_giving_up(self, wire, monkeypatch):
+        late, other = wire.begin("Ping"), wire.begin("Ping")
+        remove = wire.table.remove
+
+        def remove_and_receive(request):
+            removed = remove(request)
+            monkeypatch.undo()
+            wire.says("Response: Success\nOf: late\n\n")
+            return removed
+
+        monkeypatch.setattr(wire.table, "remove", remove_and_receive)
+        assert wire.table.give_up(late)
+        assert not other.done
+
+    def test_giving_up_what_is_answered_expects_no_late_answer(self, wire):
+        call = wire.begin("Ping")
+        assert call.claim()  # whoever has claimed it has yet to take it out
+        assert not wire.table.give_up(call)
+        wire.table.table.clear()
+        other = wire.begin("Ping")
+        wire.says("Response: Success\nOf: other\n\n")
+        assert other.done
+
     def test_a_later_answer_ends_the_waiting_for_late_ones(self, wire):
         late, early = wire.begin("Ping", ActionID="one"), wire.begin("Ping")
         wire.table.give_up(late)

@@ -184,7 +184,8 @@ class Fuzzer:
             answer += [self._noise() for _ in range(20)]
         if self._delayed and not pick.randrange(3):
             answer, self._delayed = answer + self._delayed, []
-        self._said = (self._said + answer)[-200:]
+        if not self.orderly:  # an answer without ActionID, said again, would answer whoever is alone
+            self._said = (self._said + answer)[-200:]
         said = []
         for each in answer:
             said.append(each)
