@@ -8,9 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["tests.asterisk.plugin"]
+
+# How long an example takes says something about the machine, not about the code.
+hypothesis.settings.register_profile("pyami_sync", deadline=None)
+hypothesis.settings.load_profile("pyami_sync")
 
 # What a shell starts in the background ignores Ctrl-C, and so would the programs that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

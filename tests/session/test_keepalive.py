@@ -47,7 +47,7 @@ def test_a_quiet_peer_is_asked_and_may_answer(rig):
 
 
 def test_a_peer_that_does_not_answer_is_lost_in_interval_plus_timeout(rig):
-    started = rig.connection.last_received  # the interval begins here, not when the watch does
+    started = rig.connection.pending.answered_at  # the interval begins here, not when the watch does
     watch(rig)
     assert rig.hears()["Action"] == "Ping"
     exc = lost(rig)
