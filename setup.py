@@ -16,7 +16,7 @@ extras = {
     "prometheus": ["prometheus-client>=0.20"],
     "opentelemetry": ["opentelemetry-api>=1.26"],
     "rx": ["reactivex>=4.0"],
-    "redis": ["redis>=5.0"],
+    "redis": ["redis[hiredis]>=5.0"],
     "rabbitmq": ["pika>=1.3"],
     "test": ["pytest>=8.0"],
 }
@@ -24,12 +24,14 @@ extras["all"] = sorted({each for needs in extras.values() for each in needs})
 
 site = "https://pyami-sync.readthedocs.io"
 repository = "https://github.com/pyami-sync/pyami-sync"
+# An index has no files of the repository: there the picture is the site's.
+readme = (here / "README.rst").read_text("utf-8").replace("docs/terminal.svg", f"{site}/_images/terminal.svg")
 
 setup(
     name="pyami-sync",
     version=version[1],
     description="A threaded, synchronous client for the Asterisk Manager Interface (AMI)",
-    long_description=(here / "README.rst").read_text("utf-8"),
+    long_description=readme,
     long_description_content_type="text/x-rst",
     author="The pyami_sync developers",
     url=site,

@@ -22,6 +22,7 @@ extensions = [
     "signatures",
     "vocabulary_pages",
     "command_pages",
+    "metric_pages",
     "diagrams",
     "public_names",
     "llms_txt",

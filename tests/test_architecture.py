@@ -50,6 +50,7 @@ LAZY = {
     ("client", "bridge"): "connect() with the URL of a broker",
     ("cluster", "live"): "ClusterPool.live()",
     ("cluster", "calls"): "ClusterPool.call()",
+    ("cluster", "bridge"): "nodes with the URL of a broker",
     ("client", "integrations"): "observable(): the extra rx",
 }
 """Imports upwards, made inside a function when it is first called, and why."""

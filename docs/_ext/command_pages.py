@@ -24,7 +24,13 @@ def page() -> str:
 
     root: click.Command = program
     context = click.Context(root, info_name="pyami-sync")
-    lines = ["Command line", "============", "", "What each command says with ``--help``.", ""]
+    lines = [
+        "Command line",
+        "============",
+        "",
+        "What each command says with ``--help``. ``python -m pyami_sync`` is the same program.",
+        "",
+    ]
     for name, command in commands(root, context, "pyami-sync"):
         line = "-" if name.count(" ") < 2 else "~"
         title = f"``{name}``"

@@ -23,9 +23,10 @@ from __future__ import annotations
 
 from .asynchronous import AsyncAGI
 from .call import STATUS_VARIABLE, AGICall, Variables
-from .commands import ChannelState, Playback, Recording, Speech, SpeechMatch
+from .commands import ChannelState
 from .errors import AGIError, CallLeft, CommandFailed, CommandTimeout, HungUp, InvalidCommand, ScriptNotFound
 from .fast import DEFAULT_PORT, FastAGIServer
+from .media import Playback, Recording, Speech, SpeechMatch
 from .router import Router
 from .wire import Environment, Reply
 

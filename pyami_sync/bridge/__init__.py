@@ -15,6 +15,7 @@ from .leader import LeaderStats
 from .requests import AllowList, Answer, Request, Rule
 from .sequence import Sequence
 from .service import Bridge, BridgeHealth
+from .state import view_of
 from .transport import Delivery, GroupReader, Lease, Reader, Transport, open_transport
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "make_record",
     "open_transport",
     "read_config",
+    "view_of",
 ]

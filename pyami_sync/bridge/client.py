@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .. import Action, AMIClient, Response
+from ..engine.deadline import DEFAULT
 from .envelope import Position
-from .gateway import USERNAME, Gateway
+from .errors import NotSupported
+from .gateway import NOT_SUPPORTED, USERNAME, Beginning, Gateway
 from .transport import Start, Transport, open_transport
 
 __all__ = ["BridgeClient"]
@@ -28,18 +29,21 @@ class BridgeClient(AMIClient):
       session with the server.
     * An action is run once, at most. An :exc:`~pyami_sync.ActionError` also says that the bridge refused it, or that
       its time was over before it ran; :exc:`~pyami_sync.ActionTimeout` that it may have run.
-    * ``Filter`` is refused: the session with the server is everybody's.
+    * ``Filter`` and ``WaitEvent`` raise :exc:`~pyami_sync.bridge.NotSupported`, as does the option ``event_filter``:
+      the session with the server is everybody's.
     * There is no keepalive: the link that it would check does not leave the process.
 
     Args:
         url: of the broker, with the node: ``redis://broker/0?node=paris``; ``user=`` names whom the bridge's
             allow-list is to take it for (``AMI_BRIDGE_USER`` of the environment, or ``default``, unless given);
-            ``start=`` is ``now``, ``first`` or a position ``<epoch>-<seq>``.
+            ``start=`` is ``now``, ``first``, ``snapshot`` (the latest Snapshot marker and all behind it; now if there
+            is none) or a position ``<epoch>-<seq>``.
         transport: the broker, in place of the one in the URL.
         options: those of :class:`~pyami_sync.AMIClient` that do not concern the connection.
 
     Raises:
         ValueError: no node is named, or an option is none.
+        NotSupported: ``event_filter`` is given.
 
     """
 
@@ -48,14 +52,17 @@ class BridgeClient(AMIClient):
         node = options.pop("node", None) or own.get("node")
         if not node:
             raise ValueError("which node? Name it in the URL: redis://broker/0?node=paris")
-        user = options.pop("user", None) or own.get("user") or os.environ.get("AMI_BRIDGE_USER") or "default"
-        start = parse_start(options.pop("start", None) or own.get("start", "now"))
+        user = options.pop("user", None) or own.get("user")
+        start = parse_beginning(options.pop("start", None) or own.get("start", "now"))
         timeout = options.get("timeout", 10.0)
         callback_threads = options.pop("callback_threads", 32)
         options.pop("keepalive", None)
+        options.setdefault("stall_after", None)  # what waited in the broker is late by its nature
         for name in ("host", "port", "username", "secret", "auth", "tls"):
             if name in options:
                 raise ValueError(f"{name} is the bridge's matter: a bridged client has no connection with the server")
+        if options.get("event_filter") is not None:
+            raise NotSupported("event_filter: the session with the server is everybody's, not a bridged client's")
         self.gateway = Gateway(
             transport or open_transport(broker),
             node,
@@ -95,7 +102,7 @@ class BridgeClient(AMIClient):
         """The place of the latest event that was handed on; pass it as ``start`` to go on behind it."""
         return self.gateway.sequence.last
 
-    def open(self, timeout: float | None = None) -> Self:
+    def open(self, timeout: float | None = DEFAULT) -> Self:
         """Begin to listen to the broker; see :meth:`AMIClient.open`."""
         self.gateway.start()
         return super().open(timeout)
@@ -117,12 +124,9 @@ class BridgeClient(AMIClient):
         """Return the action with an id, under which the gateway finds its time; takes its headers out of ``more``."""
         self.gateway.start()  # in a child of a fork, or before open()
         headers = {name: more.pop(name) for name in list(more) if name != "timeout"}
-        if isinstance(action, str):
-            action = Action(action, headers, encoding=self.options.encoding)
-        elif headers:
-            raise TypeError("headers go with an action's name; an Action brings its own")
-        elif not isinstance(action, Action):
-            raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")
+        action = self._make(action, headers, more.get("timeout"), stacklevel=5)
+        if action.name.lower() in NOT_SUPPORTED:
+            raise NotSupported(action.name)
         action_id = action.action_id
         if action_id is None:
             action_id = f"b{uuid.uuid4().hex}"
@@ -139,6 +143,16 @@ def split_url(url: str) -> tuple[str, Mapping[str, str]]:
     own = {name: value for name, value in query if name in OWN}
     rest = urlencode([(name, value) for name, value in query if name not in OWN])
     return urlunsplit(parts._replace(query=rest)), own
+
+
+def parse_beginning(text: str | Position) -> Beginning:
+    """Read where a client's events begin: a start, or the latest snapshot.
+
+    Raises:
+        ValueError: it is neither.
+
+    """
+    return "snapshot" if text == "snapshot" else parse_start(text)
 
 
 def parse_start(text: str | Position) -> Start:

@@ -13,7 +13,7 @@ from .requests import AllowList
 
 __all__ = ["BridgeConfig", "read_config"]
 
-SETTINGS = {"ttl": float, "spool": int, "batch": int, "name": str}
+SETTINGS = {"ttl": float, "spool": int, "batch": int, "name": str, "snapshots": float}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ def read_config(path: str | os.PathLike[str]) -> BridgeConfig:
         [bridge]
         ttl = 5.0                       # seconds that a lease is held without being renewed
         spool = 50000                   # events of a node that may wait for the broker
+        snapshots = 60.0                # seconds between two Snapshot markers; none unless given
 
         [allow.web]                     # the requester "web": redis://broker/0?node=paris&user=web
         actions = ["Originate", "Queue*", "Ping"]

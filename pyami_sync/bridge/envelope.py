@@ -14,13 +14,16 @@ import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import Event, events
+from ..wire.message import LOCAL, make_event
 
 __all__ = ["Position", "Record", "decode_body", "encode_body", "event_of", "make_record", "routing_key"]
 
 TYPE = "org.asterisk.ami."
+ESCAPED = bytes((*range(32), *b'"\\'))
 _dumps = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
@@ -57,13 +60,18 @@ class Record(NamedTuple):
     category: str
     """The first class of its privilege, such as ``call``; ``bridge`` for markers, ``none`` without one."""
     time: float
-    """When the bridge took it, in seconds since 1970."""
+    """When the bridge read it from its socket, in seconds since 1970."""
     body: bytes
 
     @property
     def id(self) -> str:
         """``node/epoch/seq``: unique for ever, the same whenever the event is delivered again."""
         return f"{self.node}/{self.position.epoch}/{self.position.seq}"
+
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether it is a Snapshot marker, and not an event of that name."""
+        return self.name == "Snapshot" and self.category == "bridge"
 
     @property
     def key(self) -> str:
@@ -78,7 +86,7 @@ class Record(NamedTuple):
             "source": f"/ami/{self.node}",
             "type": TYPE + self.name,
             "subject": self.category,
-            "time": datetime.fromtimestamp(self.time, UTC).isoformat(),
+            "time": time_text(self.time),
             "datacontenttype": "application/json",
         }
 
@@ -93,12 +101,30 @@ class Record(NamedTuple):
         try:
             node, epoch, seq = str(attributes["id"]).rsplit("/", 2)
             name = str(attributes["type"]).removeprefix(TYPE)
-            when = datetime.fromisoformat(str(attributes["time"])).timestamp()
+            when = time_of(str(attributes["time"]))
             return cls(node, Position(int(epoch), int(seq)), name, str(attributes.get("subject", "none")), when, body)
         except (KeyError, TypeError) as exc:
             raise ValueError(f"no event of a bridge: attribute {exc} is missing") from None
 
 
+@lru_cache(64)
+def time_text(seconds: float) -> str:
+    """Return a time in the form of CloudEvents; events that were read at once share one."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+@lru_cache(64)
+def time_of(text: str) -> float:
+    """Return the seconds since 1970 of a text that :func:`time_text` returned.
+
+    Raises:
+        ValueError: it is no time.
+
+    """
+    return datetime.fromisoformat(text).timestamp()
+
+
+@lru_cache(1024)
 def routing_key(node: str, category: str, name: str) -> str:
     """Return ``ami.<node>.<class>.<Event>``; a dot inside a part becomes ``_``, since dots separate the parts."""
     return ".".join(("ami", *(part.replace(".", "_").replace(" ", "_") for part in (node, category, name))))
@@ -107,11 +133,16 @@ def routing_key(node: str, category: str, name: str) -> str:
 def encode_body(event: Event) -> bytes:
     """Return the JSON body of an event."""
     raw = event.to_bytes()[:-4]
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        return _dumps({"raw": base64.b64encode(raw).decode("ascii")}).encode()
-    return _dumps({"headers": [line.split(": ", 1) for line in text.split("\r\n")]}).encode()
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            return _dumps({"raw": base64.b64encode(raw).decode("ascii")}).encode()
+    lines = raw.split(b"\r\n")
+    if len(raw) == len(raw.translate(None, ESCAPED)) + 2 * len(lines) - 2:
+        # No character of it is escaped in JSON: the lines are put between quotation marks as they are.
+        return b'{"headers":[["' + b'"],["'.join([line.replace(b": ", b'","', 1) for line in lines]) + b'"]]}'
+    return _dumps({"headers": [line.split(": ", 1) for line in raw.decode().split("\r\n")]}).encode()
 
 
 def decode_body(body: bytes) -> bytes:
@@ -121,31 +152,42 @@ def decode_body(body: bytes) -> bytes:
         ValueError: the body is not that of an event.
 
     """
-    data = json.loads(body)
-    if not isinstance(data, dict):
-        raise ValueError("the body of an event is a JSON object")
-    try:
-        if "raw" in data:
-            raw = base64.b64decode(data["raw"], validate=True)
-        else:
-            raw = "\r\n".join([": ".join(pair) for pair in data["headers"]]).encode()
-    except (KeyError, TypeError, binascii.Error) as exc:
-        raise ValueError(f"the body of an event holds its headers: {exc!r}") from None
+    raw = body[14:-4].replace(b'"],["', b"\r\n").replace(b'","', b": ")
+    if b'"' in raw or b"\\" in raw or body[:14] != b'{"headers":[["' or body[-4:] != b'"]]}':
+        # It has characters that are escaped in JSON, or was written by something else.
+        raw = _parse_body(body)
     if not raw or b"\r\n\r\n" in raw:
         raise ValueError("the body does not hold exactly one event")
     return raw
 
 
-def category_of(event: Event) -> str:
-    """Return the first class of the event's privilege, ``none`` for an event without one."""
-    privilege = event.get("Privilege")
-    return privilege.partition(",")[0] if privilege else "none"
+def _parse_body(body: bytes) -> bytes:
+    data = json.loads(body)
+    if not isinstance(data, dict):
+        raise ValueError("the body of an event is a JSON object")
+    try:
+        if "raw" in data:
+            return base64.b64decode(data["raw"], validate=True)
+        return "\r\n".join([": ".join(pair) for pair in data["headers"]]).encode()
+    except (KeyError, TypeError, binascii.Error) as exc:
+        raise ValueError(f"the body of an event holds its headers: {exc!r}") from None
 
 
 def make_record(node: str, position: Position, event: Event, now: float | None = None) -> Record:
     """Return the record that carries an event."""
-    when = round(time.time() if now is None else now, 6)
-    return Record(node, position, event.name, category_of(event), when, encode_body(event))
+    when = now or event._origin.received or time.time()
+    privilege = event.get("Privilege")
+    category = privilege.partition(",")[0] if privilege else "none"
+    return Record(node, position, event.name, category, round(when, 6), encode_body(event))
+
+
+@lru_cache(4096)
+def class_of(name: str) -> type[Event]:
+    """Return the typed class of an event, or :class:`Event` for one that has none."""
+    found = getattr(events, name, None)
+    if isinstance(found, type) and issubclass(found, Event) and getattr(found, "event_name", None) == name:
+        return found
+    return Event
 
 
 def event_of(record: Record) -> Event:
@@ -155,7 +197,4 @@ def event_of(record: Record) -> Event:
         ValueError: the body is not that of an event.
 
     """
-    cls = getattr(events, record.name, None)
-    if not (isinstance(cls, type) and issubclass(cls, Event) and getattr(cls, "event_name", None) == record.name):
-        cls = Event
-    return cls.from_bytes(decode_body(record.body) + b"\r\n\r\n")
+    return make_event(class_of(record.name), decode_body(record.body), LOCAL, record.name)

@@ -42,4 +42,16 @@ class Fenced(AMIError):
 
 
 class NotSupported(AMIError):
-    """The operation needs a session of its own with the server, which a bridged client does not have."""
+    """An action needs a session of its own with the server, which a bridged client does not have; it was not sent.
+
+    Attributes:
+        action: its name.
+
+    """
+
+    def __init__(self, action: str) -> None:
+        super().__init__(action)
+        self.action = action
+
+    def __str__(self) -> str:
+        return f"{self.action} needs a session of its own with the server, which a client over a broker does not have"

@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterable
 from hashlib import md5
 from threading import Event as Flag
 from threading import Lock, Thread, current_thread
+from typing import Literal
 
 from .. import AMIError, Message
 from .envelope import Record, decode_body
-from .errors import BrokerUnavailable
+from .errors import BrokerUnavailable, NotSupported
 from .requests import Answer, Request
 from .sequence import Sequence
 from .transport import Reader, Start, Transport
@@ -42,6 +43,8 @@ MARGIN = 0.4  # part of an action's time that is left for saying that it has exp
 MOST_MARGIN = 0.25
 NOT_SUPPORTED = frozenset({"filter", "waitevent"})
 
+Beginning = Start | Literal["snapshot"]
+
 gateways: weakref.WeakSet[Gateway] = weakref.WeakSet()
 
 
@@ -51,21 +54,22 @@ class Gateway:
     Args:
         transport: the broker; closed with the gateway.
         node: the node.
-        user: whom the bridge is to take it for (see :class:`~pyami_sync.bridge.AllowList`).
-        start: where the events begin.
+        user: whom the bridge is to take it for (see :class:`~pyami_sync.bridge.AllowList`); ``AMI_BRIDGE_USER`` of the
+            environment, or ``default``, unless given.
+        start: where the events begin; ``"snapshot"`` is with the latest Snapshot marker, or now if there is none.
         timeout: seconds in which an action must have begun to run, for actions that bring no time of their own.
 
     """
 
     def __init__(
-        self, transport: Transport, node: str, *, user: str, start: Start = "now", timeout: float = 10.0
+        self, transport: Transport, node: str, *, user: str | None, start: Beginning = "now", timeout: float = 10.0
     ) -> None:
         self.node = node
         self.secret = secrets.token_hex(16)
         self.sequence = Sequence(node)
         """What the latest connection has been given; the next one goes on behind it."""
         self._transport = transport
-        self._user = user
+        self._user = user or os.environ.get("AMI_BRIDGE_USER") or "default"
         self._start = start
         self._timeout = timeout
         self.moved: Callable[[int], None] = lambda port: None
@@ -108,8 +112,8 @@ class Gateway:
             if seconds is not None:
                 self._limits[action_id] = time.time() + seconds
 
-    def close(self, timeout: float = 5.0) -> None:
-        """End all connections and threads, and the transport."""
+    def stop(self) -> None:
+        """End all connections, and have the threads end; does not wait."""
         self._closed.set()
         self._asked.set()
         try:
@@ -118,9 +122,15 @@ class Gateway:
             pass
         self._listener.close()
         with self._lock:
-            connections, threads = list(self._connections), list(self._threads)
+            connections = list(self._connections)
         for connection in connections:
             connection.close()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End all connections and threads, and the transport."""
+        self.stop()
+        with self._lock:
+            threads = list(self._threads)
         for thread in threads:
             if thread is not current_thread():
                 thread.join(timeout)
@@ -252,9 +262,18 @@ class Gateway:
         self.sequence = Sequence(self.node, self.sequence.last)
         return self.sequence
 
+    def first_records(self, sequence: Sequence) -> list[Record]:
+        """Return what a connection is given before anything that a reader reads: a snapshot, or nothing."""
+        found = None
+        if self._start == "snapshot" and sequence.last is None:
+            found = self._transport.snapshot(self.node)
+        return [found] if found is not None else []
+
     def open_reader(self, sequence: Sequence) -> Reader:
         """Return a reader of the node's events, behind what has been delivered."""
         start = self._start if sequence.last is None else sequence.last
+        if start == "snapshot":
+            start = "now"
         return self._transport.reader([self.node], {self.node: start})
 
     @property
@@ -359,7 +378,7 @@ class _Connection:
             state = "Events: Off" if self._mask == frozenset() else "Events: On"
             self.respond("Success", action_id, "Event mask set", state)
         elif name in NOT_SUPPORTED:
-            self.respond("Error", action_id, f"NotSupported: {action.get('Action')} needs a session of one's own")
+            self.respond("Error", action_id, str(NotSupported(action["Action"])))  # of a pool's node
         else:
             self._gateway.ask(action, self)
 
@@ -384,6 +403,7 @@ class _Connection:
             while not self._over.is_set():
                 try:
                     if reader is None:
+                        self._pass_on(self._gateway.first_records(sequence), sequence)
                         reader = self._gateway.open_reader(sequence)
                     found = reader.read(BATCH, IDLE)
                 except BrokerUnavailable as exc:

@@ -102,6 +102,11 @@ class MemoryTransport:
                 self._groups.setdefault((name, node), _Group(self._last.get(node, Position(0, 0))))
             return MemoryGroupReader(self, name, list(nodes))
 
+    def snapshot(self, node: str) -> Record | None:
+        with self._changed:
+            self._check()
+            return next((each for each in reversed(self._records.get(node, ())) if each.is_snapshot), None)
+
     def acquire(self, nodes: Sequence[str], owner: str, ttl: float, most: int) -> list[Lease]:
         with self._changed:
             self._check()

@@ -7,6 +7,7 @@ Names, all durable::
     pyami.group.<name>      a quorum queue, shared by the members of a group; pyami.dead.<name> has its dead letters
     pyami.lease.<node>      a single-active-consumer queue that holds one message, the token with the latest epoch
     pyami.leader.<node>     holds one message: who leads the node
+    pyami.snapshot.<node>   holds one message: the latest Snapshot marker
     pyami.requests.<node>   requests, taken by the leader
     pyami.answers.<id>      answers to one client; expires
     pyami.bridges           has one consumer a bridge
@@ -34,7 +35,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError  #
 
 from .envelope import Position, Record
 from .errors import BrokerUnavailable
-from .rabbitmq_link import EXCHANGE, PERSISTENT, RabbitLink, declare_stream, record_of, stream_name
+from .rabbitmq_link import EXCHANGE, PERSISTENT, RabbitLink, declare_stream, record_of, snapshot_name, stream_name
 from .requests import Answer, Request
 from .transport import Delivery, Lease, Start
 
@@ -44,6 +45,7 @@ T = TypeVar("T")
 TIMEOUT = 5.0
 ANSWER_EXPIRY = 300_000  # milliseconds
 PREFETCH = 1_000
+SHOWN = 0.2  # seconds in which a snapshot that another client looks at is back
 
 
 @contextmanager
@@ -119,6 +121,20 @@ class RabbitTransport:
             else:
                 offsets[node] = "next" if begin == "now" else "first"
         return RabbitReader(self.parameters, offsets, self.max_bytes, self._offsets)
+
+    def snapshot(self, node: str) -> Record | None:
+        def look(channel: Any) -> Record | None:
+            deadline = time.monotonic() + SHOWN
+            while True:
+                method, properties, body = channel.basic_get(snapshot_name(node))
+                if method is not None:
+                    channel.basic_nack(method.delivery_tag, requeue=True)
+                    return record_of(properties, body)
+                if time.monotonic() > deadline:
+                    return None
+                channel.connection.sleep(0.02)  # another one may look at it just now
+
+        return self._channel.run(look, {404: None})
 
     def group(self, name: str, nodes: Sequence[str]) -> RabbitGroupReader:
         return RabbitGroupReader(self.parameters, name, nodes)

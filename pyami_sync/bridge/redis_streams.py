@@ -5,6 +5,7 @@ Keys, all with the node as hash tag::
     pyami:{node}:events            the stream; entry ids are <epoch>-<seq>
     pyami:{node}:lease             "<owner>|<epoch>", expires
     pyami:{node}:epoch             the latest epoch
+    pyami:{node}:snapshot          the entry id of the latest Snapshot marker
     pyami:{node}:requests:<epoch>  a list, taken by the leader of that epoch
     pyami:{node}:dead:<group>      dead letters, a stream
     pyami:answers:<requester>      a list, expires
@@ -29,7 +30,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .envelope import TYPE, Position, Record
+from .envelope import TYPE, Position, Record, time_of, time_text
 from .errors import BrokerUnavailable, Fenced
 from .requests import Answer, Request
 from .transport import Delivery, Lease, Start
@@ -182,10 +183,8 @@ class RedisTransport:
 
     def publish(self, lease: Lease, records: Sequence[Record], timeout: float) -> None:
         arguments: list[Any] = [lease.epoch, lease.node, self.maxlen]
-        times: dict[float, str] = {}
-        for record in records:
-            when = times.get(record.time) or times.setdefault(record.time, record.attributes()["time"])
-            arguments += (record.position.seq, TYPE + record.name, record.category, when, record.body)
+        for _, (_, seq), name, category, when, body in records:
+            arguments += (seq, TYPE + name, category, time_text(when), body)
         try:
             with _broker_errors():
                 self._publish([_key(lease.node, "events"), _key(lease.node, "epoch")], arguments)
@@ -193,6 +192,16 @@ class RedisTransport:
             if isinstance(exc.__cause__, redis.ResponseError) and "FENCED" in str(exc.__cause__):
                 raise Fenced(lease.node, lease.epoch) from None
             raise
+        for record in records:
+            if record.is_snapshot:
+                with _broker_errors():
+                    self._redis.set(_key(lease.node, "snapshot"), str(record.position))
+
+    def snapshot(self, node: str) -> Record | None:
+        with _broker_errors():
+            place: Any = self._redis.get(_key(node, "snapshot"))
+            found: Any = self._redis.xrange(_key(node, "events"), place, place) if place else []
+        return _record(node, *found[0]) if found else None
 
     def reader(self, nodes: Sequence[str], start: Mapping[str, Start]) -> RedisReader:
         places = {}
@@ -340,7 +349,8 @@ class RedisReader:
         for key, entries in _streams(found):
             if entries:
                 self._places[_text(key)] = _text(entries[-1][0])
-                records += [record for _, fields in entries if (record := _record(fields)) is not None]
+                node = _node(key)
+                records += [record for entry, fields in entries if (record := _record(node, entry, fields)) is not None]
         return records
 
     def close(self) -> None:
@@ -369,8 +379,9 @@ class RedisGroupReader:
             streams: dict[Any, Any] = {_key(node, "events"): ">" for node in self._nodes}
             new: Any = self._redis.xreadgroup(self._group, self._me, streams, count=limit, block=_ms(timeout))
         for key, entries in _streams(new):
+            node = _node(key)
             for entry, fields in entries:
-                record = _record(fields)
+                record = _record(node, entry, fields)
                 if record is not None:
                     found.append(Delivery(record, (_text(key), _text(entry)), 1))
         return found
@@ -386,7 +397,7 @@ class RedisGroupReader:
                 entry, tries = _text(each["message_id"]), int(each["times_delivered"])
                 claimed: Any = self._redis.xclaim(key, self._group, self._me, _ms(self._claim), [entry])
                 for _, fields in claimed:
-                    record = _record(fields) if fields else None
+                    record = _record(node, entry, fields) if fields else None
                     if record is not None:
                         found.append(Delivery(record, (key, entry), tries + 1))
         return found
@@ -434,13 +445,22 @@ def _nested(value: Any) -> bool:
     return bool(value) and isinstance(value[0], list) and bool(value[0]) and isinstance(value[0][0], tuple | list)
 
 
-def _record(fields: Mapping[Any, Any]) -> Record | None:
-    """Return the record of an entry; :data:`None` for one that something else wrote."""
-    found = {_text(name): value for name, value in fields.items()}
-    body = found.pop("data", None)
+def _node(key: Any) -> str:
+    """Return the node of a stream's key."""
+    return _text(key)[len("pyami:{") : -len("}:events")]
+
+
+def _record(node: str, entry: Any, fields: Mapping[Any, Any]) -> Record | None:
+    """Return the record of an entry; :data:`None` for one that something else wrote.
+
+    Its id is the entry's: the attributes that repeat it are for other readers.
+    """
     try:
-        return Record.from_attributes({name: _text(value) for name, value in found.items()}, body or b"")
-    except ValueError:
+        epoch, _, seq = entry.partition(b"-")
+        name = fields[b"type"].decode().removeprefix(TYPE)
+        when = time_of(fields[b"time"].decode())
+        return Record(node, Position(int(epoch), int(seq)), name, fields[b"subject"].decode(), when, fields[b"data"])
+    except (KeyError, ValueError):
         return None
 
 

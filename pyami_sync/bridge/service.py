@@ -1,7 +1,8 @@
 """The bridge itself: leads as many of its nodes as is its share, and stands by for the others.
 
 Three kinds of threads: the *keeper* takes, renews and gives up leases; the *requests* thread takes requests from the
-broker; each node that is led has a thread that publishes its events. One engine thread serves all sessions.
+broker; each node that is led has a thread that publishes its events and then ends the session. One engine thread serves
+all sessions.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from threading import Lock, Thread, current_thread
 from types import TracebackType
 from typing import Any, Self
 
-from .. import AMIClient, ClusterPool, State, UnknownNode
+from .. import AMIClient, ClusterPool, UnknownNode
 from .errors import BrokerUnavailable
-from .leader import BATCH, SPOOL, Leader, LeaderStats, Snapshot, run_request
+from .leader import BATCH, SPOOL, Leader, LeaderStats, run_request
 from .requests import AllowList, Answer, Request, Rule
 from .transport import Lease, Transport
 
@@ -30,7 +31,6 @@ __all__ = ["Bridge", "BridgeHealth"]
 logger = logging.getLogger("pyami_sync")
 
 REPLY_TRIES = 5
-STARTED = 0.5  # seconds for a session to have begun to connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,8 @@ class Bridge:
         allowed: which requester may run which actions; none may run any unless given.
         spool: most events of a node that may wait for the broker.
         batch: most events that are published at once.
-        snapshot: returns the state of a node's client as text for ``Snapshot`` markers.
+        snapshots: seconds between two ``Snapshot`` markers, with the state of the live model, in the events of each
+            node; :data:`None` for none. The bridge then keeps a model of each node that it leads.
         defaults: options of all nodes.
 
     """
@@ -81,13 +82,15 @@ class Bridge:
         allowed: AllowList | Mapping[str, Rule] | None = None,
         spool: int = SPOOL,
         batch: int = BATCH,
-        snapshot: Snapshot | None = None,
+        snapshots: float | None = None,
         defaults: Mapping[str, Any] | None = None,
     ) -> None:
         if not nodes:
             raise ValueError("a bridge needs at least one node")
         if not ttl > 0:
             raise ValueError(f"ttl is a positive number of seconds, not {ttl!r}")
+        if snapshots is not None and not snapshots > 0:
+            raise ValueError(f"snapshots is a positive number of seconds, not {snapshots!r}")
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.ttl = ttl
         self._nodes = dict(nodes)
@@ -95,7 +98,7 @@ class Bridge:
         self._allowed = allowed if isinstance(allowed, AllowList) else AllowList(allowed or {})
         self._spool = spool
         self._batch = batch
-        self._snapshot = snapshot
+        self._snapshots = snapshots
         self._defaults = {"when_down": "fail", "keepalive": 15.0, **(defaults or {})}
         self._pool = ClusterPool({}, **self._defaults)
         self._lock = Lock()  # guards _leaders; nothing is called under it
@@ -195,16 +198,14 @@ class Bridge:
             self._wake.clear()
 
     def _turn(self) -> None:
+        self._renew([])
         for leader in self._led():
-            if leader.drained.is_set():
-                self._end(leader)
+            if leader.over.is_set():
+                # On this thread, which renews: a renewal under way would take a lease that is given up again.
+                self._transport.release(leader.lease)
+                with self._lock:
+                    self._leaders.pop(leader.lease.node, None)
         held = {leader.lease.node: leader for leader in self._led()}
-        if held:
-            kept = {lease.node for lease in self._transport.renew([each.lease for each in held.values()], self.ttl)}
-            for node, leader in held.items():
-                if node not in kept:
-                    logger.warning("bridge %s lost the lease of node %r", self.name, node)
-                    leader.abandon()
         if self._closing.is_set():
             for leader in held.values():
                 leader.resign()
@@ -218,8 +219,23 @@ class Bridge:
                 leader.resign()
         wanted = [node for node in self._nodes if node not in held]
         # With none to take, too: a transport may have it stand by, and is told to let others go first.
-        for lease in self._transport.acquire(wanted, self.name, self.ttl, max(0, share - len(leading))):
-            self._lead(lease)
+        taken = self._transport.acquire(wanted, self.name, self.ttl, max(0, share - len(leading)))
+        renewed = time.monotonic()
+        while taken:
+            self._lead(taken.pop())
+            if time.monotonic() - renewed > self.ttl / 4:  # to begin with many nodes may take longer than a lease
+                taken = self._renew(taken)
+                renewed = time.monotonic()
+
+    def _renew(self, waiting: list[Lease]) -> list[Lease]:
+        """Renew all leases, also those of nodes that are yet to be led; return those of the latter that are held."""
+        leaders = {leader.lease: leader for leader in self._led()}
+        kept = set(self._transport.renew([*leaders, *waiting], self.ttl))
+        for lease, leader in leaders.items():
+            if lease not in kept and leader.leading:
+                logger.warning("bridge %s lost the lease of node %r", self.name, lease.node)
+                leader.abandon()
+        return [lease for lease in waiting if lease in kept]
 
     def _lead(self, lease: Lease) -> None:
         logger.info("bridge %s leads node %r, epoch %d", self.name, lease.node, lease.epoch)
@@ -228,32 +244,28 @@ class Bridge:
             self._pool.add_node(lease.node, given, wait=False)
         else:
             self._pool.add_node(lease.node, wait=False, **given)
-        # The engine thread begins to connect in its own time; a stream that is asked for before ends at once.
-        started = time.monotonic() + STARTED
-        while self._pool[lease.node].state is State.CLOSED and time.monotonic() < started:
-            time.sleep(0.001)
         leader = Leader(
             lease,
             self._transport,
             self._pool[lease.node],
             spool=self._spool,
             batch=self._batch,
-            snapshot=self._snapshot,
-            ended=self._wake.set,
+            snapshots=self._snapshots,
+            ended=self._end,
         )
         with self._lock:
             self._leaders[lease.node] = leader
+        leader.start()
 
     def _end(self, leader: Leader) -> None:
-        lease = leader.lease
+        """End the session with a node that is led no more; on the leader's thread, since actions may be under way."""
         try:
             # The session ends before the lease: whoever takes over never shares the node with this one.
-            self._pool.remove_node(lease.node)
+            self._pool.remove_node(leader.lease.node)
         except UnknownNode:
             pass
-        with self._lock:
-            self._leaders.pop(lease.node, None)
-        self._transport.release(lease)
+        leader.over.set()
+        self._wake.set()
 
     # The requests' thread
 

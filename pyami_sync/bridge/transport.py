@@ -102,6 +102,10 @@ class Transport(Protocol):
         """Join a group that shares the events of these nodes."""
         ...
 
+    def snapshot(self, node: str) -> Record | None:
+        """Return the latest Snapshot marker of a node that the broker has."""
+        ...
+
     def acquire(self, nodes: Sequence[str], owner: str, ttl: float, most: int) -> list[Lease]:
         """Take the leases of at most ``most`` of these nodes that nobody holds."""
         ...

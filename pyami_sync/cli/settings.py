@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from ..client import AMIClient, broker_url
+from ..client import AMIClient
 from ..connection.transport import TLS
-from ..session.options import Options, options_from_url
+from ..session.options import Options, broker_url, options_from_url
 from ..subscriptions.selectors import Selectors
 from ..subscriptions.subscribers import MAXSIZE, EventStream, Overflow
 from .output import Output

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from ..session.state import State
 from .node import Node
 
-__all__ = ["Matcher", "NodeFilter", "Router", "Strategy", "matcher"]
+__all__ = ["Balancer", "Matcher", "NodeFilter", "Strategy", "matcher"]
 
 Matcher: TypeAlias = Callable[[Node], object]
 NodeFilter: TypeAlias = "str | State | Iterable[str] | Mapping[str, object] | Matcher | None"
@@ -66,14 +66,14 @@ def _texts(value: object) -> frozenset[str]:
     return frozenset(each.value if isinstance(each, State) else str(each) for each in value)
 
 
-class Router:
+class Balancer:
     """Puts nodes in the order in which to try them."""
 
     def __init__(self) -> None:
         self._turns = count()
 
     def order(self, strategy: Strategy, nodes: Sequence[Node], key: object = None) -> Iterator[Node]:
-        """Give the nodes one by one, the best first.
+        """Yield the nodes one by one, the best first.
 
         Those that have not answered for seconds come last, unless the choice is the caller's own or sticks to
         a key: their link may be dead without our knowing yet.
@@ -145,7 +145,7 @@ def _chosen(choose: Chooser, nodes: Sequence[Node]) -> Iterator[Node]:
         for each in [choice] if isinstance(choice, Node | str) else choice:
             node_id = each.id if isinstance(each, Node) else each
             if not isinstance(node_id, str):
-                raise TypeError(f"a strategy gives nodes or their ids, not {each!r}")
+                raise TypeError(f"a strategy must return nodes or their ids, not {each!r}")
             if node_id in left:
                 yield left.pop(node_id)
             elif single:

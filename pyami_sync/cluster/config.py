@@ -7,20 +7,25 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..connection.transport import TLS
-from ..session.options import Options, make_options, url_settings
+from ..session.options import BROKERS, Options, check_names, make_options, url_settings
 from ..session.reconnect import ReconnectPolicy
 from ..wire.protocol import Limits
 
-__all__ = ["NodeConfig", "Nodes", "Target", "node_config", "read_nodes", "read_toml"]
+if TYPE_CHECKING:
+    from ..bridge.member import Member
+
+__all__ = ["NodeConfig", "Nodes", "Target", "check_defaults", "node_config", "read_nodes", "read_toml"]
 
 Target: TypeAlias = "str | Mapping[str, Any] | Options | NodeConfig | None"
 """Where a node is: a URL, a host, options by name, :class:`Options`."""
 Nodes: TypeAlias = "Mapping[str, Target] | Iterable[str] | str | os.PathLike[str] | None"
 """A mapping from ids to targets, URLs, one URL, or the path of a TOML file."""
 
+CONNECTION = ("auth", "host", "keepalive", "port", "secret", "secret_env", "secret_file", "tls", "username")
+"""Options that the nodes behind a bridge have no use for."""
 _tables = {"reconnect": ReconnectPolicy, "tls": TLS, "limits": Limits}
 
 
@@ -33,6 +38,8 @@ class NodeConfig:
     tags: frozenset[str] = frozenset()
     system_name: str | None = None
     """``systemname`` of its asterisk.conf, if the server should not be asked for it."""
+    member: Member | None = None
+    """How a broker is reached, for a node behind a bridge."""
 
 
 def node_config(
@@ -58,7 +65,7 @@ def node_config(
 
     """
     if not isinstance(node_id, str) or not node_id:
-        raise ValueError(f"a node's id is a text, not {node_id!r}")
+        raise ValueError(f"node_id must be a non-empty str, not {node_id!r}")
     words = {tags} if isinstance(tags, str) else set(tags)
     if isinstance(target, NodeConfig):
         return replace(target, id=node_id, options=replace(target.options, node=node_id), tags=target.tags | words)
@@ -72,6 +79,13 @@ def node_config(
     words |= {own} if isinstance(own, str) else set(own)
     system_name = given.pop("system_name", None)
     url = given.pop("url", None)
+    member: Member | None = None
+    if isinstance(url, str) and url.startswith(BROKERS):
+        from ..bridge.member import OPTIONS, Member
+
+        member, url = Member(url, node_id), None
+        defaults = {name: value for name, value in (defaults or {}).items() if name not in CONNECTION}
+        given |= OPTIONS
     try:
         found = url_settings(url) if url else {}
         if found.get("tls") == TLS() and (defaults or {}).get("tls"):
@@ -80,7 +94,12 @@ def node_config(
         made = make_options({**_values(merged), "node": node_id})
     except (TypeError, ValueError) as exc:
         raise type(exc)(f"node {node_id!r}: {exc}") from None
-    return NodeConfig(node_id, made, frozenset(words), system_name)
+    return NodeConfig(node_id, made, frozenset(words), system_name, member)
+
+
+def check_defaults(defaults: Mapping[str, Any]) -> None:
+    """Raise :exc:`TypeError` for an option that does not exist, also if there is no node yet that would have it."""
+    check_names(set(defaults) - {"secret_env", "secret_file"}, ("health_interval", "callback_threads"))
 
 
 def _values(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +147,7 @@ def read_nodes(nodes: Nodes, defaults: Mapping[str, Any]) -> list[NodeConfig]:
             raise TypeError(f"nodes without ids are given as URLs, not as {type(url).__name__}")
         node = node_config("-", url, defaults=defaults)
         if node.options.address in found:
-            raise ValueError(f"{node.options.address} is there twice; give a mapping of ids to URLs to tell them apart")
+            raise ValueError(f"{node.options.address} is given twice; give a mapping of ids to URLs to tell them apart")
         found[node.options.address] = node_config(node.options.address, node)
     return list(found.values())
 

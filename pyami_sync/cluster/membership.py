@@ -14,7 +14,7 @@ from ..engine.waiting import Waiters
 from ..exceptions import ClusterError, ConcurrencyError, ConnectionClosed, UnknownNode
 from ..session.connector import Connector
 from ..session.state import State
-from ..subscriptions.subscribers import Subscriptions
+from ..subscriptions.dispatch import Subscriptions
 from .config import NodeConfig
 from .node import Node, NodeClient
 
@@ -106,13 +106,18 @@ class Membership:
         if was_open:
             self._drain(nodes, Deadline(drain))
         deadline = Deadline(timeout)
+        members = [node.config.member for node in nodes if node.config.member is not None]
         for node in nodes:  # none of them waits, so this is as fast as side by side
             node.client.close()
+        for member in members:
+            member.stop()
         self._connector.close(deadline)
         self._merged.finish(None)
         self.changes += 1
         self._changed.notify_all()
         self.engine.close(deadline.remaining())
+        for member in members:
+            member.close(1.0)
         self._changed.notify_all()
 
     def wait(self, done: Callable[[], bool], deadline: Deadline) -> bool:
@@ -161,8 +166,12 @@ class Membership:
         ended = Event()
         node.end("the node was removed from the cluster", ended.set)
         self._told.pop(node_id, None)
+        if node.config.member is not None:
+            node.config.member.stop()
         if self._may_wait():
             ended.wait(timeout)
+            if node.config.member is not None:
+                node.config.member.close(timeout)
 
     def _drain(self, nodes: Iterable[Node], deadline: Deadline) -> None:
         """Wait until nobody waits for these nodes any more."""
@@ -175,7 +184,7 @@ class Membership:
                     time.sleep(0.002)
 
     def _may_wait(self) -> bool:
-        """Whether the calling thread is not one that what it would wait for needs."""
+        """Return True if the calling thread is not one that what it would wait for needs."""
         try:
             self.engine.check_thread("waiting for answers")
         except ConcurrencyError:

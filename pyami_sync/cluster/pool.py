@@ -1,35 +1,33 @@
-"""Many servers as one: calls to one, some or all of them, one stream of events, and how each of them is."""
+"""ClusterPool: many servers as one, with one stream of events, and the health of each."""
 
 from __future__ import annotations
 
-import logging
 import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from ..client import ErrorCallback, interrupt_main
 from ..engine import forks
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import Hook
-from ..exceptions import AMIError, ClusterError, EventsLost, NoNodeAvailable
-from ..subscriptions.listener import DEFAULT, Listener
-from ..subscriptions.subscribers import Subscription, Subscriptions
-from ..vocabulary.advice import advise
+from ..exceptions import AMIError, NoNodeAvailable
+from ..session.filters import let_through
+from ..session.keywords import NodeDefaults, NodeOptions
+from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.errors import ErrorCallback, ErrorReports
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.model import event_class
-from ..wire.action import Action, HeaderValue
-from ..wire.message import Event, Message
 from ..wire.response import Response
-from .balancing import NodeFilter, Router, Strategy, matcher
-from .broadcast import Attempt, send_to_all, send_to_any
-from .config import Nodes, Target, node_config, read_nodes
+from .balancing import Balancer, NodeFilter, matcher
+from .config import Nodes, Target, check_defaults, node_config, read_nodes
 from .health import NodeHealth, Readiness
 from .membership import Membership
-from .node import Node, NodeClient
+from .node import SILENT, Node, NodeClient
+from .sender import ClusterSender
 
 if TYPE_CHECKING:
     from ..calls import Call, Calls, Channel
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterPool"]
 
-logger = logging.getLogger("pyami_sync")
 R = TypeVar("R", bound=Response)
 HealthCallback = TypeVar("HealthCallback", bound=Callable[[NodeHealth], object])
 
@@ -48,7 +45,7 @@ _unique_id = re.compile(r"(?P<system>.+)-\d+\.\d+").fullmatch
 pools: weakref.WeakSet[ClusterPool] = weakref.WeakSet()
 
 
-class ClusterPool(Listener):
+class ClusterPool(ClusterSender):
     """Any number of servers, served by a handful of threads.
 
     ::
@@ -62,7 +59,7 @@ class ClusterPool(Listener):
                 print(event.node, event.channel)
 
     Events of all nodes come as one stream, each with its ``node``, in the order of each node. A node that is
-    lost comes back by itself; both are marked in the stream (``events.ConnectionLost``,
+    lost is reconnected by itself; both are marked in the stream (``events.ConnectionLost``,
     ``events.Reconnected``). A node that is dead, stalled or floods delays no other.
 
     Any thread may use it. It opens with ``with``, :meth:`open` or its first use, and again, with sessions of
@@ -92,19 +89,21 @@ class ClusterPool(Listener):
         health_interval: float | None = 15.0,
         callback_threads: int = 12,
         name: str = "pyami-cluster",
-        **defaults: Any,
+        **defaults: Unpack[NodeDefaults],
     ) -> None:
-        self._defaults = defaults
+        check_defaults(defaults)
+        self._defaults: dict[str, Any] = {**defaults}
         self._timeout: float | None = defaults.get("timeout", 10.0)
         self._waits = defaults.get("when_down", "wait") == "wait"
-        configs = read_nodes(nodes, defaults)
+        configs = read_nodes(nodes, self._defaults)
         self.engine = Engine(name, callback_threads)
-        self.subscriptions = Subscriptions(self._submit, event_class, self._report, self.engine.check_thread)
+        self._errors = ErrorReports(self._submit)
+        self.subscriptions = Subscriptions(
+            self._submit, event_class, self._errors.report, self.engine.check_thread, self._subscribed
+        )
         self._health_hook = Hook("health", self._submit)
-        self._error_hook = Hook("errors", self._submit)
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
-        self._router = Router()
-        self._exit: SystemExit | None = None
+        self._balancer = Balancer()
         self._calls: Calls | None = None  # made with the first call
         self._opening_calls = Lock()
         for config in configs:
@@ -113,13 +112,14 @@ class ClusterPool(Listener):
 
     # Life
 
-    def open(self, timeout: float | None = None, *, required: int = 0) -> Self:
+    def open(self, timeout: float | None = DEFAULT, *, required: int = 0) -> Self:
         """Connect to all nodes; blocks until each of them has been reached, or has failed to be once.
 
         Those that can't be reached are tried again and again in the background (a rejected login is not).
 
         Args:
-            timeout: most seconds; unless given, what the slowest node's ``connect_timeout`` says.
+            timeout: seconds that it may take, what the slowest node's ``connect_timeout`` says unless given;
+                :data:`None` for no limit.
             required: how many nodes must be there.
 
         Raises:
@@ -129,7 +129,7 @@ class ClusterPool(Listener):
         self.engine.check_thread("connecting")
         self._members.start()
         nodes = list(self._members.nodes.values())
-        if timeout is None:
+        if timeout is DEFAULT:
             timeout = 1.0 + max((node.config.options.connect_timeout for node in nodes), default=0.0)
         self._members.wait(lambda: all(node.settled for node in nodes), Deadline(timeout))
         up = sum(node.connected for node in nodes)
@@ -160,8 +160,7 @@ class ClusterPool(Listener):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(drain=1.0 if exc is None else 0.0)
-        if isinstance(exc, KeyboardInterrupt) and self._exit is not None:
-            raise self._exit
+        self._errors.reraise_exit(exc)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Block until the cluster is closed, as a script does that only has callbacks; tell whether it is."""
@@ -171,7 +170,13 @@ class ClusterPool(Listener):
     # Nodes
 
     def add_node(
-        self, node_id: str, target: Target = None, *, tags: Iterable[str] = (), wait: bool = True, **options: Any
+        self,
+        node_id: str,
+        target: Target = None,
+        *,
+        tags: Iterable[str] = (),
+        wait: bool = True,
+        **options: Unpack[NodeOptions],
     ) -> Node:
         """Add a node; when the cluster is open, connect to it.
 
@@ -213,9 +218,8 @@ class ClusterPool(Listener):
         return MappingProxyType(self._members.nodes)
 
     def __getitem__(self, node_id: str) -> NodeClient:
-        """The client of one node."""
-        self._members.start()
-        return self._members.node(node_id).client
+        """Return the client of one node."""
+        return self._client(node_id)
 
     def __contains__(self, node_id: object) -> bool:
         return node_id in self._members.nodes
@@ -252,184 +256,10 @@ class ClusterPool(Listener):
                 self._calls = Calls(self)
         return self._calls.server(client, node)
 
-    # Actions
-
-    @overload
-    def send_to(self, node_id: str, action: Action[R], /, *, timeout: float | None = ..., check: bool = ...) -> R: ...
-    @overload
-    def send_to(
-        self, node_id: str, action: str, /, *, timeout: float | None = ..., check: bool = ..., **headers: HeaderValue
-    ) -> Response: ...
-    def send_to(
-        self,
-        node_id: str,
-        action: Action[Any] | str,
-        /,
-        *,
-        timeout: float | None = DEFAULT,
-        check: bool = True,
-        **headers: HeaderValue,
-    ) -> Response:
-        """Send an action to one node and wait for its answer, as :meth:`AMIClient.send` does.
-
-        Raises:
-            UnknownNode: there is no such node.
-            AMIError: what sending raises, with its ``node``.
-
-        """
-        client = self[node_id]
-        try:
-            response: Response = client.send(self._make(action, headers), timeout=timeout, check=check)
-            return response
-        except AMIError as exc:
-            exc.node = node_id
-            raise
-
-    @overload
-    def broadcast(
-        self, action: Action[R], /, *, where: NodeFilter = ..., timeout: float | None = ..., check: bool = ...
-    ) -> dict[str, R | AMIError]: ...
-    @overload
-    def broadcast(
-        self,
-        action: str,
-        /,
-        *,
-        where: NodeFilter = ...,
-        timeout: float | None = ...,
-        check: bool = ...,
-        **headers: HeaderValue,
-    ) -> dict[str, Response | AMIError]: ...
-    def broadcast(
-        self,
-        action: Action[Any] | str,
-        /,
-        *,
-        where: NodeFilter = None,
-        timeout: float | None = DEFAULT,
-        check: bool = True,
-        **headers: HeaderValue,
-    ) -> dict[str, Any]:
-        """Send an action to all nodes, or those that match, at the same time; blocks until all are accounted for.
-
-        Args:
-            action: a typed action, an :class:`~pyami_sync.Action`, or a name.
-            where: which nodes: a tag or several, a :class:`~pyami_sync.State`, a mapping of ``id``, ``tags``
-                and ``state``, or a predicate of a :class:`~pyami_sync.Node`; :data:`None` means all.
-            timeout: seconds after which it ends in any case.
-            check: whether ``Response: Error`` comes as an :exc:`ActionError`, not as the response.
-            headers: of an action given by name.
-
-        Returns:
-            Each node's answer, or the exception in its place: :exc:`ConnectionLost` at once for a node whose
-            link is down, :exc:`ActionTimeout` for one that did not answer in time.
-
-        Raises:
-            InvalidAction: it can't be sent, and was not.
-
-        """
-        self.engine.check_thread("broadcast")
-        made = self._make(action, headers)
-        deadline = Deadline(self._timeout if timeout is DEFAULT else timeout)
-        if not self._members.opened:
-            self.open(None if deadline.timeout is None else deadline.timeout / 2)
-        return send_to_all(self._members.matching(matcher(where)), made, deadline, check)
-
-    @overload
-    def send_any(
-        self,
-        action: Action[R],
-        /,
-        *,
-        strategy: Strategy = ...,
-        key: object = ...,
-        where: NodeFilter = ...,
-        timeout: float | None = ...,
-        check: bool = ...,
-        repeatable: bool = ...,
-    ) -> R: ...
-    @overload
-    def send_any(
-        self,
-        action: str,
-        /,
-        *,
-        strategy: Strategy = ...,
-        key: object = ...,
-        where: NodeFilter = ...,
-        timeout: float | None = ...,
-        check: bool = ...,
-        repeatable: bool = ...,
-        **headers: HeaderValue,
-    ) -> Response: ...
-    def send_any(
-        self,
-        action: Action[Any] | str,
-        /,
-        *,
-        strategy: Strategy | None = None,
-        key: object = None,
-        where: NodeFilter = None,
-        timeout: float | None = DEFAULT,
-        check: bool = True,
-        repeatable: bool = False,
-        **headers: HeaderValue,
-    ) -> Response:
-        """Send an action to one node, whichever, and wait for its answer; ``response.node`` tells which it was.
-
-        If it is certain that the action has not run there (the link was down, or the server is shutting
-        down), the next node gets it; if none is there, this waits for one within the timeout. An action that
-        may have run is never sent again, unless the caller says that it may be.
-
-        Args:
-            action: a typed action, an :class:`~pyami_sync.Action`, or a name.
-            strategy: ``"round_robin"`` (the usual), ``"least_pending"``, ``"lowest_rtt"``, ``"hash"`` (the
-                usual with a key), or a function that is given the nodes, as :class:`~pyami_sync.Node`, and
-                gives one of them, or several in the order in which to try them.
-            key: what stays with one node as long as that is there, such as a customer's number.
-            where: which nodes come into question; as in :meth:`broadcast`.
-            timeout: seconds that the whole may take.
-            check: whether ``Response: Error`` raises; if not, it is returned.
-            repeatable: whether it does no harm if two nodes run it: then a node that is lost, or is too slow,
-                is followed by the next.
-            headers: of an action given by name.
-
-        Raises:
-            NoNodeAvailable: no node took it; ``errors`` tells why, by node.
-            ActionError: the node answered with an error.
-            ActionTimeout: no answer in time.
-            ConnectionLost: the link was lost when it had been sent; it may or may not have run.
-            InvalidAction: it can't be sent, and was not.
-
-        """
-        self.engine.check_thread("send_any")
-        self._members.start()
-        made = self._make(action, headers)
-        deadline = Deadline(self._timeout if timeout is DEFAULT else timeout)
-        chosen = strategy or ("round_robin" if key is None else "hash")
-        return send_to_any(
-            self._members,
-            matcher(where),
-            lambda nodes: self._router.order(chosen, nodes, key),
-            lambda: Attempt(made, deadline, check, repeatable),
-            waits=self._waits,
-        )
-
-    def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
-        if isinstance(action, str):
-            made: Action[Any] = Action(action, headers, encoding=self._defaults.get("encoding", "utf-8"))
-            advise(action, headers, stacklevel=4)
-            return made
-        if not isinstance(action, Action):
-            raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")
-        if headers:
-            raise TypeError("headers go with an action's name; an Action brings its own")
-        return action
-
     # Health
 
     def health(self) -> Mapping[str, NodeHealth]:
-        """A picture of each node, by id; immutable, and cheap: it asks nobody."""
+        """A picture of each node, by id; immutable, and cheap: it sends nothing."""
         return MappingProxyType({node.id: node.health() for node in self._members.nodes.values()})
 
     def on_health(self, callback: HealthCallback) -> Handle[HealthCallback]:
@@ -440,7 +270,7 @@ class ClusterPool(Listener):
         return Handle(callback, self._health_hook.add(callback))
 
     def probe(self, required: int | float = 1, *, where: NodeFilter = None) -> Readiness:
-        """Tell whether enough nodes are there, for the health check of a web service; asks nobody.
+        """Return whether enough nodes are there, for the health check of a web service; sends nothing.
 
         Args:
             required: how many nodes must be connected and answer: a number, or a share of them such as 0.5.
@@ -462,39 +292,7 @@ class ClusterPool(Listener):
     def on_error(self, callback: ErrorCallback) -> Handle[ErrorCallback]:
         """Call ``callback(exception, subscription, event)`` when an event's callback raised, or lost events
         (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.engine.handle.Handle`."""
-        return Handle(callback, self._error_hook.add(callback))
-
-    def node_of(self, channel: str | Message, *, timeout: float | None = DEFAULT) -> str | None:
-        """Find the node that a channel lives on, so that an action on it goes there.
-
-        An event or a response knows its node. A unique id tells it where asterisk.conf sets a ``systemname``
-        (to each node another one). The name of a channel does not: for that all nodes are asked, which
-        blocks, and needs the write class ``call``, ``system`` or ``reporting``.
-
-        Args:
-            channel: a unique id, a channel's name, an event or a response.
-            timeout: seconds that asking may take.
-
-        Returns:
-            The node's id; :data:`None` if no node has the channel, or it can't be told.
-
-        Raises:
-            ClusterError: several nodes have a channel of that name.
-
-        """
-        if isinstance(channel, Message):
-            return channel._origin.node
-        found = _unique_id(channel)
-        if found is not None:
-            nodes = [node.id for node in self._members.nodes.values() if node.system_name == found["system"]]
-            return nodes[0] if len(nodes) == 1 else None
-        if "/" not in channel:
-            return None
-        answers = self.broadcast("Status", Channel=channel, timeout=timeout)
-        having = [node_id for node_id, answer in answers.items() if isinstance(answer, Response) and answer.ok]
-        if len(having) > 1:
-            raise ClusterError(f"several nodes have a channel {channel!r}: {', '.join(having)}; use its unique id")
-        return having[0] if having else None
+        return Handle(callback, self._errors.hook.add(callback))
 
     def live(
         self,
@@ -517,16 +315,6 @@ class ClusterPool(Listener):
     def _submit(self, job: Callable[[], None]) -> None:
         self.engine.submit(job)
 
-    def _report(self, exc: BaseException, subscription: Subscription, event: Event | None) -> None:
-        if isinstance(exc, SystemExit):
-            self._exit = exc
-            interrupt_main()
-        elif isinstance(exc, EventsLost):
-            logger.warning("%r: %s", subscription, exc)
-        else:
-            logger.error("%r raised at %r", subscription, event, exc_info=exc)
-        self._error_hook(exc, subscription, event)
-
     def _default_timeout(self) -> float | None:
         return self._timeout
 
@@ -535,12 +323,16 @@ class ClusterPool(Listener):
         if not callback and not self._members.closed:
             self._members.start()
 
+    def _subscribed(self, subscriber: Subscriber) -> None:
+        filters = [node.client.session.plan.event_filter for node in self._members.nodes.values()]
+        let_through(filters, subscriber, self._timeout, patience=SILENT)
+
     def _over(self) -> bool:
         return self._members.closed
 
     def after_fork(self) -> None:
         """Become the cluster of a forked child: same nodes and subscriptions, no session until first use."""
-        for hook in (self._health_hook, self._error_hook):
+        for hook in (self._health_hook, self._errors.hook):
             hook.after_fork()
         self.subscriptions.after_fork()
         self._members.after_fork()

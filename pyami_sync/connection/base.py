@@ -13,21 +13,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from threading import Event
-from typing import Any, Protocol
 
-from ..engine.deadline import Deadline
 from ..engine.engine import Engine
 from ..engine.poller import READ, WRITE
-from ..exceptions import AMIError, ConnectError, ConnectionLost, RemoteProtocolError
+from ..exceptions import AMIError, ConnectError, ConnectionLost
 from ..vocabulary.catalogue.rules import AnswerRule
-from ..wire.message import Origin, make_origin
 from ..wire.protocol import Greeting, Limits
-from ..wire.protocol import Protocol as WireProtocol
-from ..wire.redaction import redact
+from ..wire.redaction import shown
 from .leader import LeaderReading
 from .outbox import Entry, Outbox
 from .pending import PendingRequests
+from .receiver import Owner, Receiver
 from .transport import Transport
 from .wakeups import WakeChain
 
@@ -37,24 +33,7 @@ logger = logging.getLogger("pyami_sync")
 
 MOST_READS = 8  # of one socket before another one gets its turn
 DRAINED = 64 * 1024  # a shorter read has emptied the socket
-RETRY = 0.01  # seconds between two attempts to close a descriptor that a thread may be using
 LAST_READ = 0.2  # seconds that a leader may go on reading a connection whose writing has failed
-
-
-class Owner(Protocol):
-    """What a connection reports to."""
-
-    def publish(self, frames: list[bytes], origin: Origin) -> None:
-        """Events came in; called on the engine thread, in wire order."""
-        ...
-
-    def ended(self, connection: Any, exc: ConnectionLost) -> None:
-        """The connection has ended; called on the engine thread, after its last event was published."""
-        ...
-
-    def tapped(self, direction: str, frames: list[bytes]) -> None:
-        """Messages were read or written; called on the thread that did it."""
-        ...
 
 
 class BaseConnection:
@@ -92,52 +71,25 @@ class BaseConnection:
         self.pending = pending
         self.encoding = encoding
         self.node = node
-        self.last_received = time.monotonic()
-        self.bytes_received = 0
-        self.events_received = 0
         self.tapping = False
-        """Whether the owner wants to see what goes over the wire."""
+        """True if the owner wants to see what goes over the wire."""
         self.on_greeted: Callable[[], None] = _nothing
         """Called once, when the greeting has come or the connection has ended before; must not block."""
         self._owner = owner
-        self._protocol = WireProtocol(limits)
         self._find_rule = find_rule
-        self._greeted = Event()
         self._ended = False  # only for the engine thread
         self._sent_order = count(1)
         self.outbox = Outbox(
             engine,
             transport,
-            wait_writable=partial(engine.rearm, self),
+            wait_writable=self._await_writable,
             failed=self._write_failed,
             prepare=self._prepare,
             is_lone=self._is_lone,
         )
         self._reading = LeaderReading(engine, self._resume_reading, self._give_up_reading)
         self._wakeups = WakeChain(engine, self.outbox.flush)
-
-    # Life
-
-    def start(self) -> None:
-        """Begin to read."""
-        self.engine.start()
-        self._reading.open(self.transport)
-        if self.transport.blocking:
-            self.engine.pump(self._pump)
-            self.engine.pump(self.outbox.write_blocking)
-        else:
-            self.engine.register(self)
-
-    def wait_greeting(self, deadline: Deadline) -> Greeting:
-        """Wait for the server's first line.
-
-        Raises:
-            ConnectError: it does not come, or shows that this is no AMI server.
-
-        """
-        if not self._greeted.wait(deadline.remaining()):
-            raise no_greeting(deadline.timeout)
-        return self.greeting()
+        self._receiver = Receiver(self, owner, self._wakeups, limits)
 
     def greeting(self) -> Greeting:
         """Return the server's first line, once it has come.
@@ -146,15 +98,41 @@ class BaseConnection:
             ConnectError: the connection ended before, or it is no AMI server.
 
         """
-        greeting = self._protocol.greeting
-        if greeting is None:
-            if isinstance(self.close_exc, ConnectError):
-                raise self.close_exc
-            raise ConnectError(
-                "the server closed the connection before its greeting: too many sessions that have not logged in"
-                f" (authlimit), or an address that may not connect ({self.close_exc})"
-            ) from self.close_exc
-        return greeting
+        return self._receiver.greeting()
+
+    @property
+    def last_received(self) -> float:
+        """When bytes came in last, on :func:`time.monotonic`'s clock; at first, when the connection was made."""
+        return self._receiver.last_received
+
+    def sample_events(self, when: float, look: Callable[[list[bytes]], None] | None) -> None:
+        """Have ``look`` called, once a moment has come, with the events of each read; it must not block.
+
+        On the engine thread, as the calls are.
+        """
+        self._receiver.sample_at, self._receiver.sample = when, look
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that came in."""
+        return self._receiver.bytes_received
+
+    @property
+    def events_received(self) -> int:
+        """Events that came in, wanted or not."""
+        return self._receiver.events_received
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to read."""
+        self.engine.start()
+        self._reading.open(self.transport)
+        if self.transport.blocking:
+            self.engine.pump(self._receiver.pump)
+            self.engine.pump(self.outbox.write_blocking)
+        else:
+            self.engine.register(self)
 
     def close(self, exc: AMIError | None = None) -> None:
         """End it: every pending request fails at once. Idempotent, from any thread, and never blocks.
@@ -181,7 +159,7 @@ class BaseConnection:
         try:
             self.pending.fail_all(reason, cause)
             self._wakeups.stop()
-            self._greet()
+            self.greet()
         finally:
             if self.transport.blocking:
                 self.outbox.close()
@@ -189,25 +167,26 @@ class BaseConnection:
             else:
                 self.transport.shutdown()
                 # Out of the poller first: a closed descriptor's number may soon be another socket's.
-                self.engine.unregister(self, self._close_descriptor)
+                self.engine.unregister(self, lambda: self.engine.persist(self._close_descriptor))
             lost = exc if isinstance(exc, ConnectionLost) else ConnectionLost(reason)
             lost.__cause__ = cause
             self.engine.call_soon(lambda: self._owner.ended(self, lost))
 
-    def _close_descriptor(self) -> None:
-        """Close it once no thread can be within a read or write that uses its number."""
-        if (self.outbox.close() and self._reading.try_acquire(self)) or not self.engine.running:
+    def _close_descriptor(self) -> bool:
+        """Close it once no thread can be within a read or write that uses its number; return whether that is done."""
+        free = self.outbox.close() and self._reading.close(self)
+        if free or not self.engine.running:
             self.transport.abandon()
-        else:
-            self.engine.call_at(time.monotonic() + RETRY, self._close_descriptor)
+            return True
+        return False
 
-    def _greet(self) -> None:
+    def greet(self) -> None:
+        """Call :attr:`on_greeted`, once."""
         callback, self.on_greeted = self.on_greeted, _nothing
-        self._greeted.set()
         callback()
 
     def abandon(self) -> None:
-        """Let go of a socket that another process uses, in a forked child; touches neither lock nor peer."""
+        """Close the copy of a socket in a forked child, without touching a lock or the peer."""
         self.close_exc = ConnectionLost("this process is a fork; its parent keeps the connection", sent=False)
         try:
             self.transport.abandon()
@@ -222,8 +201,11 @@ class BaseConnection:
 
     @property
     def interest(self) -> int:
-        """What the engine waits for: to read, unless a caller leads, and to go on writing."""
-        return (0 if self._reading.muted else READ) | (WRITE if self.outbox.blocked else 0)
+        """What the engine waits for: to read, and to go on writing if need be.
+
+        A caller that leads keeps the engine from waiting meanwhile; see :mod:`.leader`.
+        """
+        return READ | (WRITE if self.outbox.blocked else 0)
 
     def readable(self) -> None:
         """Read what is there, within measure."""
@@ -240,6 +222,18 @@ class BaseConnection:
         """Go on writing."""
         self.outbox.writable()
 
+    def _await_writable(self) -> None:
+        """Have the engine wait until the socket accepts more, or no longer, as ``outbox.blocked`` says; any thread."""
+        self.engine.on_thread(partial(self.engine.persist, self._rearm))
+
+    def _rearm(self) -> bool:
+        # Not while a caller leads, who changes the same registration. None begins while the outbox is blocked.
+        if not self._ended:
+            if not self._reading.reclaim():
+                return False
+            self.engine.rearm(self)
+        return True
+
     def _resume_reading(self) -> None:
         self.engine.rearm(self)
         self.readable()
@@ -248,104 +242,31 @@ class BaseConnection:
         self.close(ConnectionLost("a signal handler stopped the thread that was reading"))
 
     def _read(self) -> None:
-        left, transport = self._reading.left, self.transport
+        left, transport, received = self._reading.left, self.transport, self._receiver.received
         for _ in range(MOST_READS):
             try:
                 if left:  # what a leader has read comes first
                     found = left.popleft()
                     if isinstance(found, OSError):
                         raise found
-                    self.received(found)
+                    received(found)
                     continue
                 chunk = transport.receive()
             except OSError as exc:
                 self.broken(exc)
                 return
-            if chunk is None or not self.received(chunk):
+            if chunk is None or not received(chunk):
                 return
             if len(chunk) < DRAINED and not transport.holds_more:
                 return
         if transport.holds_more:
             self.engine.serve_soon(self)
 
-    def received(self, chunk: bytes) -> bool:
-        """Process bytes that came in, empty at the end of the stream; return whether it goes on."""
-        if not chunk:
-            held = self._protocol.framer.pending
-            reason = "the server closed the connection"
-            self.close(ConnectionLost(f"{reason} in the middle of a message" if held else reason))
-            return False
-        self.last_received = time.monotonic()
-        self.bytes_received += len(chunk)
-        protocol = self._protocol
-        greeted = protocol.greeting is not None
-        try:
-            frames = protocol.receive(chunk)
-        except (RemoteProtocolError, ConnectError) as exc:
-            self.close(exc)
-            return False
-        if not greeted and protocol.greeting is not None:
-            self.pending.ami_version = protocol.greeting.version
-            if self.tapping:  # before anybody answers the greeting
-                self._owner.tapped("received", [protocol.greeting.text.encode() + b"\r\n"])
-            self._greet()
-        if frames:
-            self._feed(frames)
-        if self.transport.owes:  # TLS may have to answer on its own account
-            self.outbox.flush()
-        return True
-
-    def _feed(self, frames: list[bytes]) -> None:
-        origin = make_origin((self.encoding, time.time(), self.node))
-        if self.tapping:
-            self._owner.tapped("received", [frame + b"\r\n\r\n" for frame in frames])
-        if logger.isEnabledFor(logging.DEBUG):
-            for frame in frames:
-                logger.debug("< %s", shown(frame))
-        pending = self.pending
-        try:
-            events = pending.feed(frames, self._protocol.framer.only_events, origin)
-        finally:
-            if pending.answered:
-                answered, pending.answered = pending.answered, []
-                self._wakeups.start(answered)
-        if events:
-            self.events_received += len(events)
-            try:
-                self._owner.publish(events, origin)
-            except Exception:
-                # What is wrong with one subscriber is no reason to end the session of all.
-                logger.exception("publishing events raised")
-
     def broken(self, exc: BaseException) -> None:
         """End it because reading, writing or serving it raised."""
         lost = ConnectionLost(getattr(exc, "strerror", None) or str(exc) or type(exc).__name__)
         lost.__cause__ = exc
         self.close(lost)
-
-    def _pump(self) -> None:
-        """Read a transport that can only block; the engine thread still does everything else."""
-        while self.close_exc is None:
-            try:
-                chunk = self.transport.receive() or b""
-            except Exception as exc:
-                self.broken(exc)
-                return
-            if self.close_exc is not None:
-                return
-            done = Event()
-            self.engine.call_soon(partial(self._pumped, chunk, done))
-            # One chunk at a time: what a fast peer sends waits in the transport, not in memory.
-            while not done.wait(1.0) and self.close_exc is None:
-                pass
-            if not chunk:
-                return
-
-    def _pumped(self, chunk: bytes, done: Event) -> None:
-        try:
-            self.received(chunk)
-        finally:
-            done.set()
 
     # Writing
 
@@ -416,9 +337,3 @@ def no_greeting(seconds: float | None) -> ConnectError:
 
 def _nothing() -> None:
     """Do nothing."""
-
-
-def shown(frame: bytes) -> str:
-    """Return a message for the log: no secret, no control character that could forge a line of it."""
-    text = redact(frame[:2000]).decode("utf-8", "backslashreplace")
-    return text.encode("unicode_escape").decode("ascii")

@@ -16,9 +16,11 @@ from ..exceptions import ActionTimeout, ConcurrencyError, ConnectError, Connecti
 from ..vocabulary.catalogue.rules import AnswerRule
 from ..wire.action import Action, check_action_id
 from ..wire.message import make_origin
+from ..wire.redaction import shown
 from ..wire.response import Response
-from .base import BaseConnection, Owner, no_greeting, shown
+from .base import BaseConnection, no_greeting
 from .leader import Lease
+from .receiver import Owner
 from .request import LEAST, BlockingRequest, Request
 
 __all__ = ["Connection", "Owner", "no_greeting"]
@@ -45,7 +47,7 @@ class Connection(BaseConnection):
 
     @property
     def crowded(self) -> bool:
-        """Whether so many frames wait for a slow peer that the next caller would have to wait."""
+        """True if so many frames wait for a slow peer that the next caller would have to wait."""
         return self.outbox.crowded
 
     def lost(self, *, sent: bool) -> ConnectionLost:
@@ -123,7 +125,7 @@ class Connection(BaseConnection):
         lease: Lease | None = None
         try:
             if request.rule is None and self._may_lead():
-                lease = Lease()
+                lease = self._reading.lease()
                 if not self._lead(lease):
                     lease = None
             self.send(request, lease)
@@ -190,22 +192,28 @@ class Connection(BaseConnection):
         reading = self._reading
         if not reading.try_acquire(lease):
             return False
-        # The engine starts a wake chain while it reads, so that only now it is sure that there is none.
-        if reading.left or self._wakeups.waiting or self._protocol.framer.pending or self.close_exc is not None:
+        # The engine starts a wake chain while it reads, so that only now it is sure that there is none. While the
+        # outbox is blocked the engine waits for the socket to accept more, which a caller that leads would undo.
+        if (
+            reading.left
+            or self._wakeups.waiting
+            or self._receiver.protocol.framer.pending
+            or self.outbox.blocked
+            or self.close_exc is not None
+        ):
             self._stop_leading(lease)
             return False
         reading.mute(lease)
-        self.engine.rearm(self)
         return True
 
     def _read_answer(self, request: BlockingRequest, lease: Lease) -> Response | None:
         reading = self._reading
         try:
             if reading.read(lease, self.transport, request.deadline):
-                self.last_received = time.monotonic()
+                self._receiver.last_received = time.monotonic()
                 left = reading.left
                 chunk = left[0] if left else None  # gone: the engine has relieved this thread
-                if isinstance(chunk, bytes) and len(chunk) <= self._protocol.framer.harmless:
+                if isinstance(chunk, bytes) and len(chunk) <= self._receiver.protocol.framer.harmless:
                     origin = make_origin((self.encoding, time.time(), self.node))
                     answer = self.pending.claim_own(request, chunk, origin)
                     if answer is not None:
@@ -213,7 +221,7 @@ class Connection(BaseConnection):
                             left.remove(chunk)
                         except ValueError:  # the engine has taken it, and finds that nobody waits for it
                             pass
-                        self.bytes_received += len(chunk)
+                        self._receiver.bytes_received += len(chunk)
                         if logger.isEnabledFor(logging.DEBUG):
                             logger.debug("< %s", shown(chunk[:-4]))
                         return answer
@@ -223,11 +231,8 @@ class Connection(BaseConnection):
             self._stop_leading(lease)
 
     def _stop_leading(self, lease: Lease) -> None:
-        """Give the socket back to the engine, if this leader has it; safe to repeat, as after Ctrl-C in here."""
+        """Return the socket to the engine, if this leader has it; safe to repeat, as after Ctrl-C in here."""
         reading = self._reading
-        if reading.holds(lease):
-            reading.muted = False
-            self.engine.rearm(self)  # again if need be: the first time may have been interrupted before it
-            reading.release(lease)
+        reading.stop(lease)
         if reading.left:
             self.engine.serve_soon(self)

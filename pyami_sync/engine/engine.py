@@ -3,7 +3,7 @@
 The **engine thread** waits for all sockets at once, reads what is there and has it cut into messages.
 It first lets the answers out, which costs a dict look-up and the release of a lock each, so that they never
 wait behind a flood; then it offers the events to the subscriptions' buffers; then it runs timers. It never
-blocks and runs no user code, so it always comes back to the sockets: a server drops a client that does not
+blocks and runs no user code, so it always returns to the sockets: a server drops a client that does not
 read for a tenth of a second.
 
 Reading and dispatching share this one thread on purpose. With a thread for each, handing the messages over
@@ -15,20 +15,16 @@ itself (:mod:`~pyami_sync.connection.leader`), many callers are woken one after 
 The **callback threads** (:class:`~pyami_sync.engine.workers.Workers`) run user code. The number of threads depends on
 neither connections nor subscriptions.
 
-With one exception, ``Epoll._lock`` below, the engine thread never waits for a lock that a thread running user code can
-hold: a signal handler may raise, or run for as long as it likes, at any moment, and a finalizer may run at any
-allocation. What threads share is therefore changed by single dict and deque operations, which are atomic (in
-free-threaded builds too), and waiting is done on locks that belong to the waiting thread alone
-(:class:`~pyami_sync.engine.waiting.Waiters`).
+The engine thread never waits for a lock that a thread running user code can hold: a signal handler may raise, or run
+for as long as it likes, at any moment, and a finalizer may run at any allocation. What threads share is therefore
+changed by single dict and deque operations, which are atomic (in free-threaded builds too), and waiting is done on
+locks that belong to the waiting thread alone (:class:`~pyami_sync.engine.waiting.Waiters`).
 
 Locks that are left here and above:
 
 ======================================  ==================================  =========================================
 Lock                                    Guards                              Taken by
 ======================================  ==================================  =========================================
-``Epoll._lock`` (reentrant)             which descriptor is whose           every thread that changes what a link waits
-                                                                            for, the engine thread included; held for
-                                                                            one system call that does not block
 one in :class:`Waiters` per wait        nothing; it is waited for           the waiting thread; released by any
 one per idle thread of ``Workers``      nothing; it is waited for           the idle thread; released by any
 ``Future._condition`` (standard)        ``wait()`` and ``as_completed()``   callers; the engine thread only when free
@@ -39,21 +35,21 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import heapq
 import logging
 import time
 import weakref
 from _thread import start_new_thread
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import count
 from threading import Thread, current_thread, get_ident, main_thread
 
 from ..exceptions import ConcurrencyError, ConnectionClosed
 from . import forks
 from .deadline import Deadline
-from .poller import READ, WRITE, Pollable, Poller, make_poller
+from .launch import Launch
+from .poller import READ, WRITE, Pollable, Poller
+from .timers import Timer, Timers
 from .waiting import Waiters
 from .wakeup import Wakeup
 from .workers import Workers
@@ -64,28 +60,10 @@ logger = logging.getLogger("pyami_sync")
 
 LAUNCH_WAIT = 10.0  # seconds
 LAST_STEPS = 0.1  # seconds that a thread may take to be gone when it has done its work
+RETRY = 0.01  # seconds between two tries of a step that can't be done yet
 LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-TimerEntry = tuple[float, int, "Timer"]
-
-
-class Timer:
-    """Something to do at a moment, on the engine thread; it must not block."""
-
-    __slots__ = ("_engine", "callback")
-
-    def __init__(self, engine: Engine, callback: Callable[[], None]) -> None:
-        self._engine = engine
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        """Don't do it. Safe from any thread; too late is no error."""
-        if self.callback is not None:
-            self.callback = None
-            self._engine._dead_timers += 1  # a lost count only puts off the next clearing out
 
 
 class Engine:
@@ -114,11 +92,10 @@ class Engine:
         self._ended = False  # the engine thread runs no job any more
         self._waiters = Waiters()  # for that
         self._releases = False  # the engine thread itself closes the descriptors at its end
-        self._timers: list[TimerEntry] = []  # a heap, the engine thread's own
-        self._new_timers: deque[TimerEntry] = deque()  # on their way to it, from any thread
-        self._timer_order = count()
-        self._dead_timers = 0
-        self._wakes_at = float("inf")  # until when the thread sleeps if nothing comes
+        self._timers = Timers(self._wake_for)
+        self.call_at = self._timers.call_at
+        """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
+        self._unfinished: set[Callable[[], bool]] = set()  # steps that are tried again; the engine thread's own
         engines.add(self)
 
     # Life
@@ -141,7 +118,8 @@ class Engine:
                 "the standard library was monkey patched (gevent, eventlet) after pyami_sync was imported: patch before"
                 " that; with gunicorn, leave out --preload or patch at the top of its configuration file"
             )
-        # One step, not a lock: a signal handler may come here in the midst of it.
+        forks.warn_of_uwsgi()
+        # One step, not a lock: a signal handler may call this in the middle of it.
         launch = self._launches.setdefault(None, Launch(self))
         launch.begin()
         if not launch.wait(LAUNCH_WAIT):
@@ -165,11 +143,10 @@ class Engine:
         self.signal_stop()
         deadline = Deadline(timeout)
         launch = self._launches.get(None)
-        if launch is not None:  # whoever started it was interrupted
-            launch.begin()
+        if launch is not None and not launch.prevent():  # whoever began it may have been interrupted
             launch.wait(deadline.remaining())
         thread = self._thread
-        # Not join() alone: a signal handler in the midst of it that closes, too, would wait for its own thread.
+        # Not join() alone: a signal handler that interrupts it and closes, too, would wait for its own thread.
         if (
             thread is not None
             and thread is not current_thread()
@@ -187,7 +164,7 @@ class Engine:
             self._release()
 
     def signal_stop(self) -> None:
-        """Tell all threads to end and wait for none."""
+        """Ask all threads to end, and wait for none."""
         self._closed = True
         self._wake()  # always: whoever closed it first may have been interrupted before this
 
@@ -198,17 +175,17 @@ class Engine:
 
     @property
     def running(self) -> bool:
-        """Whether there is an engine thread that runs what it is asked to."""
+        """True if there is an engine thread that runs what it is asked to."""
         return self._thread is not None and not self._ended
 
     @property
     def on_own_thread(self) -> bool:
-        """Whether the calling thread is the engine thread."""
+        """True if the calling thread is the engine thread."""
         return get_ident() == self.ident
 
     @property
     def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
+        """True if :meth:`close` was called."""
         return self._closed
 
     def _release(self) -> None:
@@ -278,7 +255,7 @@ class Engine:
         self.on_thread(out)
 
     def rearm(self, link: Pollable) -> None:
-        """Wait for what the link is interested in now; from any thread."""
+        """Wait for what the link is interested in now; on the engine thread."""
         assert self._poller is not None
         try:
             self._poller.rearm(link)
@@ -290,9 +267,9 @@ class Engine:
         self.call_soon(lambda: self._serve(link, READ))
 
     @property
-    def rearms_at_once(self) -> bool:
-        """Whether :meth:`rearm` takes effect before it returns, on any thread."""
-        return self._poller is not None and self._poller.anywhere
+    def modify(self) -> Callable[[int, int], object] | None:
+        """The poller's own :attr:`~pyami_sync.engine.poller.Poller.modify`; :data:`None` if there is none."""
+        return None if self._poller is None else self._poller.modify
 
     def on_thread(self, job: Callable[[], object]) -> None:
         """Do something that only the engine's thread may do: now if this is it."""
@@ -303,9 +280,10 @@ class Engine:
 
     def call_soon(self, job: Callable[[], object]) -> None:
         """Run something on the engine thread, behind everything that has come in; it must not block."""
-        self._jobs.append(job)
-        if get_ident() != self.ident:
-            self._wake()
+        if get_ident() == self.ident:
+            self._jobs.append(job)
+        else:
+            self._wake(map(self._jobs.append, (job,)))
             if self._closed and (self._thread is None or self._ended):
                 self._run_jobs()  # the engine has ended: nobody else will
 
@@ -324,22 +302,32 @@ class Engine:
         else:
             self.call_soon(partial(self.workers.submit, job))
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
-        timer = Timer(self, callback)
-        # In this order: before it sleeps, the engine thread says until when and then looks for new timers once more.
-        self._new_timers.append((when, next(self._timer_order), timer))
-        if when < self._wakes_at and get_ident() != self.ident:
-            self._wake()
-        return timer
+    def persist(self, step: Callable[[], bool]) -> None:
+        """Run a step, and again until it returns True; on the engine thread, whose end waits a moment for it.
+
+        At the engine's end it is run a last time when :attr:`running` has become false.
+        """
+        self._unfinished.discard(step)
+        if not step():
+            self._unfinished.add(step)
+            self.call_at(time.monotonic() + RETRY, partial(self.persist, step))
 
     def _later(self, seconds: float, job: Callable[[], None]) -> None:
         self.call_at(time.monotonic() + seconds, job)
 
-    def _wake(self) -> None:
+    def _wake(self, first: Iterable[object] = (None,)) -> None:
+        """Take a step, by going through an iterable, and end the engine's wait; no signal handler runs in between."""
         wakeup = self._wakeup
-        if wakeup is not None:
-            wakeup.wake()
+        if wakeup is None:
+            deque(first, 0)
+        else:
+            wakeup.wake(first)
+
+    def _wake_for(self, first: Iterable[object]) -> None:
+        if get_ident() == self.ident:
+            deque(first, 0)
+        else:
+            self._wake(first)
 
     # The engine thread
 
@@ -348,15 +336,19 @@ class Engine:
         assert poller is not None
         self.ident = get_ident()
         while not self._closed:
-            left = min(self._run_timers(), LONGEST_SLEEP)
+            left = min(self._timers.run(), LONGEST_SLEEP)
             for link, mask in poller.poll(0 if self._jobs else left):
                 self._serve(link, mask)
             if self._jobs:
                 self._run_jobs()
         self._run_jobs()
+        until = time.monotonic() + LAST_STEPS
+        while self._unfinished and time.monotonic() < until:
+            time.sleep(RETRY / 10)
+            self._retry()
         # From here on who asks does it, or it is among those that are run next.
         self._ended = True
-        self._run_jobs()
+        self._retry()
         self.ident = None  # a thread that is started later may get the same
         self._waiters.notify_all()
         if self._releases:
@@ -387,97 +379,9 @@ class Engine:
             except Exception:
                 logger.exception("a job of the engine raised")
 
-    def _run_timers(self) -> float:
-        """Run what is due; return the seconds until the next, infinity if there is none."""
-        timers, new = self._timers, self._new_timers
-        while True:
-            while new:
-                heapq.heappush(timers, new.popleft())
-            if self._dead_timers > 64 and self._dead_timers * 2 > len(timers):
-                # Those of answered calls would otherwise stay until their time: many a second, for seconds.
-                timers[:] = [entry for entry in timers if entry[2].callback is not None]
-                heapq.heapify(timers)
-                self._dead_timers = 0
-            while timers and timers[0][2].callback is None:
-                heapq.heappop(timers)
-            self._wakes_at = timers[0][0] if timers else float("inf")
-            left = self._wakes_at - time.monotonic()
-            if left > 0:
-                if new:  # from a thread that may have read an earlier moment, and so wakes nobody
-                    continue
-                return left
-            callback = heapq.heappop(timers)[2].callback
-            if callback is not None:
-                try:
-                    callback()
-                except Exception:
-                    logger.exception("a timer raised")
-
-
-class Launch:
-    """The start of an engine thread.
-
-    :meth:`threading.Thread.start` does not survive an exception that a signal handler raises in it: the new thread
-    can die of it half-made, and is listed as alive for ever. Handlers run on the main thread only, so another one
-    starts the engine thread, and the caller waits for that.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._waiters = Waiters()
-        self._begun: dict[None, object] = {}
-        self._done = False
-        self._error: Exception | None = None
-
-    def begin(self) -> None:
-        """Start, unless that has been done; raises what says that there is no thread to be had."""
-        if self._begun:
-            return
-        if get_ident() != main_thread().ident:
-            self._run()
-            return
-        try:
-            start_new_thread(self._run, ())
-        except Exception:
-            self._engine._launches.pop(None, None)
-            raise
-
-    def _run(self) -> None:
-        engine, me = self._engine, object()
-        if self._begun.setdefault(None, me) is not me:
-            return
-        made: list[Poller | Wakeup] = []
-        try:
-            if engine._thread is not None:  # an earlier launch ended between two looks
-                return
-            poller = make_poller(engine.on_thread)
-            made.append(poller)
-            wakeup = Wakeup()
-            made.append(wakeup)
-            poller.add(wakeup)
-            engine._poller, engine._wakeup = poller, wakeup
-            # A daemon: a session that nobody closed must not keep the interpreter from ending.
-            thread = Thread(target=engine._run, name=f"{engine.name}-engine", daemon=True)
-            thread.start()
-            engine._thread = thread
-        except Exception as exc:  # no descriptor, no thread; the next call tries again
-            engine._poller = engine._wakeup = None
-            for each in made:
-                each.close()
-            self._error = exc
-        finally:
-            self._done = True
-            engine._launches.pop(None, None)
-            self._waiters.notify_all()
-
-    def wait(self, timeout: float | None) -> bool:
-        """Wait until the thread runs, or can't be started; return whether it has come to one of them."""
-        return self._waiters.wait(lambda: self._done, timeout)
-
-    def check(self) -> None:
-        """Raise what has kept the thread from running."""
-        if self._error is not None:
-            raise self._error
+    def _retry(self) -> None:
+        self._jobs.extend(partial(self.persist, step) for step in list(self._unfinished))
+        self._run_jobs()
 
 
 def _after_fork() -> None:

@@ -6,11 +6,15 @@ workers, runs no Python code there: so whatever uses a session compares the proc
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Callable
 from threading import Lock
 
-__all__ = ["check", "register"]
+__all__ = ["check", "register", "warn_of_uwsgi"]
+
+logger = logging.getLogger("pyami_sync")
 
 _callbacks: list[Callable[[], None]] = []
 _locks: dict[int, Lock] = {}
@@ -27,6 +31,25 @@ def check() -> None:
     """Run the registered functions if this process is a child in which they have not run yet."""
     if getpid() != _pid:
         _run()
+
+
+def warn_of_uwsgi() -> None:
+    """Log what keeps threads from running under uWSGI, or its workers from starting; a thread is about to start.
+
+    uWSGI forks without the interpreter's lock unless told otherwise. If another thread holds it in that moment, the
+    worker waits for it for ever.
+    """
+    uwsgi = sys.modules.get("uwsgi")  # exists inside of uWSGI only
+    options = getattr(uwsgi, "opt", None)
+    if uwsgi is None or not isinstance(options, dict):
+        return
+    if not options.keys() & {"enable-threads", "threads"}:
+        logger.warning("uWSGI runs no Python thread between requests: start it with --enable-threads")
+    if "py-call-uwsgi-fork-hooks" not in options and "master" in options and not uwsgi.worker_id():
+        logger.warning(
+            "opening a session before uWSGI forks can make a worker hang: start uWSGI with --py-call-uwsgi-fork-hooks "
+            "or --lazy-apps, or open the session in the worker"
+        )
 
 
 def _run() -> None:

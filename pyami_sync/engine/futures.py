@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from functools import partial
-from threading import Condition
+from threading import Condition, current_thread, main_thread
 from typing import Any, TypeVar
 
 from ..exceptions import WaitTimeout
@@ -19,6 +19,7 @@ __all__ = ["DetachedFuture", "ExpectedEvent"]
 logger = logging.getLogger("pyami_sync")
 T = TypeVar("T")
 SETTLE_WAIT = 1.0  # seconds
+PATIENCE = 0.2  # seconds that the main thread leaves to callback threads before it judges an event itself
 Submit = Callable[[Callable[[], None]], None]
 
 
@@ -44,17 +45,18 @@ class DetachedFuture(Future[T]):
         self._submit = submit
         self._on_cancel = on_cancel
         self._unclaimed: deque[None] = deque((None,))  # whoever takes the entry (atomically) chooses the outcome
-        self._outcome: tuple[Any, BaseException | None] | None = None
+        self.outcome: tuple[Any, BaseException | None] | None = None
+        """The result and the exception, once it is done; changed once, by whoever took the entry above."""
         self._done = Waiters()
         self._observers: deque[Callable[[], object]] = deque()
 
     def done(self) -> bool:
         """Return True if it has a result or an exception, or was cancelled."""
-        return self._outcome is not None
+        return self.outcome is not None
 
     def cancelled(self) -> bool:
         """Return True if it was cancelled."""
-        outcome = self._outcome
+        outcome = self.outcome
         return outcome is not None and isinstance(outcome[1], CancelledError)
 
     def running(self) -> bool:
@@ -91,10 +93,11 @@ class DetachedFuture(Future[T]):
         return exc
 
     def _wait(self, timeout: float | None) -> tuple[Any, BaseException | None]:
-        self._wait_until(self.done, Deadline(timeout))
-        if self._outcome is None:
+        if self.outcome is None:
+            self._wait_until(self.done, Deadline(timeout))
+        if self.outcome is None:
             raise TimeoutError
-        return self._outcome
+        return self.outcome
 
     def _wait_until(self, ready: Callable[[], object], deadline: Deadline) -> bool:
         while not (met := self._done.wait(ready, deadline.remaining())) and not deadline.expired:
@@ -111,7 +114,7 @@ class DetachedFuture(Future[T]):
     def observe(self, fn: Callable[[], object]) -> None:
         """Run ``fn()`` when it is done, on the thread that resolves it: only for what never blocks."""
         self._observers.append(fn)
-        if self._outcome is not None:  # it may have been resolved before the line above
+        if self.outcome is not None:  # it may have been resolved before the line above
             self._notify()
 
     def _notify(self) -> None:
@@ -132,7 +135,7 @@ class DetachedFuture(Future[T]):
             logger.exception("a done-callback raised")
 
     def cancel(self) -> bool:
-        """Give up waiting; the action may still run. A late answer is dropped."""
+        """Stop waiting; the action may still run. A late answer is dropped."""
         if not self._end(None, CancelledError()):
             return self.cancelled()
         if self._on_cancel is not None:
@@ -157,7 +160,7 @@ class DetachedFuture(Future[T]):
             self._unclaimed.pop()
         except IndexError:
             return False
-        self._outcome = (result, exc)
+        self.outcome = (result, exc)
         self._done.notify_all()
         if self._condition.acquire(blocking=False):
             try:
@@ -201,7 +204,7 @@ class DetachedFuture(Future[T]):
     def _tell(self, waiting: Any) -> None:
         if self.cancelled():
             waiting.add_cancelled(self)
-        elif self._outcome is not None and self._outcome[1] is not None:
+        elif self.outcome is not None and self.outcome[1] is not None:
             waiting.add_exception(self)
         else:
             waiting.add_result(self)
@@ -218,7 +221,7 @@ class ExpectedEvent(DetachedFuture[T]):
         self._can_help: Callable[[], bool] | None = None
         self._help: Callable[[], None] = lambda: None
         self.reported = False
-        """Whether :meth:`result` has raised, so that its caller knows that the event did not come."""
+        """True if :meth:`result` has raised, so that its caller knows that the event did not come."""
 
     def help_with(self, can_help: Callable[[], bool], help_now: Callable[[], None]) -> None:
         """Let a thread in :meth:`result` do what resolves the future, as long as ``can_help()`` is true.
@@ -256,7 +259,12 @@ class ExpectedEvent(DetachedFuture[T]):
             return super()._wait(timeout)
         deadline = Deadline(timeout)
         while self._wait_until(lambda: self.done() or can_help(), deadline):
-            if self._outcome is not None:
-                return self._outcome
-            self._help()
+            # What a signal handler raises while the main thread is in a predicate would be taken for the predicate's
+            # exception, so the main thread leaves it to a callback thread while there is a free one.
+            if current_thread() is main_thread():
+                left = deadline.remaining()
+                self._done.wait(self.done, PATIENCE if left is None else min(left, PATIENCE))
+            if self.outcome is not None:
+                return self.outcome
+            self._help()  # does nothing if another thread judges
         raise TimeoutError

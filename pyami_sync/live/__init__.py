@@ -10,6 +10,7 @@ The reducer (:class:`Reducer`, :func:`apply`, :func:`replay`) also runs on recor
 
 from .areas import event_mask
 from .calls import Call, CallRecord, Leg, Transfer
+from .cluster import ClusterLive
 from .draft import Change
 from .entities import (
     Bridge,
@@ -32,7 +33,7 @@ from .entities import (
 from .feed import ChangeStream, ChangeSubscription
 from .jsonform import from_json, to_json, view_from_json
 from .ladder import explain
-from .live import ClusterLive, Live
+from .live import Live
 from .reducer import Reducer, apply, replay
 from .view import View
 

@@ -146,6 +146,11 @@ class Tracker:
         else:
             self._apply(event)
 
+    @property
+    def current(self) -> bool:
+        """True if the model is consistent, and every event that was fed is in it; the caller holds the lock."""
+        return self.health == CONSISTENT and self._held is None
+
     def _apply_held(self, event: Event) -> None:
         changes = self.reducer.apply(event)
         if changes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Protocol
 
 from ..connection.connection import Connection
 from ..exceptions import ConnectionClosed, ConnectionLost
+from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.subscribers import Subscriber
 from ..wire.message import Event, Origin
 
-__all__ = ["EventGate", "GateOwner", "Publisher"]
+__all__ = ["EventGate", "GateOwner", "Publisher", "WeakPublisher"]
 
 WATCHED = 4  # reads after the release that are looked through for FullyBooted
 HELD_BYTES = 64 << 20  # of events that are held back at most
@@ -29,6 +32,43 @@ class Publisher(Protocol):
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
         """No more events will come; or, of a loss, only those who can't outlast one are told."""
         ...
+
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
+        ...
+
+
+class WeakPublisher:
+    """Passes events to a client's subscriptions as long as anybody refers to these: the client, a stream, a callback.
+
+    So the engine, which refers to this, keeps no client alive that was dropped.
+    """
+
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = weakref.ref(subscriptions)
+
+    def publish(self, frames: list[bytes], origin: Origin) -> None:
+        """Pass events on."""
+        subscriptions = self._subscriptions()
+        if subscriptions is not None:
+            subscriptions.publish(frames, origin)
+
+    def publish_marker(self, event: Event) -> None:
+        """Pass a marker on."""
+        subscriptions = self._subscriptions()
+        if subscriptions is not None:
+            subscriptions.publish_marker(event)
+
+    def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
+        """Pass the end on."""
+        subscriptions = self._subscriptions()
+        if subscriptions is not None:
+            subscriptions.finish(exc, only_loss_sensitive=only_loss_sensitive)
+
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
+        subscriptions = self._subscriptions()
+        return [] if subscriptions is None else subscriptions.everybody()
 
 
 class GateOwner(Protocol):
@@ -58,7 +98,7 @@ class EventGate:
         self._session = session
         self.released = False
         self.booted = False
-        """Whether FullyBooted has come: the server has loaded its modules."""
+        """True if FullyBooted has come: the server has loaded its modules."""
         self.uptime: float | None = None
         """Seconds that the server had been up at the login; :data:`None` if it has not said so."""
         self.on_booted: Callable[[], None] | None = None

@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from threading import RLock
+from typing import TYPE_CHECKING
 
-__all__ = ["Metrics", "Quantiles", "Stats", "SubscriptionStats"]
+if TYPE_CHECKING:
+    from ..subscriptions.dispatch import Subscriptions
+    from .session import Session
+
+__all__ = ["Metrics", "Quantiles", "Stats", "SubscriptionStats", "take_stats"]
 
 KEPT = 1024  # round trips that the quantiles are of
 
@@ -61,7 +66,7 @@ class Stats:
     losses: int = 0
     """Links that were lost."""
     attempts: int = 0
-    """Tries to come back."""
+    """Attempts to reconnect."""
     outage_total: float = 0.0
     """Seconds without a link, of outages that have ended."""
     outage_last: float = 0.0
@@ -74,6 +79,14 @@ class Stats:
     events_received: int = 0
     bytes_received: int = 0
     subscriptions: tuple[SubscriptionStats, ...] = ()
+    stalls: int = 0
+    """How often events or answers came late by more than ``stall_after``."""
+    stall_total: float = 0.0
+    """Seconds that stalls which have ended took."""
+    late: float = 0.0
+    """By how many seconds events or answers are late now, as far as it is known."""
+    event_filter: tuple[str, ...] | None = None
+    """What ``event_filter="auto"`` lets the server send now, in lower case; :data:`None` if it sends everything."""
     wire_lost: int = 0
     """Messages that taps of the wire did not get because they do not keep up."""
 
@@ -98,6 +111,8 @@ class Metrics:
         self.attempts = 0
         self.outage_total = 0.0
         self.outage_last = 0.0
+        self.stalls = 0
+        self.stall_total = 0.0
         # What connections that are gone had counted; the present one counts by itself.
         self.events_before = 0
         self.bytes_before = 0
@@ -106,8 +121,12 @@ class Metrics:
         """Count an action, and its round trip if it was answered."""
         noted = self._noted
         noted.append((outcome, seconds))
-        if len(noted) >= KEPT:
-            self._add_up()
+        # The engine thread counts, too, so nobody waits here: whoever has the lock may be in a signal handler.
+        if len(noted) >= KEPT and self._lock.acquire(blocking=False):
+            try:
+                self._add_up()
+            finally:
+                self._lock.release()
 
     def _add_up(self) -> tuple[Counter[str], float, list[float]]:
         """Add up what is noted: actions by outcome, the sum of all round trips, the latest of them."""
@@ -142,3 +161,32 @@ class Metrics:
         last = len(trips) - 1
         p50, p90, p99 = (trips[round(last * share)] for share in (0.5, 0.9, 0.99))
         return Quantiles(count, p50, p90, p99, trips[-1], total)
+
+
+def take_stats(session: Session, subscriptions: Subscriptions, wire_lost: int) -> Stats:
+    """Return what has been counted of a session and of its client's subscriptions."""
+    metrics, connection = session.metrics, session.current
+    return Stats(
+        state=session.state.value,
+        connects=metrics.connects,
+        losses=metrics.losses,
+        attempts=metrics.attempts,
+        outage_total=metrics.outage_total,
+        outage_last=metrics.outage_last,
+        actions=metrics.actions(),
+        round_trip=metrics.round_trip(),
+        pending=len(connection.pending) if connection else 0,
+        events_received=metrics.events_before + (connection.events_received if connection else 0),
+        bytes_received=metrics.bytes_before + (connection.bytes_received if connection else 0),
+        subscriptions=tuple(
+            SubscriptionStats(
+                type(each).__name__, each.selectors.text, each.delivered, each.lost, each.pending, each.maxsize
+            )
+            for each in subscriptions
+        ),
+        stalls=metrics.stalls,
+        stall_total=metrics.stall_total,
+        late=session.watchdog.late if session.watchdog is not None else 0.0,
+        event_filter=session.plan.event_filter.passes if session.plan.event_filter is not None else None,
+        wire_lost=wire_lost,
+    )

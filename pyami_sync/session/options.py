@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -18,6 +19,7 @@ __all__ = ["Options", "options_from_url"]
 
 PORT = 5038
 TLS_PORT = 5039
+BROKERS = ("amqp://", "amqps://", "memory://", "redis://", "rediss://")
 EVENT_CLASSES = frozenset(
     "system,call,log,verbose,command,agent,user,config,dtmf,reporting,cdr,dialplan,originate,agi,hookresponse,"
     "cc,aoc,test,security,message".split(",")
@@ -36,11 +38,13 @@ class Options:
     secret: str = field(default="", repr=False)
     auth: Literal["md5", "plain"] = "md5"
     event_mask: str | None = None
+    event_filter: Literal["auto"] | None = None
     tls: TLS | ssl.SSLContext | None = None
     timeout: float | None = 10.0
     connect_timeout: float = 10.0
     keepalive: float | None = 30.0
     keepalive_timeout: float = 10.0
+    stall_after: float | None = 5.0
     reconnect: ReconnectPolicy | None = field(default_factory=ReconnectPolicy)
     when_down: Literal["wait", "fail"] = "wait"
     wait_fully_booted: bool = False
@@ -66,9 +70,11 @@ class Options:
             raise ValueError(f"port is a number from 1 to 65535, not {self.port!r}")
         if self.auth not in ("md5", "plain"):
             raise ValueError(f"auth is 'md5' or 'plain', not {self.auth!r}")
+        if self.event_filter not in ("auto", None):
+            raise ValueError(f"event_filter is 'auto' or None, not {self.event_filter!r}")
         if self.when_down not in ("wait", "fail"):
             raise ValueError(f"when_down is 'wait' or 'fail', not {self.when_down!r}")
-        for name in ("timeout", "connect_timeout", "keepalive", "keepalive_timeout"):
+        for name in ("timeout", "connect_timeout", "keepalive", "keepalive_timeout", "stall_after"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int | float) or not value > 0):
                 raise ValueError(f"{name} is a positive number of seconds, not {value!r}")
@@ -97,10 +103,7 @@ def make_options(given: dict[str, Any]) -> Options:
         ValueError: a value that can't be.
 
     """
-    known = {each.name for each in fields(Options)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise TypeError(f"no such option: {', '.join(unknown)} (there are {', '.join(sorted(known))})")
+    check_names(given)
     given = dict(given)
     if "port" not in given and isinstance(given.get("host"), str):
         given.update(split_port(given["host"]))
@@ -125,6 +128,32 @@ def split_port(place: str) -> dict[str, Any]:
     if match["port"]:
         found["port"] = int(match["port"])
     return found
+
+
+def check_names(given: Iterable[str], more: Iterable[str] = ()) -> None:
+    """Raise what tells of a mistyped option.
+
+    Args:
+        given: names of options.
+        more: names that may have been meant, besides those of a session.
+
+    Raises:
+        TypeError: an option that does not exist.
+
+    """
+    known = {each.name for each in fields(Options)}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise TypeError(f"no such option: {meant(unknown, {*known, *more, 'transport'})}")
+
+
+def meant(names: Iterable[str], known: Iterable[str]) -> str:
+    """Return mistyped names with what was probably meant, for a message; with all known names if nothing is alike."""
+    told = []
+    for name in sorted(names):
+        near = get_close_matches(name.lower(), known, n=1)
+        told.append(f"{name}; did you mean {near[0]}?" if near else f"{name} (there are {', '.join(sorted(known))})")
+    return " ".join(told)
 
 
 def event_mask(mask: str | bool | Iterable[str] | None) -> str | None:
@@ -170,6 +199,12 @@ def options_from_url(url: str | None, given: dict[str, Any] | None = None) -> Op
     return make_options({**url_settings(url), **given})
 
 
+def broker_url(url: str | None) -> str | None:
+    """Return the URL, or that in ``AMI_URL``, if it names a broker and not a server."""
+    found = url if url is not None else os.environ.get("AMI_URL")
+    return found if found is not None and found.startswith(BROKERS) else None
+
+
 def url_settings(url: str) -> dict[str, Any]:
     """Return the options that a URL gives, or a mere ``host``, ``host:port`` or ``user@host:port``.
 
@@ -190,7 +225,9 @@ def url_settings(url: str) -> dict[str, Any]:
     if parts.scheme not in ("ami", "amis") or not parts.hostname:
         raise ValueError(f"a URL begins with ami:// or amis:// and names a host, not {parts.scheme}://…")
     if parts.path not in ("", "/") or parts.fragment:
-        raise ValueError("behind the host a URL has options only, ?timeout=5 (percent-encode / and # in the secret)")
+        raise ValueError(
+            "after the host a URL can have options only, ?timeout=5 (percent-encode / and # in the secret)"
+        )
     found: dict[str, Any] = {"host": parts.hostname}
     if port is not None:
         found["port"] = port
@@ -209,7 +246,9 @@ def url_settings(url: str) -> dict[str, Any]:
 def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the options in a URL's query: those of the session and those of TLS."""
     tls_names = {each.name for each in fields(TLS)}
-    numbers = ("timeout", "connect_timeout", "keepalive", "keepalive_timeout")
+    numbers = ("timeout", "connect_timeout", "keepalive", "keepalive_timeout", "stall_after")
+    switched = ("verify", "reconnect", "wait_fully_booted")
+    texts = ("auth", "event_mask", "event_filter", "encoding", "name", "when_down")
     found: dict[str, Any] = {}
     tls: dict[str, Any] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
@@ -219,12 +258,12 @@ def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
                 where[name] = None if value.lower() == "none" else float(value)
             except ValueError:
                 raise ValueError(f"{name} in the URL is a number of seconds or none, not {value!r}") from None
-        elif name in ("verify", "reconnect", "wait_fully_booted"):
+        elif name in switched:
             if value.lower() not in _switches:
                 raise ValueError(f"{name} in the URL is yes or no, not {value!r}")
             where[name] = _switches[value.lower()]
-        elif name in (*tls_names, "auth", "event_mask", "encoding", "name", "when_down"):
+        elif name in texts or name in tls_names:
             where[name] = value
         else:
-            raise ValueError(f"no such option in the URL: {name}")
+            raise ValueError(f"no such option in the URL: {meant([name], {*texts, *numbers, *switched, *tls_names})}")
     return found, tls

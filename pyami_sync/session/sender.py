@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from difflib import get_close_matches
 from os import getpid
 from threading import get_ident
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
 from ..connection.connection import Connection
 from ..connection.request import LEAST, PING, FutureRequest
 from ..engine import forks
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..engine.futures import DetachedFuture
 from ..engine.hooks import ActionHook
 from ..exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
-from ..subscriptions.listener import DEFAULT, Listener
-from ..vocabulary.advice import advise
+from ..subscriptions.listener import Listener
+from ..vocabulary.advice import advise, advise_timeout, is_header
 from ..wire.action import Action, HeaderValue
 from ..wire.response import Response
+from .keywords import OriginateHeaders
 from .options import Options
 from .session import Session
 
 if TYPE_CHECKING:
     from ..events import OriginateResponse
 
-__all__ = ["Caller"]
+__all__ = ["Sender"]
 
 R = TypeVar("R", bound=Response)
 Route = Callable[[Action[Any], float | None], Connection]
 """Finds the connection to send an action on, within so many seconds."""
-LESSONS = frozenset({"events", "filter"})  # actions whose success a session must know of when it comes back
+LESSONS = frozenset({"events", "filter"})  # actions whose success a session must know of when it reconnects
 MOST_BARE = 200
 RING = 30.0  # seconds that a phone may ring when Originate does not say
 RING_MARGIN = 5.0  # seconds from the end of the ringing to the event that tells of it
@@ -41,7 +43,7 @@ MOST_RING = 2_000_000.0  # seconds; the server reads milliseconds into 31 bits
 _bare: dict[str, Action[Any]] = {}  # actions without headers, which need not be made again: they can't change
 
 
-class Caller(Listener):
+class Sender(Listener):
     """Something that sends actions over a session."""
 
     options: Options
@@ -92,7 +94,7 @@ class Caller(Listener):
             ConcurrencyError: on a thread that must not block.
 
         """
-        made = self._make(action, headers)
+        made = self._make(action, headers, timeout)
         return self._send_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
     def _send_on(
@@ -155,10 +157,10 @@ class Caller(Listener):
 
         Raises:
             InvalidAction: it can't be sent.
-            ConnectionClosed: the session is not open, or the link did not come back in time.
+            ConnectionClosed: the session is not open, or the link was not restored in time.
 
         """
-        made = self._make(action, headers)
+        made = self._make(action, headers, timeout)
         return self._submit_on(self._route, made, self.options.timeout if timeout is DEFAULT else timeout, check)
 
     def _submit_on(self, route: Route, made: Action[Any], limit: float | None, check: bool) -> DetachedFuture[Any]:
@@ -189,12 +191,21 @@ class Caller(Listener):
             raise
         return future
 
-    def _make(self, action: Action[Any] | str, headers: Mapping[str, HeaderValue]) -> Action[Any]:
+    def _make(
+        self,
+        action: Action[Any] | str,
+        headers: Mapping[str, HeaderValue],
+        timeout: float | None,
+        *,
+        stacklevel: int = 4,
+    ) -> Action[Any]:
         if isinstance(action, str):
+            if timeout is not DEFAULT:
+                advise_timeout(action, headers, timeout, stacklevel=stacklevel)
             if headers or type(action) is not str:  # another class of text may look otherwise than it compares
                 made = Action(action, headers, encoding=self.options.encoding)
                 if headers:
-                    advise(action, headers, stacklevel=4)
+                    advise(action, headers, stacklevel=stacklevel)
                 return made
             bare = _bare.get(action)
             if bare is None or bare.encoding != self.options.encoding:
@@ -223,20 +234,19 @@ class Caller(Listener):
             call.timer.cancel()
 
     def _count_future(self, action: Action[Any], future: DetachedFuture[Any], started: float) -> None:
-        metrics = self._session.metrics
-        if future.cancelled():
-            metrics.count("cancelled")
-            return
-        exc = future.exception()
+        assert future.outcome is not None  # it is an observer of the future
+        response, exc = future.outcome
         if exc is None:
-            response = future.result()
-            metrics.count("ok" if response.ok else "error", monotonic() - started)
+            end = "ok" if response.ok else "error"
             if action.name.lower() in LESSONS:
                 self._learn(action, response)
         elif isinstance(exc, ActionError):
-            metrics.count("error", monotonic() - started)
+            end = "error"
+        elif isinstance(exc, CancelledError):
+            end = "cancelled"
         else:
-            metrics.count("timeout" if isinstance(exc, ActionTimeout) else "lost")
+            end = "timeout" if isinstance(exc, ActionTimeout) else "lost"
+        self._session.metrics.count(end, monotonic() - started if end in ("ok", "error") else None)
 
     def _learn(self, action: Action[Any], response: Response) -> None:
         if response.ok:
@@ -267,7 +277,7 @@ class Caller(Listener):
         wait: Literal[False] = ...,
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Response: ...
     @overload
     def originate(
@@ -277,7 +287,7 @@ class Caller(Listener):
         wait: Literal[True],
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> OriginateResponse: ...
     @overload
     def originate(
@@ -287,7 +297,7 @@ class Caller(Listener):
         wait: bool,
         ring: float | None = ...,
         timeout: float | None = ...,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Response | OriginateResponse: ...
     def originate(
         self,
@@ -296,7 +306,7 @@ class Caller(Listener):
         wait: bool = False,
         ring: float | None = None,
         timeout: float | None = DEFAULT,
-        **headers: HeaderValue,
+        **headers: Unpack[OriginateHeaders],
     ) -> Any:
         """Place a call, asynchronously, so that nothing waits behind it.
 
@@ -322,7 +332,13 @@ class Caller(Listener):
             InvalidAction: it can't be sent; ``ring`` is no length of time, or both it and ``Timeout`` are given.
 
         """
-        pairs = {name: value for name, value in headers.items() if name.lower() != "async"}
+        pairs: dict[str, HeaderValue] = {}
+        for name, value in cast("dict[str, HeaderValue]", headers).items():
+            near = get_close_matches(name, ("wait", "ring", "timeout"), n=1)
+            if near and not is_header("Originate", name):
+                raise TypeError(f"originate() has no argument {name!r}; did you mean {near[0]!r}?")
+            if name.lower() != "async":
+                pairs[name] = value
         ringing = _ringing(ring, pairs)
         action = Action("Originate", {"Channel": channel, "Async": "true", **pairs}, encoding=self.options.encoding)
         advise(action.name, pairs)
@@ -349,7 +365,7 @@ def _ringing(ring: float | None, headers: dict[str, HeaderValue]) -> float:
         if name is not None:
             raise InvalidAction(f"Originate: both ring={ring!r} and {name}={headers[name]!r} are given", header=name)
         if not isinstance(ring, int | float) or not 0 < ring < MOST_RING:
-            raise InvalidAction(f"Originate: ring is a number of seconds, not {ring!r}", header="Timeout")
+            raise InvalidAction(f"Originate: ring must be a number of seconds, not {ring!r}", header="Timeout")
         headers["Timeout"] = max(1, round(ring * 1000))
         return float(ring)
     if name is None:

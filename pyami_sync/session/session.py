@@ -23,7 +23,6 @@ A reconnect stays on the engine thread from the loss to the login, apart from re
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable
@@ -35,40 +34,30 @@ from ..engine import forks
 from ..engine.deadline import Deadline
 from ..engine.engine import Engine
 from ..engine.waiting import Waiters
-from ..exceptions import ActionTimeout, AMIError, ConnectError, ConnectionClosed, ConnectionLost, LoginRejected
+from ..exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost, LoginRejected
 from ..vocabulary import markers
 from ..wire.action import Action
 from ..wire.message import Origin
 from ..wire.protocol import Greeting
 from ..wire.response import Response
 from .connector import ConnectAttempt, Connector
+from .filters import EventFilter
 from .gate import EventGate, Publisher
-from .keepalive import Keepalive
+from .keepalive import Keepalive, keep_alive
 from .login import LoginPlan
 from .metrics import Metrics
+from .opening import Openings
 from .options import Options
 from .reconnect import Reconnect
 from .state import State
+from .watchdog import Watchdog, watch
 
 __all__ = ["Session", "State"]
 
 logger = logging.getLogger("pyami_sync")
 
 CLOSE_WAIT = 5.0  # seconds that close() waits for the engine thread
-GRACE = 2.0  # seconds after its deadline in which an attempt reports why it failed
 EXITING = "the interpreter is shutting down"
-
-
-class Opening:
-    """One call of :meth:`Session.open` that waits for the outcome."""
-
-    __slots__ = ("began", "deadline", "done", "error")
-
-    def __init__(self, deadline: Deadline) -> None:
-        self.deadline = deadline
-        self.began = False  # it has made the session connect, and did not find it connecting
-        self.done = False
-        self.error: Exception | None = None
 
 
 class Session:
@@ -102,7 +91,7 @@ class Session:
         self.engine = engine
         self.publisher = publisher
         self.connector = connector
-        self.plan = LoginPlan(options)
+        self.plan = LoginPlan(options, EventFilter(publisher.everybody) if options.event_filter is not None else None)
         self.metrics = Metrics()
         self.tap = tap
         self.last_error: AMIError | None = None
@@ -118,20 +107,19 @@ class Session:
         self._state = State.CLOSED
         self._used = False  # it has been opened at least once
         self.starting = False
-        """Whether :meth:`start` was called and the engine thread has not begun with it."""
-        self._reopens = False  # a forked child opens a session of its own on first use
+        """True if :meth:`start` was called and the engine thread has not begun with it."""
+        self.reopens = False  # a forked child opens a session of its own on first use
         self._closed_by = ConnectionClosed("the session is not open: call open(), or use `with`")
         self._make_volatile()
 
     def _make_volatile(self) -> None:
         """Set what a forked child starts without."""
-        self._changed = Waiters()  # notified after every change of what may be waited for
-        self._openings: list[Opening] = []
-        self.openers: dict[object, None] = {}
-        """An entry for each thread that is in :meth:`open` now."""
+        self.changed = Waiters()  # notified after every change of what may be waited for
+        self.openings = Openings(self)
         self._attempt: ConnectAttempt | None = None
         self._reconnect: Reconnect[tuple[Connection, EventGate]] | None = None
         self._keepalive: Keepalive | None = None
+        self.watchdog: Watchdog | None = None
 
     # State
 
@@ -142,8 +130,8 @@ class Session:
 
     @property
     def over(self) -> bool:
-        """Whether it has been open and is closed now, and will not open by itself as a fork's copy does."""
-        return self._state is State.CLOSED and self._used and not self._reopens
+        """True if it has been open and is closed now, and will not open by itself as a fork's copy does."""
+        return self._state is State.CLOSED and self._used and not self.reopens
 
     @property
     def greeting(self) -> Greeting | None:
@@ -157,7 +145,7 @@ class Session:
         self._tell()
 
     def _tell(self) -> None:
-        self._changed.notify_all()
+        self.changed.notify_all()
         if self._observe is not None:
             self._observe()
 
@@ -172,67 +160,7 @@ class Session:
             ConcurrencyError: the calling thread is the engine thread.
 
         """
-        self._open(deadline, reopens=False)
-
-    def _open(self, deadline: Deadline, *, reopens: bool) -> None:
-        if self._state is State.CONNECTED and self.current is not None:
-            return
-        self.engine.check_thread("connecting")
-        token = object()
-        self.openers[token] = None
-        try:
-            while True:
-                opening = self._open_once(deadline, reopens)
-                if opening.error is None:
-                    return
-                # A failure of another thread's attempt, which may have had less time, is not this one's; but a
-                # rejected login is everybody's.
-                if opening.began or isinstance(opening.error, LoginRejected) or deadline.expired:
-                    break
-                if reopens and not self._reopens:
-                    break
-            error = opening.error if opening.began else copy.copy(opening.error)
-            try:
-                raise error
-            finally:
-                del error, opening
-        finally:
-            self.openers.pop(token, None)
-
-    def _open_once(self, deadline: Deadline, reopens: bool) -> Opening:
-        """Have the engine thread begin an attempt, or join one, and wait for the outcome."""
-        if exiting:
-            raise ConnectionClosed(EXITING)
-        engine = self.engine
-        try:
-            engine.start()
-        except (OSError, RuntimeError) as exc:  # no descriptors, no threads
-            host, port = self.options.host, self.options.port
-            raise ConnectError(f"this process lacks resources ({exc})", host=host, port=port) from exc
-        opening = Opening(deadline)
-        left = deadline.remaining()
-        try:
-            engine.call_soon(lambda: self._begin(opening, reopens))
-            # The attempt has the same deadline, and says what it was at when that came.
-            self._changed.wait(lambda: opening.done or engine.closed, None if left is None else left + GRACE)
-        except BaseException:  # Ctrl-C
-            engine.call_soon(lambda: self._give_up(opening, interrupted=True))
-            # Until then the caller could take a session for open that is about to be closed.
-            self._changed.wait(lambda: opening.done or not engine.running, CLOSE_WAIT)
-            raise
-        if not opening.done:
-            engine.call_soon(lambda: self._give_up(opening))
-            if engine.closed:
-                raise ConnectionClosed("the session was closed while it was opened")
-            raise self._not_in_time(deadline)
-        return opening
-
-    def _not_in_time(self, deadline: Deadline) -> ConnectError:
-        limit = "in time" if deadline.timeout is None else f"within {deadline.timeout:g} s"
-        why = f": {self.last_error}" if self.last_error is not None else ""
-        exc = ConnectError(f"not connected {limit}{why}", host=self.options.host, port=self.options.port)
-        exc.__cause__ = self.last_error
-        return exc
+        self.openings.open(deadline, reopens=False)
 
     def prepare_to_listen(self) -> None:
         """Make sure that events can come; a fork's copy opens itself here, and blocks as :meth:`open` does.
@@ -245,65 +173,17 @@ class Session:
         forks.check()
         if not self._used:
             raise self._closed()
-        while self._reopens:
-            self._wake(Deadline(None))
-
-    def _wake(self, deadline: Deadline) -> None:
-        """Open the copy that a forked child has, on its first use; if it fails, the next use tries again.
-
-        Args:
-            deadline: the caller's; opening takes no longer than that, and than ``connect_timeout``.
-
-        Raises:
-            ConnectError: it could not be opened.
-            ActionTimeout: the caller's time is up. (The caller names the action.)
-
-        """
-        left = deadline.remaining()
-        shorter = left is not None and left < self.options.connect_timeout
-        try:
-            self._open(deadline if shorter else Deadline(self.options.connect_timeout), reopens=True)
-        except ConnectError as exc:
-            if isinstance(exc, LoginRejected) or not deadline.expired:
-                raise
-            raise ActionTimeout("", deadline.timeout, sent=False) from exc
+        while self.reopens:
+            self.openings.on_first_use(Deadline(None))
 
     # Opening: on the engine thread
 
-    def _begin(self, opening: Opening, reopens: bool) -> None:
-        if self._state is State.CONNECTED:
-            self._settle(opening, None)
-            return
-        self._openings.append(opening)
-        left = opening.deadline.remaining()
-        if left is not None:
-            self.engine.call_at(time.monotonic() + left, lambda: self._out_of_time(opening))
-        if self._state is not State.CLOSED:
-            return
-        opening.began = self._used = True
-        self._reopens = reopens  # until it is open: if that fails, the next use tries again
+    def begin_opening(self, deadline: Deadline, *, reopens: bool) -> None:
+        """Begin an attempt on behalf of a caller of :meth:`open`."""
+        self._used = True
+        self.reopens = reopens  # until it is open: if that fails, the next use tries again
         self._enter(State.CONNECTING)
-        self._attempt = self._connect(self._opened, opening.deadline)
-
-    def _out_of_time(self, opening: Opening) -> None:
-        # Who began the attempt is told by the attempt itself, which has the same deadline.
-        if not opening.done and not (opening.began and self._state is State.CONNECTING):
-            opening.error = self._not_in_time(opening.deadline)
-            self._give_up(opening)
-
-    def _give_up(self, opening: Opening, *, interrupted: bool = False) -> None:
-        """Forget a caller that waits no longer; end the attempt if nobody else does."""
-        if opening in self._openings:
-            self._openings.remove(opening)
-        wanted = bool(self._openings) or not opening.began
-        if not wanted and (self._state is State.CONNECTING or (interrupted and self._state is State.CONNECTED)):
-            self._end(ConnectionClosed("the session is closed: its opening was interrupted"), reopens=self._reopens)
-        self._settle(opening, opening.error)
-
-    def _settle(self, opening: Opening, error: Exception | None) -> None:
-        opening.error = error
-        opening.done = True
-        self._changed.notify_all()
+        self._attempt = self._connect(self._opened, deadline)
 
     def _connect(
         self, done: Callable[[tuple[Connection, EventGate] | Exception], None], deadline: Deadline | None = None
@@ -329,20 +209,15 @@ class Session:
         if isinstance(outcome, Exception):
             if isinstance(outcome, AMIError):
                 self.last_error = outcome
-            again = self._reopens and not isinstance(outcome, LoginRejected)
-            self._end(ConnectionClosed(f"the session is closed: {outcome}"), reopens=again, error=outcome)
+            again = self.reopens and not isinstance(outcome, LoginRejected)
+            self.end(ConnectionClosed(f"the session is closed: {outcome}"), reopens=again, error=outcome)
             return
         connection, gate = outcome
-        self._reopens = False
+        self.reopens = False
         self._adopt(connection)
         gate.release()
-        self._settle_all(None)
+        self.openings.settle_all(None)
         self._check_end(connection, gate)
-
-    def _settle_all(self, error: Exception | None) -> None:
-        openings, self._openings = self._openings, []
-        for each in openings:
-            self._settle(each, error)
 
     def start(self) -> None:
         """Begin to connect in the background and return; a server that is not there is tried again and again."""
@@ -353,7 +228,7 @@ class Session:
     def _start(self) -> None:
         self.starting = False
         if self._state is State.CLOSED:
-            self._used, self._reopens = True, False
+            self._used, self.reopens = True, False
             self._reconnect = self._make_reconnect()
             self._enter(State.RECONNECTING)
             self._reconnect.begin()
@@ -365,10 +240,14 @@ class Session:
         self.metrics.connects += 1
         self.last_error = None
         connection.tapping = self.plan.tapping
-        if self.options.keepalive is not None:
-            self._keepalive = Keepalive(connection, self.options.keepalive, self.options.keepalive_timeout)
-            self._keepalive.start()
+        self.watchdog = watch(connection, self.options, self.metrics, self.publisher)
+        self._keepalive = keep_alive(connection, self.options, self.watchdog)
         self._enter(State.CONNECTED)
+
+    def _stop_watching(self) -> None:
+        for each in [each for each in (self._keepalive, self.watchdog) if each is not None]:
+            each.stop()
+        self._keepalive = self.watchdog = None
 
     def _check_end(self, connection: Connection, gate: EventGate) -> None:
         # It may have ended before it was adopted, when the session did not listen to it yet.
@@ -390,29 +269,27 @@ class Session:
         def end() -> None:
             if not done:
                 done.append(True)
-                self._end(why)
-                self._changed.notify_all()
+                self.end(why)
+                self.changed.notify_all()
 
         if engine.on_own_thread or not engine.running:
             end()
             return
         engine.call_soon(end)
-        self._changed.wait(lambda: done or not engine.running, wait)
+        self.changed.wait(lambda: done or not engine.running, wait)
         if not engine.running:
             end()
 
-    def _end(self, reason: ConnectionClosed, *, reopens: bool = False, error: Exception | None = None) -> None:
+    def end(self, reason: ConnectionClosed, *, reopens: bool = False, error: Exception | None = None) -> None:
         """Close on the engine thread, or on the caller's if that does not run; harmless to repeat."""
         connection, self.current = self.current, None
         attempt, self._attempt = self._attempt, None
         reconnect, self._reconnect = self._reconnect, None
-        keepalive, self._keepalive = self._keepalive, None
-        self._reopens = reopens
+        self.reopens = reopens
         if self._state is not State.CLOSED:
             self._closed_by = reason
             self._enter(State.CLOSED)
-        if keepalive is not None:
-            keepalive.stop()
+        self._stop_watching()
         if reconnect is not None:
             reconnect.cancel()
         if attempt is not None:
@@ -420,11 +297,11 @@ class Session:
         if connection is not None:
             self._count_traffic(connection)
             connection.close()
-        self._settle_all(error or ConnectionClosed("the session was closed while it was opened"))
+        self.openings.settle_all(error or ConnectionClosed("the session was closed while it was opened"))
 
     def wait_closed(self, timeout: float | None) -> bool:
         """Wait until the session is closed for good; return whether it is."""
-        return self._changed.wait(lambda: self._state is State.CLOSED, Deadline(timeout).remaining())
+        return self.changed.wait(lambda: self._state is State.CLOSED, Deadline(timeout).remaining())
 
     # Losing the link and reconnecting: on the engine thread
 
@@ -437,8 +314,7 @@ class Session:
         self.plan.boot_seen = self.plan.boot_seen or gate.booted
         self.current = None
         self._count_traffic(connection)
-        if self._keepalive is not None:
-            self._keepalive.stop()
+        self._stop_watching()
         # A link that ends right after its login may still hold events back; they come before its end.
         gate.release()
         if connection.pending.logged_off:
@@ -491,7 +367,7 @@ class Session:
             )
             logger.info("%s: connected again after %.2f s", self.options.address, outage)
         gate.release()
-        self._settle_all(None)
+        self.openings.settle_all(None)
         self._check_end(connection, gate)
 
     def _restarted(self, gate: EventGate) -> bool | None:
@@ -512,7 +388,7 @@ class Session:
             return
         lost = ConnectionLost(f"gave up after {reconnect.outage:.1f} s and {reconnect.attempts} attempts: {exc}")
         lost.__cause__ = exc
-        self._end(lost, error=exc)
+        self.end(lost, error=exc)
         self.publisher.finish(lost)
 
     def _origin(self) -> Origin:
@@ -534,15 +410,15 @@ class Session:
             connection = self.current
             if connection is not None and connection.close_exc is None:
                 return connection
-            if self._reopens:
-                self._wake(deadline)
+            if self.reopens:
+                self.openings.on_first_use(deadline)
                 continue
             if exiting or self._state is State.CLOSED or self.engine.closed:
                 raise self._closed()
             if self.options.when_down == "fail":
                 raise ConnectionLost("the link is down", sent=False)
             self.engine.check_thread("waiting for the link")
-            if not self._changed.wait(self._decided, deadline.remaining()):
+            if not self.changed.wait(self._decided, deadline.remaining()):
                 raise ActionTimeout("", deadline.timeout, sent=False)
 
     def _decided(self) -> bool:
@@ -561,6 +437,11 @@ class Session:
         exc = ConnectionLost(f"the link is down ({self.last_error or 'not connected yet'})", sent=False)
         exc.__cause__ = self.last_error
         return exc
+
+    def check_exiting(self) -> None:
+        """Raise :exc:`ConnectionClosed` when the interpreter is shutting down."""
+        if exiting:
+            raise ConnectionClosed(EXITING)
 
     def _closed(self) -> ConnectionClosed:
         """Return a fresh exception for one more caller."""
@@ -591,16 +472,16 @@ class Session:
 
     def engine_ended(self) -> None:
         """Let those go who wait for an engine that has ended."""
-        self._changed.notify_all()
+        self.changed.notify_all()
 
     def after_fork(self) -> None:
         """Become the session of a forked child: without connection, to be opened on first use."""
-        was_open = self._state is not State.CLOSED or self._reopens
+        was_open = self._state is not State.CLOSED or self.reopens
         connection, self.current = self.current, None
         self._make_volatile()
         self.metrics = Metrics()
         self._state = State.CLOSED
-        self._reopens = was_open
+        self.reopens = was_open
         if connection is not None:
             connection.abandon()
             _fail_futures(connection)
@@ -616,4 +497,4 @@ def _fail_futures(connection: Connection) -> None:
 
 
 exiting = False
-"""Whether the interpreter is shutting down: nothing is sent any more, since nobody could read the answer."""
+"""True if the interpreter is shutting down: nothing is sent any more, since nobody could read the answer."""

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
+from ..engine.deadline import DEFAULT
 from ..engine.futures import ExpectedEvent
 from ..exceptions import ConnectionClosed
+from ..vocabulary.advice import advise_events
 from ..wire.message import Event
+from .dispatch import Subscriptions
 from .selectors import Selector, Selectors, Where
-from .subscribers import MAXSIZE, EventStream, Expectation, Overflow, Subscription, Subscriptions
+from .subscribers import MAXSIZE, EventStream, Expectation, Overflow, Subscription
 
 __all__ = ["DEFAULT", "Listener"]
 
@@ -42,16 +45,6 @@ class StreamOptions(CallbackOptions, total=False):
     timeout: float | None
 
 
-class _Default:
-    """Stands for the client's own timeout."""
-
-    def __repr__(self) -> str:
-        return "default"
-
-
-DEFAULT: Any = _Default()
-
-
 class Listener:
     """Something that has events."""
 
@@ -65,7 +58,7 @@ class Listener:
         """Prepare for one more subscription, which is a callback or is not; must not block."""
 
     def _over(self) -> bool:
-        """Whether no event will come any more."""
+        """Return True if no event will come any more."""
         raise NotImplementedError
 
     # An event class can be called too, so that some of these overlap for a type checker, not for whoever calls. The
@@ -140,7 +133,8 @@ class Listener:
         that raises is logged and told to the error hooks, and the next event is delivered all the same.
 
         Args:
-            selectors: event names, globs or event classes; none means every event.
+            selectors: event names, globs or event classes; none means every event. A name that looks like a typo
+                of a known one brings a warning.
             where: a predicate, or a mapping of headers to values or globs (:data:`None`: absent).
             maxsize: most events that may wait for the callback.
             overflow: what happens beyond: ``"error"`` drops the newest and tells the error hooks
@@ -154,6 +148,7 @@ class Listener:
         if selectors and callable(selectors[-1]) and not isinstance(selectors[-1], type):
             *chosen, callback = selectors
             selectors = tuple(chosen)
+        advise_events(selectors)
         choice = Selectors(selectors)
 
         def register(function: Callable[[Any], object]) -> Subscription:
@@ -197,6 +192,7 @@ class Listener:
                 place; ``"drop_oldest"`` drops the oldest and counts.
 
         """
+        advise_events(selectors)
         self._before_listening(callback=False)
         stream: EventStream[Any] = EventStream(
             Selectors(selectors), where, maxsize, overflow, self.subscriptions, timeout
@@ -228,6 +224,7 @@ class Listener:
             ConnectionClosed: the session ended first.
 
         """
+        advise_events(selectors)
         limit = self._default_timeout() if timeout is DEFAULT else timeout
         with self.events(*selectors, where=where, overflow="drop_oldest") as stream:
             return stream.get(limit)
@@ -273,6 +270,7 @@ class Listener:
             ConnectionClosed: the session ended first.
 
         """
+        advise_events(selectors, stacklevel=4)
         limit = self._default_timeout() if timeout is DEFAULT else timeout
         with self.expect_event(selectors, where, fail_on_loss=False) as future:
             yield future

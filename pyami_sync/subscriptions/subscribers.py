@@ -1,16 +1,12 @@
-"""Who wants this event: routing events to subscribers, each with a bounded buffer of its own.
+"""Subscribers: callbacks, streams and expectations, each with a bounded buffer of its own.
 
 The engine offers events and never waits: what a subscriber does with them happens on its own thread (a
 stream) or on a callback thread, one callback at a time (a strand). A subscriber that can't keep up fills its
 buffer and is then told how many it lost, at the place in the order where they are missing.
-
-The cost of an event does not depend on how many subscriptions there are: a name leads, through one dict, to
-the subscribers that want it, and an event that nobody wants is never made into an object.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import repeat, starmap
@@ -18,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
 from ..engine.deadline import Deadline
 from ..engine.futures import ExpectedEvent
+from ..engine.handle import Handle
 from ..engine.waiting import Waiters
 from ..exceptions import ConnectionClosed, EventsLost, WaitTimeout
-from ..wire.message import Event, Origin
-from .dispatch import PREFIX, Routes
+from ..wire.message import Event
 from .gap import Gap, add_loss
-from .selectors import HeaderFilter, Selectors, Where, header_filter
+from .selectors import HeaderFilter, Selectors, Where, freeze, header_filter
 
-__all__ = ["EventStream", "Gap", "Overflow", "Subscription", "Subscriptions"]
-
-logger = logging.getLogger("pyami_sync")
+__all__ = ["EventStream", "Expectation", "Gap", "Overflow", "Subscriber", "Subscription"]
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # type checkers bring it along
+
+    from .dispatch import Subscriptions
 
     E_co = TypeVar("E_co", bound=Event, covariant=True, default=Any)
 else:
@@ -57,15 +53,18 @@ class Subscriber:
 
     def __init__(self, selectors: Selectors, where: Where, maxsize: int, overflow: Overflow) -> None:
         if overflow not in ("error", "drop_oldest"):
-            raise ValueError(f"overflow is 'error' or 'drop_oldest', not {overflow!r}")
+            raise ValueError(f"overflow must be 'error' or 'drop_oldest', not {overflow!r}")
         if not isinstance(maxsize, int) or maxsize < 1:
-            raise ValueError(f"maxsize is a positive number of events, not {maxsize!r}")
+            raise ValueError(f"maxsize must be a positive number of events, not {maxsize!r}")
         self.selectors = selectors
         self.accepts: HeaderFilter | None = None
         self.predicate: Callable[[Any], object] | None = None
+        self.where = where
+        """The choice by headers."""
         if callable(where):
             self.predicate = where
         elif where is not None:
+            self.where = where = freeze(where)  # the user's may change
             self.accepts = header_filter(where)
         self.maxsize = maxsize
         self.overflow = overflow
@@ -75,7 +74,7 @@ class Subscriber:
         """Events lost so far because the buffer was full."""
         self._lost_by_node: dict[str, int] = {}
         self.active = True
-        """Whether it still gets events."""
+        """True if it still gets events."""
         self.missed = 0  # events that could not even be put into the buffer, such as of a MemoryError; told next
         self._buffer: deque[Event | Gap] = deque()
         self._gap: Gap | None = None  # the one at the buffer's end while it overflows
@@ -138,7 +137,7 @@ class Subscriber:
             self._lose(len(events), node)
 
     def wake(self) -> None:
-        """Tell the taker that there is something in the buffer."""
+        """Wake the consumer: there is something in the buffer."""
         raise NotImplementedError
 
     def after_fork(self) -> None:
@@ -157,7 +156,7 @@ class Subscriber:
         self.wake()
 
 
-class Subscription(Subscriber):
+class Subscription(Subscriber, Handle[Callable[[Any], object]]):
     """A registered callback.
 
     Its calls run one at a time, in wire order, on a callback thread. They may call any blocking method of the
@@ -176,7 +175,8 @@ class Subscription(Subscriber):
         overflow: Overflow,
         owner: Subscriptions,
     ) -> None:
-        super().__init__(selectors, where, maxsize, overflow)
+        Subscriber.__init__(self, selectors, where, maxsize, overflow)
+        Handle.__init__(self, callback)
         self.callback = callback
         self._owner = owner
         # Each holds one entry, or none while some thread has it: taking an entry is atomic, so that neither the
@@ -237,7 +237,7 @@ class Subscription(Subscriber):
         raise lost
 
     def completed(self, exc: ConnectionClosed | None) -> None:
-        """Called once, behind the last event; callbacks for events have nothing to do then."""
+        """Called once, after the last event; callbacks for events have nothing to do then."""
 
     def _deliver(self) -> None:
         callback, predicate = self.callback, self.predicate
@@ -269,16 +269,6 @@ class Subscription(Subscriber):
         self._turn = deque((None,))
         self._end = None
         self._completed = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.cancel()
-
-    def __call__(self, event: Any) -> object:
-        """Call the decorated function as if it were not decorated."""
-        return self.callback(event)
 
     def __repr__(self) -> str:
         name = getattr(self.callback, "__qualname__", repr(self.callback))
@@ -417,166 +407,3 @@ class Expectation(Subscriber):
         """Stop expecting."""
         self.active = False
         self._owner.remove(self)
-
-
-Batches = dict[Subscriber, list[Event]]
-
-
-def _spread(events: list[Event], takers: tuple[Subscriber, ...], batches: Batches) -> None:
-    """Add events to the batches of those who take them."""
-    for taker in takers:
-        accepts = taker.accepts
-        wanted = events if accepts is None else list(filter(accepts, events))
-        if wanted:
-            batch = batches.get(taker)
-            if batch is None:
-                batches[taker] = wanted[:]
-            else:
-                batch += wanted
-
-
-class Subscriptions:
-    """All subscribers of one client, or of one cluster.
-
-    Any thread may add and remove, a signal handler and a finalizer too; :meth:`publish` belongs to the engine. There
-    is no lock: the subscribers are the keys of a dict, which are added and removed atomically, and each change is a
-    new version. Whoever publishes makes new routes if its own are of an older version, and if another thread then
-    puts older ones in their place, the next one to publish sees that.
-
-    Args:
-        submit: hands a job to the callback threads.
-        event_class: which class an event is, by its name on the wire.
-        report: error hook, called on a callback thread.
-        check_thread: called before a thread waits for an event; raises when it must not, or would for ever.
-
-    """
-
-    def __init__(
-        self,
-        submit: Callable[[Callable[[], None]], None],
-        event_class: Callable[[bytes], type[Event]],
-        report: Callable[[BaseException, Subscription, Event | None], None],
-        check_thread: Callable[[str], None],
-    ) -> None:
-        self.submit = submit
-        self.report = report
-        self.check_thread = check_thread
-        self.event_class = event_class
-        self._takers: dict[Subscriber, None] = {}
-        self._version = object()
-        self._routes: Routes[Subscriber] = Routes((), event_class, self._version)
-
-    def add(self, taker: Subscriber) -> None:
-        """Give it every matching event from now on."""
-        self._takers[taker] = None
-        self._version = object()  # behind the change: whoever sees it sees the change
-
-    def remove(self, taker: Subscriber) -> None:
-        """Give it no more."""
-        if self._takers.pop(taker, taker) is None:
-            self._version = object()
-
-    def __iter__(self) -> Iterator[Subscriber]:
-        return iter(list(self._takers))
-
-    def __len__(self) -> int:
-        return len(self._takers)
-
-    def _renewed(self) -> Routes[Subscriber]:
-        version = self._version  # before the subscribers are read
-        routes = self._routes = Routes(tuple(self._takers), self.event_class, version)
-        return routes
-
-    def publish(self, frames: list[bytes], origin: Origin) -> None:
-        """Offer raw events, of one read, to those who want them, in wire order."""
-        if not self._takers:
-            return
-        try:
-            self._offer(self._sorted(frames, origin))
-        except Exception:
-            # Such as a MemoryError, with nothing offered yet. One by one as many as possible get through.
-            logger.exception("publishing %d events raised; each is published by itself", len(frames))
-            for frame in frames:
-                try:
-                    batches = self._sorted([frame], origin)
-                except Exception:
-                    for taker in self:
-                        taker.missed += 1
-                else:
-                    self._offer(batches)
-
-    def _offer(self, batches: Batches) -> None:
-        """Give each subscriber its events; what goes wrong with one is no other's loss."""
-        again = []
-        for taker, batch in batches.items():
-            try:
-                taker.store(batch)
-            except Exception:
-                taker.missed += len(batch)
-                logger.exception("%r could not take %d events", taker, len(batch))
-            try:
-                taker.wake()
-            except Exception:
-                again.append(taker)
-        for taker in again:
-            try:
-                taker.wake()
-            except Exception:
-                logger.exception("%r could not be told of events; it will be with the next one", taker)
-
-    def _sorted(self, frames: list[bytes], origin: Origin) -> Batches:
-        """Return which events each subscriber gets. Keeps nothing: an exception leaves no trace for the next call."""
-        routes = self._routes
-        if routes.version is not self._version:
-            routes = self._renewed()
-        batches: Batches = {}
-        new = object.__new__
-        by_prefix = routes.by_prefix
-        run: list[Event] = []  # events one after the other that go to the same takers
-        run_takers: tuple[Subscriber, ...] = ()
-        for frame in frames:
-            try:
-                route = by_prefix[frame[:PREFIX]]
-            except KeyError:
-                route = routes.find(frame[:PREFIX])
-            if not route:
-                if route is None:
-                    continue
-                route = routes.of(frame)
-                if route is None:
-                    continue
-            cls, name, takers = route
-            # As make_event() does; a call for each event of a flood is what counts here.
-            event = new(cls)
-            event._raw = frame
-            event._origin = origin
-            event.name = name
-            if takers is not run_takers:
-                _spread(run, run_takers, batches)
-                run, run_takers = [], takers
-            run.append(event)
-        _spread(run, run_takers, batches)
-        return batches
-
-    def publish_marker(self, event: Event) -> None:
-        """Offer a marker that the library made to those who want every event or name this one."""
-        for taker in self:
-            if taker.selectors.want_marker(event.name, type(event)) and (taker.accepts is None or taker.accepts(event)):
-                taker.offer([event])
-
-    def reopen(self) -> None:
-        """Let callbacks be called again by new threads; what waited for the old ones is of a session that is over."""
-        for taker in self:
-            if isinstance(taker, Subscription):
-                taker.after_fork()
-
-    def after_fork(self) -> None:
-        """Keep the subscribers in a forked child; what waits in their buffers is the parent's to deliver."""
-        for taker in self:
-            taker.after_fork()
-
-    def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
-        """Tell all that no more events will come (or, of a loss, only those who can't outlast one)."""
-        for taker in self:
-            if not only_loss_sensitive or getattr(taker, "fail_on_loss", False):
-                taker.finish(exc)

@@ -247,7 +247,10 @@ def next_member(pbx: PBX, found: Queue) -> Member | None:
     free = [
         member
         for member in found.members.values()
-        if not member.paused and not member.in_call and not member.ringing and pbx.member_status(member) in (0, 1)
+        if not member.paused
+        and not member.in_call
+        and not member.ringing
+        and pbx.devices.member_status(member) in (0, 1)
     ]
     return min(free, key=lambda member: (member.penalty, member.last_call, member.calls), default=None)
 
@@ -310,7 +313,7 @@ def _serve(pbx: PBX, found: Queue, caller: Caller, called: Channel, member: Memb
             about,
             [("HoldTime", held), ("TalkTime", talked), ("Reason", by)],
         )
-        pbx.member_event("QueueMemberStatus", found, member)
+        pbx.devices.member_event("QueueMemberStatus", found, member)
         found.wake()
 
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .apps import run_dialplan
+from .devices import Devices
 from .flow import Steps, Task
 from .state import (
     BUSY,
     CAUSES,
-    DEVICE_STATES,
     DOWN,
     REFUSALS,
     RING,
@@ -73,7 +73,7 @@ class PBX:
         self._locals = itertools.count()
         self._ids = itertools.count()
         self._tasks: set[Task] = set()
-        self._device_states: dict[str, str] = {}  # as they were told last
+        self.devices = Devices(self)
         for name in ("alice", "bob"):
             self.endpoints[name] = Endpoint(name, [f"sip:{name}@127.0.0.1:9"])
         login = int(time.time())
@@ -327,7 +327,7 @@ class PBX:
             peer.state = state
             self.emit("Newstate", peer.snapshot())
             peer.changed.fire()
-        self._device_changed(channel)
+        self.devices.changed(channel)
         channel.changed.fire()
 
     def ringing(self, channel: Channel) -> None:
@@ -401,7 +401,7 @@ class PBX:
         )
         self.emit("Hangup", channel.snapshot(), [("Cause", cause), ("Cause-txt", CAUSES.get(cause, "Unknown")), *tech])
         self.channels.pop(channel.name, None)
-        self._device_changed(channel)
+        self.devices.changed(channel)
         channel.changed.fire()
         if peer is not None and not peer.gone:
             if peer.tasks:
@@ -461,52 +461,7 @@ class PBX:
             if stays:
                 self.hangup(called)
 
-    # Devices and queues
-
-    def device_state(self, device: str) -> str:
-        """The state of a device as events spell it."""
-        technology, _, name = device.partition("/")
-        if technology == "PJSIP":
-            endpoint = self.endpoints.get(name)
-            if endpoint is None:
-                return "INVALID"
-            if not endpoint.contacts:
-                return "UNAVAILABLE"
-            states = {channel.state for channel in list(self.channels.values()) if channel.endpoint is endpoint}
-        else:
-            name = device.removesuffix("/n")
-            states = {channel.state for channel in list(self.channels.values()) if channel.device == name}
-        if not states:
-            return "NOT_INUSE"
-        if RINGING in states:
-            return "RINGING" if states <= {RINGING, DOWN} else "RINGINUSE"
-        return "INUSE"
-
-    def member_status(self, member: Member) -> int:
-        """The number that tells whether a queue's member can be called."""
-        return DEVICE_STATES[self.device_state(member.state_interface or member.interface)][0]
-
-    def member_event(self, event: str, queue: Queue, member: Member) -> None:
-        """Tell of a queue's member."""
-        self.emit(
-            event,
-            [("Queue", queue.name), ("MemberName", member.name), ("Interface", member.interface)],
-            member.headers(self.member_status(member)),
-            [("Ringinuse", int(member.ring_in_use)), ("Wrapuptime", 0)],
-        )
-
-    def _device_changed(self, channel: Channel) -> None:
-        device = channel.endpoint.device if channel.endpoint is not None else channel.device
-        state = self.device_state(device)
-        if self._device_states.get(device, "NOT_INUSE") == state:
-            return
-        self._device_states[device] = state
-        self.emit("DeviceStateChange", [("Device", device), ("State", state)])
-        for queue in self.queues.values():
-            for member in queue.members.values():
-                if member.interface.removesuffix("/n") == device:
-                    self.member_event("QueueMemberStatus", queue, member)
-                    queue.wake()
+    # Looking up
 
     def find(self, name: str) -> Channel | None:
         """A channel by its name, without case, or by its unique id."""

@@ -44,10 +44,9 @@ class Simulator(Server):
     It answers as Asterisk does, holds a small telephone system (:attr:`pbx`) whose state and events agree, and
     can be scripted::
 
-        with Simulator() as sim:
-            client = connect(sim.url)
+        with Simulator() as sim, connect(sim.url) as ami:
             sim.on("QueueAdd", {"Response": "Error", "Message": "Unable to add interface: No such queue"})
-            ...
+            ami.send("QueueAdd", Queue="support", Interface="PJSIP/1101", check=False)
             sim.assert_sent("QueueAdd", Queue="support")
             sim.emit("Hangup", Channel="PJSIP/alice-00000001", Cause=16)
             sim.drop()

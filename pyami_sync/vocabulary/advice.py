@@ -1,4 +1,4 @@
-"""Hints at what is allowed but probably not meant: a typo in a header of a known action.
+"""Hints at what was probably not meant: a typo in a header or an event's name, ``timeout`` for ``Timeout``.
 
 A server ignores a header that it does not know, so a typo shows in nothing but what then does not happen. It is a
 warning, never a refusal, because a server may know more than the catalogue does.
@@ -11,13 +11,19 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 
-from .model import fields_of, load_actions
+from . import markers
+from .model import event_names, fields_of, load_actions
 
-__all__ = ["advise"]
+__all__ = ["TIMED", "advise", "advise_events", "advise_timeout", "is_header"]
 
 MOST_SEEN = 1000
+TIMED = frozenset({"absolutetimeout", "originate", "park", "waitevent"})
+"""Actions that have a header ``Timeout``, in lower case. Written down here so that an action without headers loads no
+catalogue; a test compares the two."""
 ALIKE = 0.8  # of difflib's ratio; `Interfase` and `Interface` have 0.89
+ALIKE_EVENTS = 0.85  # `Hangupp` and `Hangup` have 0.92, `Reload` and `Reloaded` 0.86
 _seen: set[tuple[str, ...]] = set()
+_seen_events: set[str] = set()
 
 
 def advise(action: str, headers: Iterable[str], *, stacklevel: int = 3) -> None:
@@ -51,6 +57,65 @@ def advise(action: str, headers: Iterable[str], *, stacklevel: int = 3) -> None:
                 f"{action} has no header {header!r} that is known here; did you mean {known[near[0]]!r}?",
                 stacklevel=stacklevel,
             )
+
+
+def advise_timeout(action: str, headers: Iterable[str], timeout: object, *, stacklevel: int = 3) -> None:
+    """Warn if ``timeout=`` was given to the client, but may have been meant for the action's header ``Timeout``.
+
+    Args:
+        action: name of the action.
+        headers: names of its headers.
+        timeout: what was given to the client; only a number can be meant for the server.
+        stacklevel: as for :func:`warnings.warn`; 2 is the caller of this function.
+
+    """
+    if (
+        action.lower() in TIMED
+        and isinstance(timeout, int | float)
+        and not any(header.lower() == "timeout" for header in headers)
+    ):
+        warnings.warn(
+            f"timeout={timeout:g} is how long the client waits for the answer to {action}; the header Timeout, which"
+            " the action has as well, is not given: did you mean Timeout=…?",
+            stacklevel=stacklevel,
+        )
+
+
+def is_header(action: str, header: str) -> bool:
+    """Return True if an action is known to have a header of that name."""
+    return header.lower() in _headers().get(action.lower(), {})
+
+
+def advise_events(names: Iterable[object], *, stacklevel: int = 3) -> None:
+    """Warn of each name that looks like a typo of an event's name.
+
+    An event that is not known is no mistake: a server's modules, and the dialplan, can send what they like.
+
+    Args:
+        names: names of events; what is no text, or a glob, is left out.
+        stacklevel: as for :func:`warnings.warn`; 2 is the caller of this function.
+
+    """
+    for name in names:
+        if not isinstance(name, str) or name in _seen_events:
+            continue
+        if len(_seen_events) >= MOST_SEEN:
+            _seen_events.clear()
+        _seen_events.add(name)
+        folded, known = name.lower(), _event_names()
+        if folded not in known and name.isidentifier():
+            near = get_close_matches(folded, known, n=1, cutoff=ALIKE_EVENTS)
+            if near:
+                warnings.warn(
+                    f"no event {name!r} is known here; did you mean {known[near[0]]!r}?", stacklevel=stacklevel
+                )
+
+
+@cache
+def _event_names() -> dict[str, str]:
+    """Return the spelling of all events, and of the markers, by their names in lower case."""
+    own = (markers.ConnectionLost, markers.Reconnected)
+    return {**event_names(), **{each.event_name.lower(): each.event_name for each in own}}
 
 
 @cache

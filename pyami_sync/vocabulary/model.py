@@ -22,7 +22,7 @@ else:
     R = TypeVar("R", bound=Response, covariant=True)
 
 __all__ = ["ConfigChange", "Headers", "ListAction", "ListComplete", "ListResponse", "TypedAction", "TypedEvent"]
-__all__ += ["event_class", "fields_of", "load_actions", "load_events"]
+__all__ += ["event_class", "event_classes", "fields_of", "load_actions", "load_events"]
 
 # Events
 
@@ -61,6 +61,7 @@ class SentByUser(TypedEvent):
 
     _find = Message._find_folded
     get = Message.get
+    __getitem__ = Message.__getitem__
 
 
 class OriginateOutcome(TypedEvent):
@@ -95,13 +96,13 @@ class ListComplete(TypedEvent):
 
 
 _classes: dict[bytes, type[Event]] = {}
-_known: dict[bytes, type[Event]] = {}  # complete or empty, never half filled
+_known: dict[bytes, type[TypedEvent]] = {}  # complete or empty, never half filled
 _loading = RLock()
 MOST_NAMES = 10_000
 
 
 def event_class(name: bytes) -> type[Event]:
-    """Give the class of events of that name on the wire; :class:`~pyami_sync.Event` when it has none.
+    """Return the class of events of that name on the wire; :class:`~pyami_sync.Event` when it has none.
 
     Names are compared without case, because servers vary it.
     """
@@ -128,6 +129,18 @@ def load_events() -> None:
         _known.update({each.event_name.encode().lower(): each for each in own})
 
 
+def event_classes() -> dict[str, type[TypedEvent]]:
+    """Return the classes of all events that servers are known to send, by their names in lower case."""
+    load_events()
+    return {name.decode(): cls for name, cls in _known.items() if issubclass(cls, TypedEvent)}
+
+
+def event_names() -> dict[str, str]:
+    """Return the spelling of all events that the catalogue knows, by their names in lower case."""
+    load_events()
+    return {name.decode(): cls.event_name for name, cls in _known.items()}
+
+
 def load_actions() -> list[type[TypedAction[Any]]]:
     """Return the classes of actions; loads them as :func:`load_events` does events, safe from a fork meanwhile."""
     with _loading:
@@ -150,7 +163,7 @@ def _learn(name: bytes) -> type[Event]:
 
 
 def fields_of(cls: type[Message]) -> dict[str, Field[Any]]:
-    """Give the fields of a typed class by their attributes, those of its groups included."""
+    """Return the fields of a typed class by their attributes, those of its groups included."""
     found: dict[str, Field[Any]] = {}
     for base in reversed(cls.__mro__):
         found.update((name, field) for name, field in vars(base).items() if isinstance(field, Field))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["HIDDEN", "redact"]
+__all__ = ["HIDDEN", "redact", "shown"]
 
 HIDDEN = "[hidden]"
 _HIDDEN = HIDDEN.encode()
@@ -155,3 +155,9 @@ def _redact_line(name: bytes, line: bytes) -> bytes:
         if any(_names_secret(word) for word in words[:-1]):
             return b" ".join(words[:-1]) + b" " + _HIDDEN
     return line
+
+
+def shown(frame: bytes) -> str:
+    """Return a message for the log: no secret, no control character that could forge a line of it."""
+    text = redact(frame[:2000]).decode("utf-8", "backslashreplace")
+    return text.encode("unicode_escape").decode("ascii")

@@ -21,13 +21,14 @@ pytest.importorskip("prometheus_client")
 pytest.importorskip("celery")
 
 
-@pytest.fixture
-def bridged(redis_server, sim):
+@pytest.fixture(params=["redis", "rabbitmq"])
+def bridged(request, sim):
     """The URL of a simulated server behind a broker."""
+    server = request.getfixturevalue("redis_server" if request.param == "redis" else "rabbit_server")
     node = new_node()
-    bridge = Leading(redis_server.url, "b", 2.0, f"{node}={sim.url}")
+    bridge = Leading(server.url, "b", 2.0, f"{node}={sim.url}")
     until(lambda: sim.sessions)
-    yield f"{redis_server.url}?node={node}"
+    yield f"{server.url}?node={node}"
     bridge.end()
 
 
@@ -50,6 +51,7 @@ def test_the_wallboard(bridged, sim, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.deployment
 def test_a_celery_worker(bridged, sim, tmp_path):
     folder = tmp_path / "queues"
     (folder / "control").mkdir(parents=True)

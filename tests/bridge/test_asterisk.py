@@ -1,6 +1,6 @@
 """The bridge in front of real servers.
 
-``PYAMI_BRIDGE_ORIGINATES`` is how many bridges are killed while a call is being placed (2 unless given).
+``PYAMI_BRIDGE_ORIGINATES`` is how many bridges are killed between an Originate and its answer (2 unless given).
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from functools import partial
 import pytest
 
 from pyami_sync import ActionError, ActionTimeout, connect, events
-from pyami_sync.bridge import Bridge, BridgeClient
+from pyami_sync.bridge import Bridge, BridgeClient, view_of
 from pyami_sync.bridge.memory import MemoryTransport
+from pyami_sync.live import Reducer
+from pyami_sync.live.comparing import plain
 
 from .support import ALL, leading, new_node, until
 from .test_faults import Leading, answers
@@ -47,8 +49,54 @@ def test_events_lists_commands_calls_and_the_live_model(asterisk):
             assert ami.gateway.sequence.lost == 0
 
 
+def test_a_consumer_that_begins_with_a_snapshot_has_the_state_of_the_server(asterisk):
+    node = new_node()
+    transport = MemoryTransport()
+    place = {"Channel": "Local/100@default/n", "Application": "Wait", "Data": "60", "Async": True}
+
+    def picture(view):
+        tables = {"channels": view.channels, "bridges": view.bridges, "queues": view.queues}
+        return {kind: {key: plain(each) for key, each in table.items()} for kind, table in tables.items()}
+
+    with (
+        Bridge({node: url_of(asterisk)}, transport, ttl=1.0, allowed=ALL, snapshots=0.1),
+        connect(url_of(asterisk)) as direct,
+        direct.live() as live,
+    ):
+        until(lambda: transport.snapshot(node))
+        before = transport.snapshot(node).position
+        for _ in range(4):
+            direct.send("Originate", **place)
+        until(lambda: transport.snapshot(node).position > before)
+        client = BridgeClient(f"memory://x?node={node}&start=snapshot", transport=transport)
+        stream = client.events()
+        with client:
+            reducer = Reducer(view=view_of(stream.get(10)))
+            direct.send("Originate", **place)
+            until(lambda: len(live.channels) >= 10, 30)
+            for channel in list(live.channels.values())[:5]:
+                direct.send("Hangup", Channel=channel.channel, check=False)
+            direct.send("QueueAdd", Queue="support", Interface=f"Local/{node}@default", check=False)
+            direct.send("UserEvent", UserEvent=node)
+            while (event := stream.get(20)).get("UserEvent") != node:
+                reducer.apply(event)  # later snapshots change nothing
+            direct.send("QueueRemove", Queue="support", Interface=f"Local/{node}@default", check=False)
+            assert reducer.view().channels
+
+            def same():
+                while stream.pending:
+                    reducer.apply(stream.get(1))
+                return picture(reducer.view()) == picture(live.view())
+
+            try:
+                until(same, 10)
+            finally:
+                for channel in list(live.channels.values()):
+                    direct.send("Hangup", Channel=channel.channel, check=False)
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(120 + 10 * ORIGINATES)
+@pytest.mark.timeout(120 + 20 * ORIGINATES)
 def test_one_call_at_most_for_each_request(asterisk22, redis_server):
     node = new_node()
     chance = random.Random(3)
@@ -59,13 +107,19 @@ def test_one_call_at_most_for_each_request(asterisk22, redis_server):
     try:
         with connect(url_of(asterisk22)) as witness, BridgeClient(url, timeout=2.0) as client:
             # Each request names its channel, so that no other one is taken for it.
-            witness.on(events.Newchannel, lambda event: placed.update([event["Uniqueid"]]))
-            for number in range(ORIGINATES):
+            @witness.on(events.Newchannel, where={"Uniqueid": f"{node}-*"})
+            def note(event):
+                placed[event["Uniqueid"]] += 1
+
+            number = between = 0
+            while between < ORIGINATES:
+                number += 1
                 until(lambda: answers(client), 30)
                 name = f"{node}-{number:04d}"
                 headers = {"Channel": "Local/100@default/n", "Application": "Wait", "Data": "0", "Async": True}
                 future = client.submit("Originate", **headers, ChannelId=name, OtherChannelId=f"o{name[1:]}")
-                time.sleep(chance.uniform(0.0, 0.02))
+                time.sleep(chance.uniform(0.0, 0.006))
+                between += not future.done()
                 bridge.end(signal.SIGKILL)
                 bridge = Leading(redis_server.url, f"b{number}", 1.0, f"{node}={url_of(asterisk22)}")
                 try:
@@ -84,6 +138,6 @@ def test_one_call_at_most_for_each_request(asterisk22, redis_server):
             witness.ping()
     finally:
         bridge.end(signal.SIGKILL)
-    print(f"\n{ORIGINATES} kills: {dict(outcomes)}; channels made {sum(placed.values())}")
+    print(f"\n{outcomes.total()} kills, {between} before the answer: {dict(outcomes)}; calls made {len(placed)}")
     assert set(outcomes) <= {"done", "unknown", "not run"}
     assert max(placed.values(), default=0) <= 1

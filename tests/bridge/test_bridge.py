@@ -8,9 +8,20 @@ import time
 
 import pytest
 
-from pyami_sync import ActionError, ActionTimeout, AMIClient, ClusterPool, State, connect, events
-from pyami_sync.bridge import Bridge, BridgeClient, Position, Rule, Worker, open_transport
+from pyami_sync import ActionError, ActionTimeout, AMIClient, ClusterPool, Event, State, connect, events
+from pyami_sync.bridge import (
+    Bridge,
+    BridgeClient,
+    NotSupported,
+    Position,
+    Rule,
+    Worker,
+    event_of,
+    open_transport,
+    view_of,
+)
 from pyami_sync.bridge.memory import MemoryTransport
+from pyami_sync.live import Reducer
 
 from .support import ALL, leading, new_node, until
 
@@ -63,7 +74,7 @@ def test_events_and_actions_go_over_every_broker(transports, sim, node):
             assert listed.complete is not None
             outcome = client.originate("Local/100@default", wait=True, Application="Wait", Data="0")
             assert outcome.name == "OriginateResponse"
-            with pytest.raises(ActionError, match="NotSupported"):
+            with pytest.raises(NotSupported, match="Filter needs a session of its own"):
                 client.send("Filter", Operation="Add", Filter="x")
             until(lambda: len(seen) >= 500)
             assert client.position is not None
@@ -78,6 +89,9 @@ def test_futures_of_actions(sim, node):
         assert all(future.result(5).ok for future in futures)
         with pytest.raises(TypeError):
             client.send(object())
+        with pytest.warns(UserWarning, match="did you mean Timeout=") as caught:
+            client.send("AbsoluteTimeout", Channel="Local/1", timeout=5, check=False)
+        assert caught[0].filename == __file__
 
 
 def test_a_standby_takes_over_and_the_gap_is_told(transports, sim, node):
@@ -93,6 +107,23 @@ def test_a_standby_takes_over_and_the_gap_is_told(transports, sim, node):
         found += collect(stream, 2)
         told = [event.get("N") or event["Leader"] for event in found]
         assert told[-3:] == ["1", "two", "2"], [event.to_dict() for event in found]
+
+
+def test_a_bridge_that_is_slow_to_begin_with_many_nodes_keeps_their_leases(sim, monkeypatch):
+    transport = MemoryTransport()
+    nodes = {new_node(): sim.url for _ in range(8)}
+    taken = []
+    add_node = ClusterPool.add_node
+
+    def slow(self, *args, **options):
+        time.sleep(0.1)
+        taken.extend(transport.acquire(list(nodes), "rival", 30.0, 8))
+        return add_node(self, *args, **options)
+
+    monkeypatch.setattr(ClusterPool, "add_node", slow)
+    with Bridge(nodes, transport, ttl=0.4) as bridge:
+        until(lambda: taken or len(bridge.health().leaders) == 8)
+    assert taken == []
 
 
 def test_what_does_not_fit_is_counted_exactly_and_the_session_stays(sim, node):
@@ -138,16 +169,57 @@ def test_the_gap_of_the_bridges_own_session_is_in_the_stream(sim, node):
 
 def test_snapshots_come_at_the_beginning_and_after_a_gap(sim, node):
     transport = MemoryTransport()
-    with bridge_for(node, sim, transport, snapshot=lambda ami: "state") as bridge:
-        until(lambda: leading(bridge, node))
-        with client_for(node, transport) as client:
-            stream = client.events("Snapshot", "LeaderChanged", "Reconnected", "Foo")
+    with bridge_for(node, sim, transport, snapshots=60.0) as bridge:
+        until(lambda: transport.snapshot(node))
+        client = client_for(node, transport)
+        stream = client.events("Snapshot", "Reconnected")
+        with client:
+            assert stream.get(10).name == "Snapshot"
             sim.drop()
-            until(lambda: bridge.client(node).stats().connects == 2)
-            sim.emit("Foo", N=1)
-            names = [event.name for event in collect(stream, 1)]
-            # The stream is opened after the client: what the broker had before may have gone by.
-            assert names[-3:] == ["Reconnected", "Snapshot", "Foo"]
+            assert [stream.get(10).name for _ in range(2)] == ["Reconnected", "Snapshot"]
+        assert bridge.client(node).stats().connects == 2
+
+
+def test_a_late_consumer_begins_with_the_state_and_keeps_it_without_asking_the_server(sim, node):
+    transport = MemoryTransport()
+    with bridge_for(node, sim, transport, snapshots=0.05), connect(sim.url) as direct:
+        direct.send("QueueAdd", Queue="support", Interface="Local/107@default/n", MemberName="Erika")
+
+        def known():
+            found = transport.snapshot(node)
+            members = view_of(event_of(found)).queues["support"].members if found else ()
+            return any(member.name == "Erika" for member in members)
+
+        until(known)
+        asked = len(sim.actions)
+        late = client_for(node, transport, start="snapshot")
+        stream = late.events()
+        with late:
+            first = stream.get(10.0)
+            reducer = Reducer(view=view_of(first))
+            direct.send("QueuePause", Queue="support", Interface="Local/107@default/n", Paused="true")
+            while not any(member.paused for member in reducer.view().queues["support"].members):
+                event = stream.get(10.0)
+                assert event.name != "Reconnected"
+                reducer.apply(event)
+        names = {each.name for each in sim.actions[asked:]}
+        assert names <= {"QueuePause", "Ping", "CoreSettings"}
+
+
+def test_without_a_snapshot_a_client_begins_now(sim, node):
+    transport = MemoryTransport()
+    with bridge_for(node, sim, transport) as bridge:
+        until(lambda: leading(bridge, node))
+        with client_for(node, transport, start="snapshot") as client:
+            with client.expect("Foo") as seen:
+                sim.emit("Foo")
+            assert seen.result().name == "Foo"
+
+
+@pytest.mark.parametrize("event", [Event([("Event", "Foo")]), Event([("Event", "Snapshot"), ("State", "?")])])
+def test_what_is_no_snapshot_has_no_view(event):
+    with pytest.raises(ValueError):
+        view_of(event)
 
 
 def test_the_allow_list_refuses_and_logs(sim, node, caplog):
@@ -175,7 +247,7 @@ def test_an_expired_request_never_runs(sim, node):
         until(lambda: leading(bridge, node))
     with client_for(node, transport) as client:
         with pytest.raises(ActionError, match="it has not run"):
-            client.send("Originate", Channel="Local/1@x", Application="Wait", timeout=0.5)
+            client.send("Originate", Channel="Local/1@x", Application="Wait", Timeout=500, timeout=0.5)
         with bridge_for(node, sim, transport) as bridge:
             until(lambda: leading(bridge, node))
             assert client.ping() > 0
@@ -188,7 +260,7 @@ def test_an_action_whose_answer_is_lost_may_have_run(sim, node):
     with bridge_for(node, sim, transport) as bridge, client_for(node, transport) as client:
         until(lambda: leading(bridge, node))
         with pytest.raises(ActionTimeout, match="may still run"):
-            client.send("Originate", Channel="Local/1@x", Application="Wait", timeout=0.5)
+            client.send("Originate", Channel="Local/1@x", Application="Wait", Timeout=500, timeout=0.5)
         sim.assert_sent("Originate", times=1)
 
 
@@ -212,6 +284,8 @@ def test_connect_takes_a_brokers_url(sim, node, monkeypatch):
             assert client.ping() > 0
     with pytest.raises(ValueError, match="which node"):
         connect("memory://x")
+    with pytest.raises(NotSupported, match="everybody's"):
+        connect("memory://x?node=a", event_filter="auto")
     with pytest.raises(ValueError, match="bridge's matter"):
         connect(url, secret="x")
     with pytest.raises(ValueError, match="no broker transport"):
@@ -245,18 +319,43 @@ def test_only_who_knows_the_secret_may_use_the_gateway(sim, node):
         assert client.gateway.secret not in repr(client)
 
 
-def test_a_pool_has_bridged_nodes(sim, node):
-    transport = MemoryTransport()
-    with bridge_for(node, sim, transport) as bridge, client_for(node, transport) as client:
+@pytest.fixture(params=["memory", "redis", "rabbitmq"])
+def broker(request):
+    """The URL of a broker."""
+    if request.param == "memory":
+        return f"memory://{new_node()}"
+    return request.getfixturevalue("redis_server" if request.param == "redis" else "rabbit_server").url
+
+
+def test_a_pool_has_nodes_behind_a_broker(broker, sim, node):
+    transport = open_transport(broker)
+    with bridge_for(node, sim, transport) as bridge, ClusterPool(username="unused", secret="unused") as pool:
         until(lambda: leading(bridge, node))
-        options = {
-            "host": "127.0.0.1",
-            "port": client.gateway.port,
-            "username": "bridge",
-            "secret": client.gateway.secret,
-        }
-        with ClusterPool({node: options}) as pool:
-            assert pool.send_to(node, "Ping").ok
+        with pool.events("Foo") as stream:
+            made = pool.add_node("bridged", f"{broker}?node={node}", tags=["far"])
+            pool.add_node("direct", sim.url)
+            assert made.connected
+            assert pool.send_to("bridged", "Ping").ok
+            assert set(pool.broadcast("Ping")) == {"bridged", "direct"}
+            assert pool["bridged"].command("core show version")
+            with pytest.raises(ActionError, match="Filter needs a session of its own"):
+                pool.send_to("bridged", "Filter", Operation="Add", Filter="x")
+            pool.send_to("bridged", "UserEvent", UserEvent="X")
+            sim.emit("Foo")
+            assert {stream.get(10).node, stream.get(10).node} == {"bridged", "direct"}
+            with pool.live("queues") as live:
+                assert set(live) == {"bridged", "direct"}
+            pool.remove_node("bridged")
+            assert pool.send_to("direct", "Ping").ok
+        pool.add_node(node, broker)  # the node's own id, unless the URL names another
+        assert pool.send_to(node, "Ping").ok
+    transport.close()
+
+
+def test_a_pool_may_be_given_up_before_its_bridged_nodes_are_used():
+    with pytest.raises(ValueError, match="position"):
+        ClusterPool({"paris": "memory://x?start=never"})
+    ClusterPool({"paris": "memory://x"}).close()
 
 
 @pytest.mark.parametrize("opened", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -25,6 +26,37 @@ def test_every_byte_comes_back(raw):
     event = Event.from_bytes(raw + b"\r\n\r\n")
     assert decode_body(encode_body(event)) == raw
     assert event_of(make_record("paris", Position(1, 1), event)).to_bytes() == event.to_bytes()
+
+
+def test_whatever_an_event_holds_its_body_is_json_and_every_byte_comes_back():
+    chance = random.Random(4)
+    parts = [
+        "a",
+        "Key",
+        ": ",
+        ":",
+        " ",
+        ",",
+        '"',
+        "\\",
+        "[",
+        "]",
+        "\r\n",
+        "\r",
+        "\n",
+        "\0",
+        "\x7f",
+        "ë",
+        "\u2028",
+        '","',
+    ]
+    for _ in range(3000):
+        raw = "Event: X\r\n" + "".join(chance.choices(parts, k=chance.randrange(12)))
+        raw = raw.rstrip("\r\n").replace("\r\n\r\n", "")
+        body = encode_body(Event.from_bytes(raw.encode() + b"\r\n\r\n"))
+        assert json.loads(body) == {"headers": [line.split(": ", 1) for line in raw.split("\r\n")]}
+        assert decode_body(body) == raw.encode()
+        assert decode_body(json.dumps(json.loads(body)).encode()) == raw.encode()  # of another writer
 
 
 def test_the_body_is_json_with_headers_in_order_and_repeated():

@@ -185,3 +185,18 @@ def test_what_is_retried_comes_again_with_its_count_and_is_buried(transport):
     member.bury(delivery, "ValueError: no")
     assert member.read(10, 0.2) == []
     member.close()
+
+
+def test_the_latest_snapshot_is_kept(transports):
+    transport, reader = transports(), transports()
+    node = new_node()
+    marker = {"Privilege": "bridge,all"}
+    assert reader.snapshot(node) is None
+    lease = take_lease(transport, node)
+    transport.publish(lease, [first(lease), record(lease, 2, "Snapshot", **marker), record(lease, 3, "Snapshot")], 5.0)
+    assert reader.snapshot(node).body == record(lease, 2, "Snapshot", **marker).body
+    transport.publish(lease, [record(lease, 4, "Snapshot", **marker), record(lease, 5)], 5.0)
+    found = until(lambda: (each := reader.snapshot(node)) and each.position.seq == 4 and each)
+    rest = reader.reader([node], {node: found.position})
+    until(lambda: any(each.position.seq == 5 for each in rest.read(100, 0.2)))
+    rest.close()

@@ -20,7 +20,7 @@ from pyami_sync import (
     NoNodeAvailable,
     ReconnectPolicy,
 )
-from pyami_sync.cluster.balancing import Router, matcher, ranked
+from pyami_sync.cluster.balancing import Balancer, matcher, ranked
 from pyami_sync.testing import Simulator
 from tests.cluster.waiting import until
 
@@ -119,7 +119,7 @@ class TestStrategies:
             pool.send_any("Ping", where="no such tag")
         with pytest.raises(InvalidAction):
             pool.send_any("Foo", Bar="\n")
-        assert list(Router().order("round_robin", [])) == []
+        assert list(Balancer().order("round_robin", [])) == []
 
     def test_a_silent_node_comes_last(
         self, pool: ClusterPool, sims: dict[str, Simulator], monkeypatch: pytest.MonkeyPatch

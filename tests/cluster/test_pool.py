@@ -179,8 +179,16 @@ class TestEvents:
             sims["b"].emit("Bar", N=1)
             sims["c"].emit("Bar", N=2)
             assert future.result(5).node == "c"
-        threading.Timer(0.05, sims["a"].emit, ("Baz",)).start()
+        listening = len(pool.subscriptions)
+
+        def emit() -> None:
+            until(lambda: len(pool.subscriptions) > listening)
+            sims["a"].emit("Baz")
+
+        thread = threading.Thread(target=emit)
+        thread.start()
         assert pool.wait_for("Baz", timeout=5).node == "a"
+        thread.join()
 
     def test_loss_and_return_are_marked(self, pool: ClusterPool, sims: dict[str, Simulator]) -> None:
         with pool.events() as stream, pool.events("Foo") as narrow:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pyami_sync.connection import leader as leader_module
+from pyami_sync.connection.outbox import Write
 from pyami_sync.connection.transport import SSLSocketTransport
 from pyami_sync.exceptions import ActionTimeout, ConcurrencyError, ConnectionLost
 from pyami_sync.wire.action import Action
@@ -74,7 +75,9 @@ def answering(rig: Rig) -> Iterator[Answering]:
     made.close()
 
 
-def test_a_handler_that_waits_for_another_thread_while_its_own_thread_leads(rig: Rig, answering: Answering) -> None:
+def test_a_handler_that_waits_for_another_thread_while_its_own_thread_leads(
+    rig: Rig, answering: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """``stop.set(); worker.join()`` in a SIGTERM handler: the engine takes the connection back from the leader."""
     outcomes: list[Any] = []
 
@@ -85,15 +88,18 @@ def test_a_handler_that_waits_for_another_thread_while_its_own_thread_leads(rig:
         answering.allowed.set()
         worker.join(20)
 
-    def strike() -> None:
-        eventually(lambda: isinstance(rig.connection._reading.holder.get(None), leader_module.Lease))
-        send()
+    reading = rig.connection._reading
+    read, struck = reading.read, []
 
+    def struck_read(lease: leader_module.Lease, *rest: Any) -> bool:
+        struck.append(reading.holds(lease))
+        send()
+        return read(lease, *rest)
+
+    monkeypatch.setattr(reading, "read", struck_read)
     with on_signal(handler) as send:
-        striking = threading.Thread(target=strike)
-        striking.start()
         assert rig.connection.call(PING, 20.0).ok
-        striking.join(10)
+    assert struck == [True]
     assert [each.ok for each in outcomes] == [True]
 
 
@@ -234,6 +240,7 @@ def test_waiting_for_one_s_own_write_is_an_error(rig: Rig, monkeypatch: pytest.M
     assert isinstance(errors[0], ConcurrencyError)
 
 
+@pytest.mark.promise(2)
 class TestLateAnswers:
     def test_of_the_same_action_id(self, rig: Rig) -> None:
         """The answer to the first, which has given up, is not taken for that of the second."""
@@ -334,8 +341,9 @@ class TestTransports:
             server.close()
 
     def test_the_descriptor_is_closed_when_nobody_can_be_using_it(self, rig: Rig) -> None:
-        lease = leader_module.Lease()
-        assert rig.connection._reading.try_acquire(lease)  # as a thread that is within recv()
+        lease = rig.connection._reading.lease()
+        lease.permit.clear()  # as a thread that is within recv()
+        assert rig.connection._reading.try_acquire(lease)
         rig.connection.close()
         eventually(lambda: rig.owner.ends)
         assert rig.mine.fileno() >= 0
@@ -343,7 +351,38 @@ class TestTransports:
         rig.connection._reading.release(lease)
         eventually(lambda: rig.mine.fileno() < 0)
 
+    @pytest.mark.parametrize("user", ["writer", "reader"])
+    def test_the_engine_closes_the_descriptor_before_its_end(self, rig: Rig, user: str) -> None:
+        """A thread that is within send() or recv() when the link ends keeps the descriptor only until it has left."""
+        if user == "writer":
+            write = Write(b"Action: Ping\r\n\r\n")
+            write.permit.clear()  # it has begun
+            assert rig.connection.outbox._writer.setdefault(None, write) is write
+        else:
+            lease = rig.connection._reading.lease()
+            lease.permit.clear()
+            assert rig.connection._reading.try_acquire(lease)
+        rig.connection.close()
+        eventually(lambda: rig.engine._unfinished)  # the engine has found that it can't be closed yet
+        closing = threading.Thread(target=rig.engine.close)
+        closing.start()
+        if user == "writer":
+            write.sent.append(1)
+        else:
+            lease.read = True
+        closing.join(10)
+        assert rig.mine.fileno() < 0
 
+    def test_a_thread_that_is_held_up_for_long_does_not_keep_the_engine_from_ending(self, rig: Rig) -> None:
+        write = Write(b"Action: Ping\r\n\r\n")
+        write.permit.clear()
+        assert rig.connection.outbox._writer.setdefault(None, write) is write
+        rig.connection.close()
+        rig.engine.close()
+        assert rig.mine.fileno() < 0
+
+
+@pytest.mark.promise(1)
 def test_nobody_waits_for_ever_for_an_ended_connection(rig: Rig) -> None:
     outcome = rig.begin(timeout=None)
     rig.hears()

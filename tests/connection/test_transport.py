@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pyami_sync import connect
 from pyami_sync.connection.transport import (
     TLS,
     SSLSocketTransport,
@@ -24,7 +25,7 @@ from pyami_sync.connection.transport import (
 from pyami_sync.engine.deadline import Deadline
 from pyami_sync.exceptions import ConnectError
 
-from ..support.peer import certificates, server_context
+from ..support.peer import Peer, certificates, server_context
 
 
 def readable(channel):
@@ -265,6 +266,7 @@ class TestTLS:
         finally:
             server.close()
 
+    @pytest.mark.promise(13)
     def test_no_record_is_longer_than_a_server_reads(self, server):
         channel = server.connect()
         data = b"".join(b"Variable: %060d\r\n" % n for n in range(60)) + b"A: " + b"x" * 1010 + b"\r\n\r\n"
@@ -292,37 +294,53 @@ class TestTLS:
         assert receive(channel, 10) == b"last words"
         end(channel)
 
-    def test_from_two_threads_at_once(self, server):
+    def test_much_both_ways(self, server):
         channel = server.connect()
-        data = b"Action: Ping\r\n\r\n" * 200
-        pool = ThreadPoolExecutor(1)
+        data = b"Action: Ping\r\n\r\n" * 10_000
 
         def echo():
             got = 0
-            while got < 50 * len(data):
+            while got < len(data):
                 chunk = server.tls.recv(65536)
                 server.tls.sendall(chunk)
                 got += len(chunk)
 
-        def write():
-            for _ in range(50):
-                rest = channel.encode(data)
-                while rest:
-                    sent = channel.send(rest)
-                    rest = rest[sent:]
-                    if rest:
-                        select.select([], [channel], [], 10)
+        with ThreadPoolExecutor(1) as pool:
+            echoing = pool.submit(echo)
+            rest, found = channel.encode(data), b""
+            while len(found) < len(data):
+                ready, writable, _ = select.select([channel], [channel] if rest else [], [], 10)
+                assert ready or writable
+                rest = rest[channel.send(rest) :] if writable else rest
+                found += (channel.receive() or b"") if ready else b""
+            echoing.result(10)
+        assert found == data
 
-        echoing = pool.submit(echo)
-        writer = threading.Thread(target=write)
-        writer.start()
-        assert receive(channel, 50 * len(data)) == data * 50
-        writer.join(10)
-        echoing.result(10)
-        pool.shutdown()
+    @pytest.mark.promise(13)
+    def test_only_the_engine_thread_uses_it(self, monkeypatch):
+        used = set()
+
+        def noting(method):
+            def call(transport, *args):
+                used.add((method.__name__, threading.current_thread().name))
+                return method(transport, *args)
+
+            return call
+
+        for method in (TLSTransport.receive, TLSTransport.encode):
+            monkeypatch.setattr(TLSTransport, method.__name__, noting(method))
+        pings = 25
+        with Peer(context=server_context()) as peer:
+            tls = TLS(ca_file=certificates()["ca"], server_name="localhost")
+            with connect(**peer.options(tls=tls, name="pyami-tls")) as ami:
+                with ThreadPoolExecutor(8) as pool:  # which OpenSSL's object would not survive
+                    list(pool.map(lambda _: [ami.ping() for _ in range(pings)], range(8)))
+                [future.result(10) for future in [ami.submit("Ping") for _ in range(100)]]
+        assert used == {("receive", "pyami-tls-engine"), ("encode", "pyami-tls-engine")}
 
 
 class TestTrust:
+    @pytest.mark.promise(13)
     @pytest.mark.parametrize(
         ("options", "reason"),
         [
@@ -352,6 +370,7 @@ class TestTrust:
     def test_by_address(self, server):
         assert server.connect(name="127.0.0.1")
 
+    @pytest.mark.promise(13)
     def test_the_name_is_sent(self):
         names = []
         context = server_context()

@@ -86,6 +86,24 @@ def test_ctrl_c_while_adding_up_loses_and_doubles_nothing():
         assert metrics.round_trip().total == 10.0
 
 
+def test_a_count_waits_for_nobody():
+    """A thread that adds up may run a signal handler for as long as it likes; the engine thread counts meanwhile."""
+    metrics = Metrics()
+    ended = threading.Event()
+
+    def count() -> None:
+        for _ in range(2 * KEPT):
+            metrics.count("ok", 0.1)
+        ended.set()
+
+    thread = threading.Thread(target=count)
+    with metrics._lock:  # white box: as a handler that interrupts stats() finds it
+        thread.start()
+        assert ended.wait(10)
+    thread.join()
+    assert metrics.actions() == {"ok": 2 * KEPT}
+
+
 def test_outages():
     metrics = Metrics()
     metrics.outage(1.5)

@@ -85,7 +85,7 @@ class TestMaking:
         assert make_options({"event_mask": ["call", "agent"]}).event_mask == "call,agent"
 
     def test_unknown_ones(self):
-        with pytest.raises(TypeError, match="no such option: hots, passwrod") as caught:
+        with pytest.raises(TypeError, match=r"no such option: hots; did you mean host\? passwrod") as caught:
             make_options({"hots": "x", "passwrod": "hunter2"})
         assert "hunter2" not in str(caught.value)
 

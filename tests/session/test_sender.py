@@ -20,7 +20,7 @@ from pyami_sync.exceptions import (
     WaitTimeout,
 )
 from pyami_sync.session import sender as calling
-from pyami_sync.session.sender import Caller
+from pyami_sync.session.sender import Sender
 from pyami_sync.testing import Simulator
 from pyami_sync.wire.action import Action
 
@@ -248,7 +248,7 @@ class TestFutures:
     def test_an_invalid_one_leaves_nothing(self, ami):
         with pytest.raises(InvalidAction):
             ami.submit(Action("X", A=["v"] * 127))
-        eventually(lambda: not [entry for entry in ami.engine._timers if entry[2].callback])
+        eventually(lambda: not [entry for entry in ami.engine._timers._heap if entry[2].callback])
         assert ami.stats().pending == 0
 
 
@@ -374,9 +374,9 @@ class TestObserving:
 class TestAbstract:
     def test_a_bare_caller_knows_nothing(self):
         with pytest.raises(NotImplementedError):
-            Caller()._submit(print)
+            Sender()._submit(print)
         with pytest.raises(NotImplementedError):
-            Caller()._check("x")
+            Sender()._check("x")
 
 
 def test_a_link_that_stays_down_is_named():
@@ -389,6 +389,7 @@ def test_a_link_that_stays_down_is_named():
                 ami.send("Ping", timeout=0.5)
 
 
+@pytest.mark.promise(1)
 def test_a_crowd_with_hardly_any_time() -> None:
     """Answers and the ends of their callers' time cross all the while: every call ends, and is counted, once."""
     ends: list[str] = []

@@ -16,8 +16,9 @@ from pyami_sync.session.connector import Connector
 from pyami_sync.session.options import make_options
 from pyami_sync.session.reconnect import ReconnectPolicy
 from pyami_sync.session.session import Session, State
+from pyami_sync.subscriptions.dispatch import Subscriptions
 from pyami_sync.subscriptions.selectors import Selectors
-from pyami_sync.subscriptions.subscribers import EventStream, Subscriptions
+from pyami_sync.subscriptions.subscribers import EventStream
 from pyami_sync.vocabulary import markers
 from pyami_sync.vocabulary.model import event_class
 
@@ -164,7 +165,7 @@ class TestStates:
         peer.wait_for("Login")
         patient = threading.Thread(target=second.run, args=(rig.open, 20))
         patient.start()
-        eventually(lambda: len(rig.session._openings) == 2)
+        eventually(lambda: len(rig.session.openings._waiting) == 2)
         assert isinstance(first.get(), ConnectError)
         assert second.get() is rig
         assert rig.session.state is State.CONNECTED
@@ -212,7 +213,7 @@ class TestStates:
                 super().__init__(*args, **more)
 
         first = rig.session.current
-        monkeypatch.setattr("pyami_sync.session.connector.socket.socket", Full)
+        monkeypatch.setattr("pyami_sync.session.attempt.socket.socket", Full)
         first.close()
         eventually(lambda: rig.session.state is State.CONNECTED and rig.session.current is not first)
         assert len(failures) == 3
@@ -263,6 +264,7 @@ class TestStates:
         assert rig.session.connection(Deadline(0)) is rig.session.current
 
 
+@pytest.mark.promise(11)
 class TestGaps:
     def test_markers_stand_in_their_place(self, make, peer):
         def login(link, action):
@@ -455,7 +457,7 @@ class TestForking:
         peer.answers["login"] = lambda link, action: None if link is peer.links[1] else LOGGED_IN
         patient = threading.Thread(target=second.run, args=(child.session.connection, Deadline(20)))
         patient.start()
-        eventually(lambda: len(child.session._openings) == 2)
+        eventually(lambda: len(child.session.openings._waiting) == 2)
         assert isinstance(first.get(), ActionTimeout)
         assert second.get() is child.session.current
         for each in (hasty, patient):

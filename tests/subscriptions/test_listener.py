@@ -11,8 +11,9 @@ from pyami_sync import events
 from pyami_sync.engine.futures import ExpectedEvent
 from pyami_sync.engine.workers import Workers
 from pyami_sync.exceptions import ConnectionClosed, ConnectionLost, WaitTimeout
+from pyami_sync.subscriptions.dispatch import Subscriptions
 from pyami_sync.subscriptions.listener import DEFAULT, Listener
-from pyami_sync.subscriptions.subscribers import EventStream, Subscription, Subscriptions
+from pyami_sync.subscriptions.subscribers import EventStream, Subscription
 from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.message import Event, Origin
 
@@ -114,10 +115,14 @@ class TestEvents:
 
 class TestWaitFor:
     def test_an_event(self, station):
-        timer = threading.Timer(0.01, station.publish, (1, 2))
-        timer.start()
+        def publish():
+            eventually(lambda: len(station.subscriptions) == 1)
+            station.publish(1, 2)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
         assert station.wait_for("Tick", where={"N": "2"}, timeout=10)["N"] == "2"
-        timer.join()
+        thread.join()
         assert len(station.subscriptions) == 0
 
     def test_none_in_the_default_time(self, station):

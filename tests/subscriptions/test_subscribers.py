@@ -11,10 +11,10 @@ import pytest
 
 from pyami_sync import events
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed, ConnectionLost, EventsLost, WaitTimeout
-from pyami_sync.subscriptions import dispatch as routes
-from pyami_sync.subscriptions import subscribers as subscriptions
+from pyami_sync.subscriptions import dispatch, subscribers
+from pyami_sync.subscriptions.dispatch import Subscriptions
 from pyami_sync.subscriptions.selectors import Selectors
-from pyami_sync.subscriptions.subscribers import EventStream, Expectation, Subscriber, Subscription, Subscriptions
+from pyami_sync.subscriptions.subscribers import EventStream, Expectation, Subscriber, Subscription
 from pyami_sync.vocabulary import markers
 from pyami_sync.vocabulary.model import event_class
 from pyami_sync.wire.message import Event, Origin
@@ -113,10 +113,8 @@ class TestRouting:
     def test_what_nobody_wants_is_not_made(self, owner, monkeypatch):
         made = []
         owner.stream("Other")
-        spread = subscriptions._spread
-        monkeypatch.setattr(
-            subscriptions, "_spread", lambda events, *more: made.extend(events) or spread(events, *more)
-        )
+        spread = dispatch._spread
+        monkeypatch.setattr(dispatch, "_spread", lambda events, *more: made.extend(events) or spread(events, *more))
         owner.publish(1, name="Hangup")
         assert made == []
         owner.stream("Hangup")
@@ -142,16 +140,16 @@ class TestRouting:
 
     def test_nobody_listens(self, owner):
         owner.publish(1)
-        assert owner.subscriptions._routes.by_prefix == {}, "an event that nobody can want was looked at"
+        assert owner.subscriptions._table.by_prefix == {}, "an event that nobody can want was looked at"
 
     def test_names_from_outside_do_not_pile_up(self, owner, monkeypatch):
-        monkeypatch.setattr(routes, "KNOWN_NAMES", 10)
-        monkeypatch.setattr(routes, "KNOWN_PREFIXES", 20)
+        monkeypatch.setattr(dispatch, "KNOWN_NAMES", 10)
+        monkeypatch.setattr(dispatch, "KNOWN_PREFIXES", 20)
         stream = owner.stream()
         for n in range(50):
             owner.publish(n, name=f"Name{n}")
-        assert len(owner.subscriptions._routes.by_prefix) <= 20
-        assert len(owner.subscriptions._routes._by_name) <= 10
+        assert len(owner.subscriptions._table.by_prefix) <= 20
+        assert len(owner.subscriptions._table._by_name) <= 10
         assert drain(stream) == list(range(50))
 
     @pytest.mark.parametrize("length", [*range(25, 34), 200])
@@ -197,6 +195,7 @@ class TestOptions:
             bare.finish(None)
 
 
+@pytest.mark.promise(8)
 class TestOverflow:
     def test_the_newest_are_lost_and_told_at_their_place(self, owner):
         stream = owner.stream(maxsize=3)
@@ -314,7 +313,7 @@ class TestStrands:
         assert seen[-1] == 4
 
     def test_a_long_backlog_lets_others_have_their_turn(self, owner, monkeypatch):
-        monkeypatch.setattr(subscriptions, "BURST", 10)
+        monkeypatch.setattr(subscribers, "BURST", 10)
         seen = []
         owner.on(lambda event: seen.append("a"))
         owner.on(lambda event: seen.append("b"))
@@ -335,6 +334,7 @@ class TestStrands:
         owner.run()
         assert seen == [1, 2, 3, 4, 5]
 
+    @pytest.mark.promise(7)
     def test_one_at_a_time_with_many_threads(self):
         jobs, signal, over = deque(), threading.Condition(), threading.Event()
 

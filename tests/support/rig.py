@@ -10,7 +10,6 @@ from pyami_sync.connection.connection import Connection
 from pyami_sync.connection.pending import PendingRequests
 from pyami_sync.connection.request import FutureRequest
 from pyami_sync.connection.transport import make_transport
-from pyami_sync.engine.deadline import Deadline
 from pyami_sync.engine.engine import Engine
 from pyami_sync.engine.futures import DetachedFuture
 from pyami_sync.vocabulary.catalogue.answers import ANSWERS
@@ -83,6 +82,8 @@ class Rig:
             node=None,
             find_rule=lambda name: ANSWERS.get(name.lower()),
         )
+        self.greeted = threading.Event()
+        self.connection.on_greeted = self.greeted.set
         self.buffer = b""
         self.pool = []
 
@@ -90,8 +91,12 @@ class Rig:
         self.connection.start()
         if greeting:
             self.sock.sendall(greeting)
-            self.connection.wait_greeting(Deadline(10))
+            self.wait_greeting()
         return self
+
+    def wait_greeting(self):
+        assert self.greeted.wait(10)
+        return self.connection.greeting()
 
     def says(self, text):
         self.sock.sendall(text.replace("\n", "\r\n").encode())

@@ -236,13 +236,16 @@ def _step(server: ReplayServer) -> None:
     connects=False,
     examples=[
         "simulate",
+        "simulate --calls-per-second 0",
         "simulate --calls-per-second 20 --queues support,sales --agents 12",
         "simulate --port 0 --asterisk 16 --calls 400 --pace 50",
         "simulate --user monitor --secret-file secret.txt --tls --port 5039",
     ],
 )
 @serving
-@click.option("--calls-per-second", type=click.FloatRange(0), default=1.0, show_default=True, help="0: no calls.")
+@click.option(
+    "--calls-per-second", type=click.FloatRange(0), default=1.0, show_default=True, help="0: no calls but yours."
+)
 @click.option("--calls", type=click.IntRange(1), help="Make so many calls, then no more.")
 @click.option("--queues", default="support,sales", show_default=True, help="Names, with commas between them.")
 @click.option("--agents", type=click.IntRange(0), default=6, show_default=True, help="Members of the queues.")
@@ -292,6 +295,10 @@ def simulate(
     )
     with started(server):
         play = server.play(scenario)
+        if not calls_per_second:
+            # For somebody who tries things out: the telephones that the documentation calls.
+            for name in ("alice", "bob"):
+                server.pbx.add_endpoint(name)
         _tell(output, f"a simulated Asterisk {server.version}", server, user, version=server.version)
         word = f"AMI_SECRET={SECRET} " if secret == SECRET else ""  # no secret: it is in the help
         where = f"{user}@{server.host}:{server.port}"

@@ -13,7 +13,7 @@ def _contacts(endpoint: Endpoint) -> str:
 
 
 def _state(call: Call, endpoint: Endpoint) -> str:
-    return DEVICE_STATES[call.simulator.pbx.device_state(endpoint.device)][1]
+    return DEVICE_STATES[call.simulator.pbx.devices.state(endpoint.device)][1]
 
 
 @handler("PJSIPShowEndpoints", "system", about="list endpoints", since=13)
@@ -179,7 +179,7 @@ def _devices(call: Call) -> list[str]:
 
 @handler("DeviceStateList", "call,reporting", about="list the states of devices", since=13)
 def device_state_list(call: Call) -> bytes:
-    state = call.simulator.pbx.device_state
+    state = call.simulator.pbx.devices.state
     items: list[Item] = [
         ("DeviceStateChange", [("Device", device), ("State", state(device))]) for device in _devices(call)
     ]
@@ -205,7 +205,7 @@ def _hint(call: Call, exten: str, context: str) -> list[Pair]:
     endpoint = call.simulator.pbx.endpoints.get(exten)
     number, text = -1, "Unknown"
     if endpoint is not None:
-        number, text = _HINTS.get(call.simulator.pbx.device_state(endpoint.device), (0, "Idle"))
+        number, text = _HINTS.get(call.simulator.pbx.devices.state(endpoint.device), (0, "Idle"))
     return [
         ("Exten", exten),
         ("Context", context),

@@ -30,7 +30,7 @@ def queue_status(call: Call) -> bytes:
                         ("Queue", queue.name),
                         ("Name", member.name),
                         ("Location", member.interface),
-                        *member.headers(pbx.member_status(member)),
+                        *member.headers(pbx.devices.member_status(member)),
                         ("Wrapuptime", 0),
                     ]
                     yield ("QueueMember", about)
@@ -78,7 +78,7 @@ def queue_summary(call: Call) -> bytes:
 
     def items() -> Iterator[Item]:
         for queue in _chosen(call):
-            states = [pbx.member_status(member) for member in queue.members.values()]
+            states = [pbx.devices.member_status(member) for member in queue.members.values()]
             free = [
                 member
                 for member, state in zip(queue.members.values(), states, strict=True)
@@ -125,7 +125,7 @@ def queue_add(call: Call) -> bytes:
         login=int(time.time()),
     )
     queue.members[interface] = member
-    pbx.member_event("QueueMemberAdded", queue, member)
+    pbx.devices.member_event("QueueMemberAdded", queue, member)
     queue.wake()
     return call.success("Added interface to queue")
 
@@ -144,7 +144,7 @@ def queue_remove(call: Call) -> bytes:
         return call.error("Unable to remove interface: Not there")
     if member.membership != "dynamic":
         return call.error("Member not dynamic")
-    pbx.member_event("QueueMemberRemoved", queue, member)
+    pbx.devices.member_event("QueueMemberRemoved", queue, member)
     del queue.members[interface]
     return call.success("Removed interface from queue")
 
@@ -164,7 +164,7 @@ def queue_pause(call: Call) -> bytes:
         member.paused = paused
         member.reason = call.get("Reason") if paused else ""
         member.last_pause = int(time.time()) if paused else member.last_pause
-        call.simulator.pbx.member_event("QueueMemberPause", queue, member)
+        call.simulator.pbx.devices.member_event("QueueMemberPause", queue, member)
         queue.wake()
     if not found:
         return call.error("Interface not found")
@@ -178,7 +178,7 @@ def queue_penalty(call: Call) -> bytes:
     found = _memberships(call)
     for queue, member in found:
         member.penalty = max(0, call.number("Penalty"))
-        call.simulator.pbx.member_event("QueueMemberPenalty", queue, member)
+        call.simulator.pbx.devices.member_event("QueueMemberPenalty", queue, member)
     if not found:
         return call.error("Invalid interface, queuename or penalty")
     return call.success("Interface penalty set successfully")
@@ -191,7 +191,7 @@ def queue_ring_in_use(call: Call) -> bytes:
     found = _memberships(call)
     for queue, member in found:
         member.ring_in_use = call.flag("RingInUse")
-        call.simulator.pbx.member_event("QueueMemberRinginuse", queue, member)
+        call.simulator.pbx.devices.member_event("QueueMemberRinginuse", queue, member)
     if not found:
         return call.error("Invalid interface, queuename, or ringinuse value")
     return call.success("Interface ringinuse set successfully")

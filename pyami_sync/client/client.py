@@ -1,54 +1,45 @@
-"""What users hold: one session with one server, for blocking code and any number of threads."""
+"""AMIClient: one session with one server; and connect(), which opens one."""
 
 from __future__ import annotations
 
-import _thread
 import atexit
-import logging
-import os
-import signal
-import threading
 import weakref
 from collections.abc import Callable, Mapping
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from .engine import forks
-from .engine.deadline import Deadline
-from .engine.engine import Engine
-from .engine.handle import Handle
-from .engine.hooks import ActionHook, Hook
-from .exceptions import ConnectionClosed, EventsLost
-from .session import session as session_module
-from .session.connector import Connector
-from .session.gate import Publisher
-from .session.metrics import Stats, SubscriptionStats
-from .session.options import Options, make_options, options_from_url
-from .session.sender import Caller
-from .session.session import Session, State
-from .subscriptions.selectors import Selector, Where
-from .subscriptions.subscribers import Subscription, Subscriptions
-from .vocabulary.model import event_class, load_events
-from .wire.action import Action, HeaderValue
-from .wire.message import Event, Origin
-from .wire.protocol import AMIVersion
-from .wire.redaction import redact
-from .wire.response import Response
+from ..engine import forks
+from ..engine.deadline import DEFAULT, Deadline
+from ..engine.engine import Engine
+from ..engine.handle import Handle
+from ..engine.hooks import ActionHook, Hook
+from ..exceptions import ConnectionClosed
+from ..session import session as session_module
+from ..session.connector import Connector
+from ..session.filters import let_through
+from ..session.gate import Publisher, WeakPublisher
+from ..session.keywords import ClientOptions, ConnectOptions
+from ..session.metrics import Stats, take_stats
+from ..session.options import Options, broker_url, make_options, options_from_url
+from ..session.session import Session, State
+from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.errors import ErrorCallback, ErrorReports
+from ..subscriptions.subscribers import Subscriber
+from ..vocabulary.model import event_class, load_events
+from ..wire.action import Action
+from ..wire.protocol import AMIVersion
+from ..wire.redaction import redact
+from ..wire.response import Response
+from .features import Features
 
 if TYPE_CHECKING:
-    from .agi import AsyncAGI, Router
-    from .calls import Call, Calls, Channel
-    from .calls.channel import HasUniqueid
-    from .calls.server import Server
-    from .live import Live
+    from ..agi import AsyncAGI
+    from ..calls import Calls
 
 __all__ = ["AMIClient", "connect"]
 
-logger = logging.getLogger("pyami_sync")
-
 StateCallback = TypeVar("StateCallback", bound=Callable[[State], object])
-ErrorCallback = TypeVar("ErrorCallback", bound=Callable[[BaseException, Subscription, Event | None], object])
 WireCallback = TypeVar("WireCallback", bound=Callable[[str, bytes], object])
 ActionObserver = TypeVar(
     "ActionObserver",
@@ -73,35 +64,7 @@ class Runner:
         self.engine.submit(job)
 
 
-class WeakPublisher:
-    """Passes events to a client's subscriptions as long as anybody refers to these: the client, a stream, a callback.
-
-    So the engine, which refers to this, keeps no client alive that was dropped.
-    """
-
-    def __init__(self, subscriptions: Subscriptions) -> None:
-        self._subscriptions = weakref.ref(subscriptions)
-
-    def publish(self, frames: list[bytes], origin: Origin) -> None:
-        """Pass events on."""
-        subscriptions = self._subscriptions()
-        if subscriptions is not None:
-            subscriptions.publish(frames, origin)
-
-    def publish_marker(self, event: Event) -> None:
-        """Pass a marker on."""
-        subscriptions = self._subscriptions()
-        if subscriptions is not None:
-            subscriptions.publish_marker(event)
-
-    def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
-        """Pass the end on."""
-        subscriptions = self._subscriptions()
-        if subscriptions is not None:
-            subscriptions.finish(exc, only_loss_sensitive=only_loss_sensitive)
-
-
-class AMIClient(Caller):
+class AMIClient(Features):
     """A session with one server.
 
     Any thread may use it. Blocking methods block the calling thread alone, and may be called in callbacks.
@@ -116,12 +79,16 @@ class AMIClient(Caller):
             other.
         event_mask: classes of events to receive, such as ``"call,agent"``; ``"off"`` for none,
             :data:`None` for all that the user may read.
+        event_filter: ``"auto"`` has the server send only what subscriptions want, by filters that are made of them
+            (needs the write class ``system``); :data:`None` for everything. See :doc:`/guides/filters`.
         tls: :data:`True` for TLS that verifies the server, a :class:`~pyami_sync.TLS` for more, or an
             :class:`ssl.SSLContext`.
         timeout: seconds that an action may take unless its call says otherwise; :data:`None` for no limit.
         connect_timeout: seconds that connecting, TLS and login together may take.
         keepalive: seconds of silence after which a Ping is sent; :data:`None` for never.
         keepalive_timeout: seconds without any answer to it after which the link counts as lost.
+        stall_after: seconds that events, or the answer to a Ping, may be late before that is a stall: a warning in the
+            log, a number in :meth:`stats`, and the marker :class:`~pyami_sync.events.Stalled`; :data:`None` for never.
         reconnect: a :class:`~pyami_sync.ReconnectPolicy`; :data:`False` or :data:`None` ends the session with
             the link.
         when_down: what a call does while the link is down: ``"wait"`` for it within its own timeout, or
@@ -143,20 +110,14 @@ class AMIClient(Caller):
 
     __module__ = "pyami_sync"  # its public path
 
-    _node_id: str | None = None  # of one of many: the node that its events carry
-
     def __init__(
         self,
         host: str = "localhost",
         port: int | None = None,
-        *,
-        username: str = "",
-        secret: str = "",
-        transport: Any = None,
-        callback_threads: int = 32,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        given = {"host": host, "username": username, "secret": secret, **options}
+        transport, callback_threads, given = _separate(options)
+        given["host"] = host
         if port is not None:
             given["port"] = port
         if transport is not None:
@@ -164,7 +125,7 @@ class AMIClient(Caller):
         self._setup(make_options(given), transport, callback_threads)
 
     @classmethod
-    def from_url(cls, url: str | None = None, **options: Any) -> Self:
+    def from_url(cls, url: str | None = None, **options: Unpack[ConnectOptions]) -> Self:
         """Make a client from ``ami://user:secret@host:5038/?timeout=5``, not opened yet.
 
         ``amis://`` is TLS. Without a URL ``AMI_URL`` of the environment is read. Options win over the URL. The URL of a
@@ -176,13 +137,12 @@ class AMIClient(Caller):
         """
         broker = broker_url(url)
         if broker is not None and cls is AMIClient:
-            from .bridge import BridgeClient
+            from ..bridge import BridgeClient
 
             return BridgeClient(broker, **options)  # type: ignore[return-value]
-        transport = options.pop("transport", None)
-        callback_threads = options.pop("callback_threads", 32)
+        transport, callback_threads, given = _separate(options)
         client = cls.__new__(cls)
-        client._setup(options_from_url(url, options), transport, callback_threads)
+        client._setup(options_from_url(url, given), transport, callback_threads)
         return client
 
     @classmethod
@@ -221,7 +181,7 @@ class AMIClient(Caller):
         self.engine = engine or Engine(options.name, callback_threads)
         self._runner = Runner(self.engine)
         self._state_hook = Hook("states", self._runner.submit)
-        self._error_hook = Hook("errors", self._runner.submit)
+        self._errors = ErrorReports(self._runner.submit)
         self._wire_hook = wire_hook = Hook("the wire", self._runner.submit)
         self._action_hook = ActionHook()
 
@@ -230,7 +190,9 @@ class AMIClient(Caller):
                 wire_hook(direction, frame)
 
         load_events()
-        self.subscriptions = Subscriptions(self._runner.submit, event_class, self._report, self._before_wait)
+        self.subscriptions = Subscriptions(
+            self._runner.submit, event_class, self._errors.report, self._before_wait, self._subscribed
+        )
         self._session = Session(
             options,
             self.engine,
@@ -244,7 +206,6 @@ class AMIClient(Caller):
         self._successors: dict[Engine, tuple[Engine, Connector]] = {}
         self._given_up: Engine | None = None  # ended because open() failed
         self._services: list[AsyncAGI] = []  # what runs on this client and ends before it
-        self._exit: SystemExit | None = None
         self._version: tuple[int, str | None] = (-1, None)
         self._calls: Calls | None = None  # made with the first call
         self._opening_calls = Lock()
@@ -255,11 +216,11 @@ class AMIClient(Caller):
 
     # Life
 
-    def open(self, timeout: float | None = None) -> Self:
+    def open(self, timeout: float | None = DEFAULT) -> Self:
         """Connect and log in; blocks. Does nothing when it is open.
 
         Args:
-            timeout: seconds in place of ``connect_timeout``.
+            timeout: seconds that it may take, ``connect_timeout`` unless given; :data:`None` for no limit.
 
         Raises:
             ConnectError: not reached, TLS failed, or no AMI; it says which, and what to check.
@@ -267,7 +228,7 @@ class AMIClient(Caller):
 
         """
         forks.check()
-        deadline = Deadline(self.options.connect_timeout if timeout is None else timeout)
+        deadline = Deadline(self.options.connect_timeout if timeout is DEFAULT else timeout)
         while True:
             if self._own_engine and self.engine.closed:
                 self._renew()
@@ -279,7 +240,7 @@ class AMIClient(Caller):
                     raise
                 if self._given_up is engine and type(exc) is ConnectionClosed and not deadline.expired:
                     continue  # another thread's attempt failed, and it has just ended the engine behind it
-                if self._session.state is State.CLOSED and not self._session.openers:
+                if self._session.state is State.CLOSED and not self._session.openings.threads:
                     self._given_up = engine
                     self._end_engine(5.0)
                 raise
@@ -292,7 +253,7 @@ class AMIClient(Caller):
         # One step, not a lock, which a signal handler could meet; a thread that was interrupted below is overtaken.
         engine, connector = self._successors.setdefault(old, (engine, Connector(engine)))
         if self.engine is old:
-            for hook in (self._state_hook, self._error_hook, self._wire_hook):
+            for hook in (self._state_hook, self._errors.hook, self._wire_hook):
                 hook.after_fork()  # what the last engine's threads had not begun is not theirs to do any more
             self.subscriptions.reopen()
             self._session.connector = connector
@@ -321,7 +282,7 @@ class AMIClient(Caller):
         forks.check()
         services, self._services = self._services, []
         for service in services:
-            service.close(0.0 if timeout is None else timeout)
+            service.close(timeout)
         self._session.close()
         self.subscriptions.finish(None)
         if self._calls is not None:
@@ -338,8 +299,7 @@ class AMIClient(Caller):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        if isinstance(exc, KeyboardInterrupt) and self._exit is not None:
-            raise self._exit
+        self._errors.reraise_exit(exc)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Block until the session ends for good, as a script does that only has callbacks.
@@ -381,28 +341,7 @@ class AMIClient(Caller):
 
     def stats(self) -> Stats:
         """A picture of what has been counted; cheap."""
-        session, metrics = self._session, self._session.metrics
-        connection = session.current
-        return Stats(
-            state=session.state.value,
-            connects=metrics.connects,
-            losses=metrics.losses,
-            attempts=metrics.attempts,
-            outage_total=metrics.outage_total,
-            outage_last=metrics.outage_last,
-            actions=metrics.actions(),
-            round_trip=metrics.round_trip(),
-            pending=len(connection.pending) if connection else 0,
-            events_received=metrics.events_before + (connection.events_received if connection else 0),
-            bytes_received=metrics.bytes_before + (connection.bytes_received if connection else 0),
-            subscriptions=tuple(
-                SubscriptionStats(
-                    type(each).__name__, each.selectors.text, each.delivered, each.lost, each.pending, each.maxsize
-                )
-                for each in self.subscriptions
-            ),
-            wire_lost=self._wire_hook.lost,
-        )
+        return take_stats(self._session, self.subscriptions, self._wire_hook.lost)
 
     # Hooks: each calls its callbacks one at a time, in order, on a callback thread
 
@@ -416,7 +355,7 @@ class AMIClient(Caller):
     def on_error(self, callback: ErrorCallback) -> Handle[ErrorCallback]:
         """Call ``callback(exception, subscription, event)`` when an event's callback raised, or lost events
         (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.engine.handle.Handle`."""
-        return Handle(callback, self._error_hook.add(callback))
+        return Handle(callback, self._errors.hook.add(callback))
 
     def on_action(self, observer: ActionObserver) -> Handle[ActionObserver]:
         """Call ``observer(action)`` as each action begins, and what that returns as it ends.
@@ -441,150 +380,6 @@ class AMIClient(Caller):
 
         return Handle(callback, stop)
 
-    def observable(self, *selectors: Selector, where: Where = None, **buffer: Any) -> Any:
-        """Events as a reactivex ``Observable`` (needs the extra ``rx``); see :mod:`pyami_sync.integrations.rx`.
-
-        ``maxsize`` and ``overflow`` are those of :meth:`events`: Rx knows no back-pressure.
-        """
-        from .integrations.rx import observable
-
-        return observable(self, *selectors, where=where, **buffer)
-
-    # Calls
-
-    def call(
-        self,
-        device: str,
-        *,
-        to: str,
-        ring: float = 30.0,
-        caller_id: str | None = None,
-        variables: Mapping[str, str] | None = None,
-        account: str | None = None,
-        hangup_on_exit: bool = True,
-        **headers: HeaderValue,
-    ) -> Call:
-        """Place a call and return a handle for it as soon as the server has taken it; see :mod:`pyami_sync.calls`.
-
-        ::
-
-            with ami.call("PJSIP/1101", to="200@internal", ring=30) as call:
-                print(call.wait_answered(), call.cause_text)
-
-        Args:
-            device: whom to call, such as ``"PJSIP/1101"``.
-            to: what to connect it with when it answers: an extension (``"200@internal"``), an application
-                (``"Playback(hello-world)"``), or an AGI script (``"agi:async"``, ``"agi://host/script"``).
-            ring: seconds that it may ring.
-            caller_id: whom it sees calling, such as ``"Shop <5550>"``.
-            variables: channel variables; those whose names begin with ``__`` are inherited by what it dials.
-            account: the account code.
-            hangup_on_exit: whether leaving its ``with`` block hangs up.
-            headers: more headers of Originate, such as ``Codecs``.
-
-        Raises:
-            ActionError: the server refused, for example because there is no such extension.
-            ValueError: ``to`` or ``ring`` can't be.
-            ConnectionClosed: the session is not open. :exc:`ConnectionLost` is one, as is said for :meth:`send`: if
-                the action had been sent the call may have been placed, and goes on without a handle.
-
-        The user needs the write class ``originate``, the read classes ``call`` and ``dialplan``, and
-        ``system`` or ``reporting`` to find calls again after a gap.
-        """
-        return self._call_server().place(
-            device,
-            to,
-            ring=ring,
-            caller_id=caller_id,
-            variables=None if variables is None else dict(variables),
-            account=account,
-            hangup_on_exit=hangup_on_exit,
-            **headers,
-        )
-
-    def channel(self, channel: str | HasUniqueid) -> Channel:
-        """Return a handle for any channel, with the verbs of a call; sends nothing, and does not block.
-
-        Args:
-            channel: its name or unique id, a channel of the live model, or an event about it.
-
-        """
-        from .calls import Channel
-
-        return Channel(self._call_server(), channel)
-
-    def _call_server(self) -> Server:
-        from .calls.hub import Calls
-
-        if self._calls is None:
-            with self._opening_calls:
-                if self._calls is None:
-                    self._calls = Calls(self)
-        return self._calls.server(self, self._node_id)
-
-    def live(
-        self,
-        *areas: str,
-        audit: float | None = None,
-        history: int = 20_000,
-        records: int = 1_000,
-        timeout: float | None = 30.0,
-    ) -> Live:
-        """Start the live model of the server: its channels, calls, queues and so on, right at every moment.
-
-        Blocks until the lists of the server have been taken up. Close it (``with``) when done; it ends with the client.
-
-        Args:
-            areas: what to keep: ``calls`` (with channels and bridges), ``queues``, ``conferences``, ``parking``,
-                ``devices``, ``extensions``, ``endpoints``, ``mailboxes``; all of them when none is named. Only what is
-                named is looked up and listened to; see also :func:`pyami_sync.live.event_mask`.
-            audit: seconds between two comparisons with fresh lists; None for none.
-            history: how many events are kept for :meth:`~pyami_sync.live.Live.explain`.
-            records: how many records of ended calls are kept.
-            timeout: seconds that loading may take.
-
-        Raises:
-            ValueError: there is no area of that name.
-            WaitTimeout: the lists were not there in time.
-
-        """
-        from .live import Live
-
-        return Live(self, areas, audit=audit, history=history, records=records, timeout=timeout)
-
-    def agi(
-        self,
-        scripts: Router,
-        *,
-        threads: int = 100,
-        timeout: float | None = 10.0,
-        media_timeout: float | None = 300.0,
-        unknown: Literal["refuse", "ignore"] = "refuse",
-        adopt: bool = True,
-    ) -> AsyncAGI:
-        """Run scripts for the calls that the dialplan hands over with ``AGI(agi:async,ivr/en)``; does not block.
-
-        Args:
-            scripts: a :class:`~pyami_sync.agi.Router`.
-            threads: most scripts at a time.
-            timeout: seconds that an AGI command may take; :data:`None` for no limit.
-            media_timeout: seconds for one that plays, listens or records, besides the time that it was told to.
-            unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another
-                process serves it.
-            adopt: give scripts to calls that wait for one from before.
-
-        Returns:
-            An :class:`~pyami_sync.agi.AsyncAGI`; its ``close()``, or this client's, ends it.
-
-        """
-        from .agi import AsyncAGI
-
-        service = AsyncAGI(
-            self, scripts, threads=threads, timeout=timeout, media_timeout=media_timeout, unknown=unknown, adopt=adopt
-        )
-        self._services.append(service)
-        return service
-
     # Inside
 
     def _submit(self, job: Callable[[], None]) -> None:
@@ -592,16 +387,6 @@ class AMIClient(Caller):
 
     def _check(self, doing: str) -> None:
         self.engine.check_thread(doing)
-
-    def _report(self, exc: BaseException, subscription: Subscription, event: Event | None) -> None:
-        if isinstance(exc, SystemExit):
-            self._exit = exc
-            interrupt_main()
-        elif isinstance(exc, EventsLost):
-            logger.warning("%r: %s", subscription, exc)
-        else:
-            logger.error("%r raised at %r", subscription, event, exc_info=exc)
-        self._error_hook(exc, subscription, event)
 
     def _default_timeout(self) -> float | None:
         return self.options.timeout
@@ -616,12 +401,15 @@ class AMIClient(Caller):
         if callback:
             anchors.add(self)
 
+    def _subscribed(self, subscriber: Subscriber) -> None:
+        let_through([self._session.plan.event_filter], subscriber, self.options.timeout)
+
     def _over(self) -> bool:
         return self._session.over
 
     def after_fork(self) -> None:
         """Become the client of a forked child: same subscriptions, no connection until first use."""
-        for hook in (self._state_hook, self._error_hook, self._wire_hook, self._action_hook):
+        for hook in (self._state_hook, self._errors.hook, self._wire_hook, self._action_hook):
             hook.after_fork()
         self._opening_calls = Lock()
         self.subscriptions.after_fork()
@@ -638,7 +426,7 @@ class AMIClient(Caller):
         return f"<AMIClient {self.options.username}@{self.options.address} {self.state.value}>"
 
 
-def connect(url_or_host: str | None = None, **options: Any) -> AMIClient:
+def connect(url_or_host: str | None = None, **options: Unpack[ConnectOptions]) -> AMIClient:
     """Open a session; blocks until it is logged in.
 
     ::
@@ -660,22 +448,10 @@ def connect(url_or_host: str | None = None, **options: Any) -> AMIClient:
     return AMIClient.from_url(url_or_host, **options).open()
 
 
-BROKERS = ("amqp://", "amqps://", "memory://", "redis://", "rediss://")
-
-
-def broker_url(url: str | None) -> str | None:
-    """Return the URL, or that in ``AMI_URL``, if it names a broker and not a server."""
-    found = url if url is not None else os.environ.get("AMI_URL")
-    return found if found is not None and found.startswith(BROKERS) else None
-
-
-def interrupt_main() -> None:
-    """End the main thread's wait, as Ctrl-C does, because a callback called :func:`sys.exit`."""
-    main = threading.main_thread()
-    if main.ident is not None and hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(main.ident, signal.SIGINT)
-    else:
-        _thread.interrupt_main()
+def _separate(options: Mapping[str, Any]) -> tuple[Any, int, dict[str, Any]]:
+    """Return the transport, the number of callback threads, and the options of the session."""
+    given = dict(options)
+    return given.pop("transport", None), given.pop("callback_threads", 32), given
 
 
 def _after_fork() -> None:
@@ -684,7 +460,7 @@ def _after_fork() -> None:
 
 
 def _dropped(session: Session, runner: Runner) -> None:
-    """Clean up after a client that was collected; on any thread, in the midst of anything, so it waits for nothing."""
+    """Clean up after a client that was collected; on any thread, within any operation, so it waits for nothing."""
     try:
         session.close(ConnectionClosed("the client was dropped without close()"), wait=0.0)
     finally:

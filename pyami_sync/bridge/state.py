@@ -1,0 +1,75 @@
+"""The state of a node at a place of its events: Snapshot markers, and how a consumer begins with one."""
+
+from __future__ import annotations
+
+import json
+import time
+from threading import Thread
+
+from .. import AMIClient, Event
+from ..live import Reducer, View, to_json, view_from_json
+from ..live.tracker import Tracker
+
+__all__ = ["NodeState", "view_of"]
+
+
+class NodeState:
+    """The live model of a node that is led, fed with the very events that its leader publishes.
+
+    So what :meth:`take` returns belongs behind the event that was fed last: a consumer that begins with it and applies
+    every later event has the same model. Used by the leader's thread; lists are fetched on a thread of the tracker.
+
+    Args:
+        client: the node's session.
+        node: its id.
+        interval: seconds between two snapshots.
+
+    """
+
+    def __init__(self, client: AMIClient, node: str, interval: float) -> None:
+        self._interval = interval
+        self._due = 0.0
+        self._tracker = Tracker(Reducer(node=node), client.send, lambda changes: None)
+        with self._tracker.lock:
+            self._tracker.load()
+
+    def feed(self, event: Event) -> None:
+        """Take up an event."""
+        if event.name == "Reconnected":
+            self._due = 0.0
+        with self._tracker.lock:
+            self._tracker.feed(event)
+
+    def gap(self) -> None:
+        """Note that events are missing at this place."""
+        self._due = 0.0
+        with self._tracker.lock:
+            self._tracker.gap()
+
+    def take(self) -> str | None:
+        """Return the state, as JSON, if it is time for a snapshot and every event that was fed is in it."""
+        now = time.monotonic()
+        if now < self._due:
+            return None
+        with self._tracker.lock:
+            if not self._tracker.current:
+                return None
+            view = self._tracker.view()
+        self._due = now + self._interval
+        return json.dumps(to_json(view), ensure_ascii=False, separators=(",", ":"))
+
+    def close(self) -> Thread | None:
+        """Fetch no more lists; return the thread that does, if there is one."""
+        return self._tracker.close()
+
+
+def view_of(event: Event) -> View:
+    """Return what a Snapshot marker shows; a :class:`~pyami_sync.live.Reducer` goes on from it with later events.
+
+    Raises:
+        ValueError: the event is no Snapshot of a bridge.
+
+    """
+    if event.name != "Snapshot":
+        raise ValueError(f"{event.name} is no Snapshot")
+    return view_from_json(json.loads(event.get("State", "")))

@@ -1,0 +1,187 @@
+"""What the packages above offer on a client; each is imported when it is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from ..session.sender import Sender
+from ..subscriptions.selectors import Selector, Where
+from ..wire.action import HeaderValue
+
+if TYPE_CHECKING:
+    from ..agi import AsyncAGI, Router
+    from ..calls import Call, Calls, Channel
+    from ..calls.channel import HasUniqueid
+    from ..calls.server import Server
+    from ..live import Live
+    from .client import AMIClient
+
+__all__ = ["Features"]
+
+
+class Features(Sender):
+    """The methods of :class:`AMIClient` that lead to the packages ``live``, ``calls``, ``agi`` and ``integrations``."""
+
+    _node_id: str | None = None  # of one of many: the node that its events carry
+    _services: list[AsyncAGI]
+    """What runs on this client and ends before it."""
+    _calls: Calls | None
+    """Made with the first call."""
+    _opening_calls: Lock
+
+    def observable(self, *selectors: Selector, where: Where = None, **buffer: Any) -> Any:
+        """Events as a reactivex ``Observable`` (needs the extra ``rx``); see :mod:`pyami_sync.integrations.rx`.
+
+        ``maxsize`` and ``overflow`` are those of :meth:`events`: Rx knows no back-pressure.
+        """
+        from ..integrations.rx import observable
+
+        return observable(_client(self), *selectors, where=where, **buffer)
+
+    # Calls
+
+    def call(
+        self,
+        device: str,
+        *,
+        to: str,
+        ring: float = 30.0,
+        caller_id: str | None = None,
+        variables: Mapping[str, str] | None = None,
+        account: str | None = None,
+        hangup_on_exit: bool = True,
+        **headers: HeaderValue,
+    ) -> Call:
+        """Place a call and return a handle for it as soon as the server has taken it; see :mod:`pyami_sync.calls`.
+
+        ::
+
+            with ami.call("PJSIP/1101", to="200@internal", ring=30) as call:
+                print(call.wait_answered(), call.cause_text)
+
+        Args:
+            device: whom to call, such as ``"PJSIP/1101"``.
+            to: what to connect it with when it answers: an extension (``"200@internal"``), an application
+                (``"Playback(hello-world)"``), or an AGI script (``"agi:async"``, ``"agi://host/script"``).
+            ring: seconds that it may ring.
+            caller_id: whom it sees calling, such as ``"Shop <5550>"``.
+            variables: channel variables; those whose names begin with ``__`` are inherited by what it dials.
+            account: the account code.
+            hangup_on_exit: whether leaving its ``with`` block hangs up.
+            headers: more headers of Originate, such as ``Codecs``.
+
+        Raises:
+            ActionError: the server refused, for example because there is no such extension.
+            ValueError: ``to`` or ``ring`` can't be.
+            ConnectionClosed: the session is not open. :exc:`ConnectionLost` is one, as is said for :meth:`send`: if
+                the action had been sent the call may have been placed, and goes on without a handle.
+
+        The user needs the write class ``originate``, the read classes ``call`` and ``dialplan``, and
+        ``system`` or ``reporting`` to find calls again after a gap.
+        """
+        return self._call_server().place(
+            device,
+            to,
+            ring=ring,
+            caller_id=caller_id,
+            variables=None if variables is None else dict(variables),
+            account=account,
+            hangup_on_exit=hangup_on_exit,
+            **headers,
+        )
+
+    def channel(self, channel: str | HasUniqueid) -> Channel:
+        """Return a handle for any channel, with the verbs of a call; sends nothing, and does not block.
+
+        Args:
+            channel: its name or unique id, a channel of the live model, or an event about it.
+
+        """
+        from ..calls import Channel
+
+        return Channel(self._call_server(), channel)
+
+    def _call_server(self) -> Server:
+        from ..calls.hub import Calls
+
+        if self._calls is None:
+            with self._opening_calls:
+                if self._calls is None:
+                    self._calls = Calls(_client(self))
+        return self._calls.server(_client(self), self._node_id)
+
+    def live(
+        self,
+        *areas: str,
+        audit: float | None = None,
+        history: int = 20_000,
+        records: int = 1_000,
+        timeout: float | None = 30.0,
+    ) -> Live:
+        """Start the live model of the server: its channels, calls, queues and so on, right at every moment.
+
+        Blocks until the lists of the server have been taken up. Close it (``with``) when done; it ends with the client.
+
+        Args:
+            areas: what to keep: ``calls`` (with channels and bridges), ``queues``, ``conferences``, ``parking``,
+                ``devices``, ``extensions``, ``endpoints``, ``mailboxes``; all of them when none is named. Only what is
+                named is looked up and listened to; see also :func:`pyami_sync.live.event_mask`.
+            audit: seconds between two comparisons with fresh lists; None for none.
+            history: how many events are kept for :meth:`~pyami_sync.live.Live.explain`.
+            records: how many records of ended calls are kept.
+            timeout: seconds that loading may take.
+
+        Raises:
+            ValueError: there is no area of that name.
+            WaitTimeout: the lists were not there in time.
+
+        """
+        from ..live import Live
+
+        return Live(_client(self), areas, audit=audit, history=history, records=records, timeout=timeout)
+
+    def agi(
+        self,
+        scripts: Router,
+        *,
+        threads: int = 100,
+        timeout: float | None = 10.0,
+        media_timeout: float | None = 300.0,
+        unknown: Literal["refuse", "ignore"] = "refuse",
+        adopt: bool = True,
+    ) -> AsyncAGI:
+        """Run scripts for the calls that the dialplan hands over with ``AGI(agi:async,ivr/en)``; does not block.
+
+        Args:
+            scripts: a :class:`~pyami_sync.agi.Router`.
+            threads: most scripts at a time.
+            timeout: seconds that an AGI command may take; :data:`None` for no limit.
+            media_timeout: seconds for one that plays, listens or records, besides the time that it was told to.
+            unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another
+                process serves it.
+            adopt: give scripts to calls that wait for one from before.
+
+        Returns:
+            An :class:`~pyami_sync.agi.AsyncAGI`; its ``close()``, or this client's, ends it.
+
+        """
+        from ..agi import AsyncAGI
+
+        service = AsyncAGI(
+            _client(self),
+            scripts,
+            threads=threads,
+            timeout=timeout,
+            media_timeout=media_timeout,
+            unknown=unknown,
+            adopt=adopt,
+        )
+        self._services.append(service)
+        return service
+
+
+def _client(features: Features) -> AMIClient:
+    """Return the client that has these features: :class:`AMIClient` is the only subclass."""
+    return cast("AMIClient", features)
