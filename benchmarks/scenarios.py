@@ -97,14 +97,30 @@ def events_filtered(setting: Setting) -> Figures:
     return _flooded(setting, names, lambda client: client.listen(names))
 
 
+def _read(setting: Setting, how: str) -> Figures:
+    return _flooded(setting, None, lambda client: client.read(how))
+
+
+def events_read(setting: Setting) -> Figures:
+    return _read(setting, "headers")
+
+
+def events_items(setting: Setting) -> Figures:
+    return _read(setting, "items")
+
+
+def events_dict(setting: Setting) -> Figures:
+    return _read(setting, "dict")
+
+
 def events_named(setting: Setting) -> Figures:
     names = (*TYPED, END)
-    return _flooded(setting, names, lambda client: client.listen(names))
+    return _flooded(setting, names, lambda client: client.read_named(names))
 
 
 def events_typed(setting: Setting) -> Figures:
     names = (*TYPED, END)
-    return _flooded(setting, names, lambda client: client.listen_typed(names))
+    return _flooded(setting, names, lambda client: client.read_typed(names))
 
 
 def events_stream(setting: Setting) -> Figures:
@@ -117,20 +133,25 @@ def _timed(job: Callable[[], int]) -> tuple[int, float, float]:
     return count, time.perf_counter() - begun, time.process_time() - cpu
 
 
-def _fetched(setting: Setting, size: int, *, lines: bool) -> Figures:
+def _fetched(setting: Setting, size: int, *, lines: bool = False, read: bool = False) -> Figures:
     with Opened(setting, 0 if lines else size, size if lines else 0) as opened:
-        job = opened.client.fetch_output if lines else opened.client.fetch_list
+        client = opened.client
+        job = client.fetch_output if lines else client.read_list if read else client.fetch_list
         rounds = [_timed(job) for _ in range(1 if size > 100_000 else 5)]
     count, seconds, cpu = sorted(rounds, key=lambda each: each[1])[len(rounds) // 2]
     return {"value": size / seconds, "cpu_us": cpu / size * 1e6, "lost": size - count}
 
 
 def list_20k(setting: Setting) -> Figures:
-    return _fetched(setting, 20_000, lines=False)
+    return _fetched(setting, 20_000)
+
+
+def list_read(setting: Setting) -> Figures:
+    return _fetched(setting, 20_000, read=True)
 
 
 def list_1m(setting: Setting) -> Figures:
-    return _fetched(setting, setting.size(1_000_000), lines=False)
+    return _fetched(setting, setting.size(1_000_000))
 
 
 def output_20k(setting: Setting) -> Figures:
@@ -354,17 +375,22 @@ LISTENERS = (OWN, "asterisk-ami", "panoramisk", "pystrix", "pyami_asterisk")
 CALLERS = (OWN, "asterisk-ami", "panoramisk", "basicami", "astami", "raw-socket", "reader-lock")
 THREADED = (OWN, "asterisk-ami", "panoramisk", "basicami", "reader-lock")
 COLLECTORS = (OWN, "asterisk-ami", "panoramisk", "split")
+READERS = (OWN, "asterisk-ami", "batches")
 MIXED = (OWN, "asterisk-ami", "panoramisk")
 
 SCENARIOS: dict[str, Scenario] = {
     "events-all": Scenario(events_all, "Events to one callback", "events/s", (*LISTENERS, "split", "batches", "eager")),
+    "events-read": Scenario(events_read, "Events, name and three headers read", "events/s", READERS),
+    "events-items": Scenario(events_items, "Events, all headers read", "events/s", READERS),
+    "events-dict": Scenario(events_dict, "Events, each made a dict", "events/s", READERS),
     "events-filtered": Scenario(
         events_filtered, "Events, callback for one name", "events/s", (*LISTENERS, "batches", "eager")
     ),
-    "events-named": Scenario(events_named, "Events by name (eight names)", "events/s"),
-    "events-typed": Scenario(events_typed, "Events by class (the same eight)", "events/s"),
+    "events-named": Scenario(events_named, "Events by name (eight names), four headers read", "events/s"),
+    "events-typed": Scenario(events_typed, "Events by class (the same eight), four attributes read", "events/s"),
     "events-stream": Scenario(events_stream, "Events from a stream", "events/s", (OWN, "basicami")),
-    "list-20k": Scenario(list_20k, "List of 20,000 items", "items/s", COLLECTORS),
+    "list-20k": Scenario(list_20k, "List of 20,000 items", "items/s", (*COLLECTORS, "batches")),
+    "list-read": Scenario(list_read, "List of 20,000 items, a header of each read", "items/s", READERS),
     "list-1m": Scenario(list_1m, "List of 1,000,000 items", "items/s", (OWN, "split"), rounds=2),
     "output-20k": Scenario(output_20k, "Command output of 20,000 lines", "lines/s", COLLECTORS),
     "output-1m": Scenario(output_1m, "Command output of 1,000,000 lines", "lines/s", (OWN, "split"), rounds=2),

@@ -22,10 +22,14 @@ class Unsupported(Exception):
 class Tally:
     """What a subscriber saw."""
 
-    __slots__ = ("count", "done")
+    __slots__ = ("calls", "count", "done", "names")
 
     def __init__(self, done: Any = None) -> None:
         self.count = 0
+        self.names: dict[str, int] = {}
+        """How many events of each name, where a scenario counts them."""
+        self.calls: dict[str | None, int] = {}
+        """How many events of each call (Linkedid)."""
         self.done: Any = done or Event()
         """Set by the last event of a flood."""
 
@@ -60,6 +64,18 @@ class Client:
 
     def listen(self, names: tuple[str, ...] | None) -> Tally:
         """Have a callback called that counts events and reads the name and the Channel of each."""
+        raise Unsupported
+
+    def read(self, how: str, names: tuple[str, ...] | None = None) -> Tally:
+        """Have a callback called that reads events as users do.
+
+        Args:
+            how: ``headers``: the name and three headers, an early one that every event has, a late one, and one that
+                no event has, into counts of events by name and by call; ``items``: every pair, into a count of the
+                characters; ``dict``: a dict of all headers, into a count of the entries.
+            names: which events.
+
+        """
         raise Unsupported
 
     def stream(self) -> Tally:
@@ -98,6 +114,10 @@ class Client:
 
     def fetch_list(self) -> int:
         """Ask for the list and give how many items came."""
+        raise Unsupported
+
+    def read_list(self) -> int:
+        """As :meth:`fetch_list`, but count the items by a late header of each (Application)."""
         raise Unsupported
 
     def fetch_output(self) -> int:

@@ -6,14 +6,14 @@ They log in to nobody's satisfaction but the server's, check nothing, and stop a
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from threading import Lock, Thread
 
 from ..traffic import END
 from .base import Client, Tally, Unsupported
 
-__all__ = ["Batches", "Eager", "RawSocket", "ReaderAndLock", "Split"]
+__all__ = ["Batches", "Eager", "Lazy", "RawSocket", "ReaderAndLock", "Split"]
 
 READ = 256 * 1024
 LAST = b"Event: " + END.encode()
@@ -158,6 +158,32 @@ class Eager(Bare):
         return tally
 
 
+class Lazy:
+    """A message that looks for a header when it is asked for it, in one spelling; it allows for nothing else."""
+
+    __slots__ = ("name", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.name = raw[7 : raw.find(b"\r", 7)].decode()
+
+    def get(self, name: str) -> str | None:
+        found = self.raw.partition(_marks[name])[2]
+        return found.partition(b"\r")[0].decode() if found else None
+
+    def __getitem__(self, name: str) -> str:
+        found = self.raw.partition(_marks[name])[2]
+        if not found:
+            raise KeyError(name)
+        return found.partition(b"\r")[0].decode()
+
+    def items(self) -> list[list[str]]:
+        return [line.split(": ", 1) for line in self.raw.decode().split("\r\n")]
+
+
+_marks = {name: f"\r\n{name}: ".encode() for name in ("Privilege", "Linkedid", "Nothing", "Channel", "Application")}
+
+
 class Batches(Bare):
     """Raw blocks handed over whole, and no more looked at in a message than is asked for."""
 
@@ -165,26 +191,90 @@ class Batches(Bare):
 
     def listen(self, names: tuple[str, ...] | None) -> Tally:
         tally = Tally()
-        inbox: SimpleQueue[list[bytes]] = SimpleQueue()
         wanted = None if names is None else {name.encode() for name in names}
+
+        def dispatch(frames: list[bytes]) -> None:
+            for frame in frames:
+                name = frame[7 : frame.find(b"\r\n", 7)]
+                if wanted is not None and name not in wanted:
+                    continue
+                at = frame.find(b"\r\nChannel: ")
+                if at >= 0:
+                    frame[at + 11 : frame.find(b"\r\n", at + 11)].decode()
+                tally.count += 1
+                if name.decode() == END:
+                    tally.done.set()
+
+        self._hand_over(dispatch)
+        return tally
+
+    def read(self, how: str, names: tuple[str, ...] | None = None) -> Tally:
+        tally = Tally()
+        by_name, by_call = tally.names, tally.calls
+
+        def headers(event: Lazy) -> None:
+            name = event.name
+            by_name[name] = by_name.get(name, 0) + 1
+            event["Privilege"]
+            call = event.get("Linkedid")
+            by_call[call] = by_call.get(call, 0) + 1
+            event.get("Nothing")
+            tally.count += 1
+            if name == END:
+                tally.done.set()
+
+        def items(event: Lazy) -> None:
+            for _, value in event.items():
+                by_name["all"] = by_name.get("all", 0) + len(value)
+            tally.count += 1
+            if event.name == END:
+                tally.done.set()
+
+        def as_dict(event: Lazy) -> None:
+            by_name["all"] = by_name.get("all", 0) + len(dict(event.items()))  # type: ignore[arg-type]
+            tally.count += 1
+            if event.name == END:
+                tally.done.set()
+
+        callback = {"headers": headers, "items": items, "dict": as_dict}[how]
+
+        def dispatch(frames: list[bytes]) -> None:
+            for frame in frames:
+                callback(Lazy(frame))
+
+        self._hand_over(dispatch)
+        return tally
+
+    def _hand_over(self, dispatch: Callable[[list[bytes]], None]) -> None:
+        inbox: SimpleQueue[list[bytes]] = SimpleQueue()
 
         def read() -> None:
             for frames in self._reads():
                 inbox.put(frames)
 
-        def dispatch() -> None:
+        def serve() -> None:
             while True:
-                for frame in inbox.get():
-                    name = frame[7 : frame.find(b"\r\n", 7)]
-                    if wanted is not None and name not in wanted:
-                        continue
-                    at = frame.find(b"\r\nChannel: ")
-                    if at >= 0:
-                        frame[at + 11 : frame.find(b"\r\n", at + 11)].decode()
-                    tally.count += 1
-                    if name.decode() == END:
-                        tally.done.set()
+                dispatch(inbox.get())
 
         Thread(target=read, daemon=True).start()
-        Thread(target=dispatch, daemon=True).start()
-        return tally
+        Thread(target=serve, daemon=True).start()
+
+    def fetch_list(self) -> int:
+        return len(self._collect())
+
+    def read_list(self) -> int:
+        seen: dict[str, int] = {}
+        for item in self._collect():
+            application = item["Application"]
+            seen[application] = seen.get(application, 0) + 1
+        return sum(seen.values())
+
+    def _collect(self) -> list[Lazy]:
+        self.sock.sendall(b"Action: CoreShowChannels\r\nActionID: 1\r\n\r\n")
+        items: list[Lazy] = []
+        for frames in self._reads():
+            last = bool(frames) and b"EventList: Complete" in frames[-1]
+            items += [Lazy(frame) for frame in frames if frame.startswith(b"Event: CoreShowChannel\r")]
+            if last:
+                return items
+        raise ConnectionError("the server is gone")

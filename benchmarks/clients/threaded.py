@@ -52,6 +52,38 @@ ami.login("admin", "amp111").response
             self.ami.add_event_listener(count, white_list=list(names))
         return tally
 
+    def read(self, how: str, names: tuple[str, ...] | None = None) -> Tally:
+        tally = Tally()
+        by_name, by_call = tally.names, tally.calls
+
+        def headers(event: Any, **more: Any) -> None:
+            name = event.name
+            by_name[name] = by_name.get(name, 0) + 1
+            event["Privilege"]
+            keys = event.keys
+            call = keys.get("Linkedid")
+            by_call[call] = by_call.get(call, 0) + 1
+            keys.get("Nothing")
+            tally.count += 1
+            if name == END:
+                tally.done.set()
+
+        def items(event: Any, **more: Any) -> None:
+            for _, value in event.keys.items():
+                by_name["all"] = by_name.get("all", 0) + len(value)
+            tally.count += 1
+            if event.name == END:
+                tally.done.set()
+
+        def as_dict(event: Any, **more: Any) -> None:
+            by_name["all"] = by_name.get("all", 0) + len(dict(event.keys))
+            tally.count += 1
+            if event.name == END:
+                tally.done.set()
+
+        self.ami.add_event_listener({"headers": headers, "items": items, "dict": as_dict}[how])
+        return tally
+
     def hold(self) -> list[Any]:
         held: list[Any] = []
         self.ami.add_event_listener(lambda event, **more: held.append(event))
@@ -63,6 +95,16 @@ ami.login("admin", "amp111").response
         assert self.ami.send_action(SimpleAction("Ping")).response is not None
 
     def fetch_list(self) -> int:
+        return len(self._collect())
+
+    def read_list(self) -> int:
+        seen: dict[str, int] = {}
+        for item in self._collect():
+            application = item["Application"]
+            seen[application] = seen.get(application, 0) + 1
+        return sum(seen.values())
+
+    def _collect(self) -> list[Any]:
         from asterisk.ami import SimpleAction
 
         items: list[Any] = []
@@ -78,7 +120,7 @@ ami.login("admin", "amp111").response
         self.ami.send_action(SimpleAction("CoreShowChannels"))
         assert done.wait(300)
         self.ami.remove_event_listener(listener)
-        return len(items)
+        return items
 
     def fetch_output(self) -> int:
         from asterisk.ami import SimpleAction

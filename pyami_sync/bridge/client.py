@@ -8,6 +8,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .. import Action, AMIClient, Response
+from ..engine.deadline import DEFAULT
 from .envelope import Position
 from .errors import NotSupported
 from .gateway import NOT_SUPPORTED, USERNAME, Beginning, Gateway
@@ -101,7 +102,7 @@ class BridgeClient(AMIClient):
         """The place of the latest event that was handed on; pass it as ``start`` to go on behind it."""
         return self.gateway.sequence.last
 
-    def open(self, timeout: float | None = None) -> Self:
+    def open(self, timeout: float | None = DEFAULT) -> Self:
         """Begin to listen to the broker; see :meth:`AMIClient.open`."""
         self.gateway.start()
         return super().open(timeout)

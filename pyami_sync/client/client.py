@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from ..engine import forks
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import ActionHook, Hook
@@ -216,11 +216,11 @@ class AMIClient(Features):
 
     # Life
 
-    def open(self, timeout: float | None = None) -> Self:
+    def open(self, timeout: float | None = DEFAULT) -> Self:
         """Connect and log in; blocks. Does nothing when it is open.
 
         Args:
-            timeout: seconds in place of ``connect_timeout``.
+            timeout: seconds that it may take, ``connect_timeout`` unless given; :data:`None` for no limit.
 
         Raises:
             ConnectError: not reached, TLS failed, or no AMI; it says which, and what to check.
@@ -228,7 +228,7 @@ class AMIClient(Features):
 
         """
         forks.check()
-        deadline = Deadline(self.options.connect_timeout if timeout is None else timeout)
+        deadline = Deadline(self.options.connect_timeout if timeout is DEFAULT else timeout)
         while True:
             if self._own_engine and self.engine.closed:
                 self._renew()
@@ -282,7 +282,7 @@ class AMIClient(Features):
         forks.check()
         services, self._services = self._services, []
         for service in services:
-            service.close(0.0 if timeout is None else timeout)
+            service.close(timeout)
         self._session.close()
         self.subscriptions.finish(None)
         if self._calls is not None:
@@ -460,7 +460,7 @@ def _after_fork() -> None:
 
 
 def _dropped(session: Session, runner: Runner) -> None:
-    """Clean up after a client that was collected; on any thread, in the midst of anything, so it waits for nothing."""
+    """Clean up after a client that was collected; on any thread, within any operation, so it waits for nothing."""
     try:
         session.close(ConnectionClosed("the client was dropped without close()"), wait=0.0)
     finally:

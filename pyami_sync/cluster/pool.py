@@ -10,7 +10,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from ..engine import forks
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import Hook
@@ -59,7 +59,7 @@ class ClusterPool(ClusterSender):
                 print(event.node, event.channel)
 
     Events of all nodes come as one stream, each with its ``node``, in the order of each node. A node that is
-    lost comes back by itself; both are marked in the stream (``events.ConnectionLost``,
+    lost is reconnected by itself; both are marked in the stream (``events.ConnectionLost``,
     ``events.Reconnected``). A node that is dead, stalled or floods delays no other.
 
     Any thread may use it. It opens with ``with``, :meth:`open` or its first use, and again, with sessions of
@@ -112,13 +112,14 @@ class ClusterPool(ClusterSender):
 
     # Life
 
-    def open(self, timeout: float | None = None, *, required: int = 0) -> Self:
+    def open(self, timeout: float | None = DEFAULT, *, required: int = 0) -> Self:
         """Connect to all nodes; blocks until each of them has been reached, or has failed to be once.
 
         Those that can't be reached are tried again and again in the background (a rejected login is not).
 
         Args:
-            timeout: most seconds; unless given, what the slowest node's ``connect_timeout`` says.
+            timeout: seconds that it may take, what the slowest node's ``connect_timeout`` says unless given;
+                :data:`None` for no limit.
             required: how many nodes must be there.
 
         Raises:
@@ -128,7 +129,7 @@ class ClusterPool(ClusterSender):
         self.engine.check_thread("connecting")
         self._members.start()
         nodes = list(self._members.nodes.values())
-        if timeout is None:
+        if timeout is DEFAULT:
             timeout = 1.0 + max((node.config.options.connect_timeout for node in nodes), default=0.0)
         self._members.wait(lambda: all(node.settled for node in nodes), Deadline(timeout))
         up = sum(node.connected for node in nodes)
@@ -258,7 +259,7 @@ class ClusterPool(ClusterSender):
     # Health
 
     def health(self) -> Mapping[str, NodeHealth]:
-        """A picture of each node, by id; immutable, and cheap: it asks nobody."""
+        """A picture of each node, by id; immutable, and cheap: it sends nothing."""
         return MappingProxyType({node.id: node.health() for node in self._members.nodes.values()})
 
     def on_health(self, callback: HealthCallback) -> Handle[HealthCallback]:
@@ -269,7 +270,7 @@ class ClusterPool(ClusterSender):
         return Handle(callback, self._health_hook.add(callback))
 
     def probe(self, required: int | float = 1, *, where: NodeFilter = None) -> Readiness:
-        """Tell whether enough nodes are there, for the health check of a web service; asks nobody.
+        """Return whether enough nodes are there, for the health check of a web service; sends nothing.
 
         Args:
             required: how many nodes must be connected and answer: a number, or a share of them such as 0.5.

@@ -1,4 +1,4 @@
-"""Whose answer is this: the requests of one connection that wait for their answers.
+"""Matching answers to requests: those of one connection that wait for theirs.
 
 A request is added before its bytes are sent, and is removed exactly once: whoever claims it, be it the engine with an
 answer, a caller whose time is up, or the end of the connection, alone decides its outcome.
@@ -32,6 +32,7 @@ logger = logging.getLogger("pyami_sync")
 UNIFORM_LISTS = AMIVersion((2, 7))  # Asterisk 13.2: every list begins with EventList: start
 BLANK = b"\r\n\r\n"
 ACTION_ID = b"\r\nActionID: "
+EVENT = b"Event: "
 SUCCESS = b"Response: Success\r\n"
 PLAIN = b"Response: Success\r\nActionID: "
 HEAD = 1024  # of a long answer, such as thousands of lines of output, no more is searched for what announces a list
@@ -77,7 +78,7 @@ class PendingRequests:
         """When the last response came, on :func:`time.monotonic`'s clock: the sign that the server still serves."""
         self._late: dict[Request, int] = {}  # given up after they were sent, with their order: an answer may come yet
         self.logged_off = False
-        """Whether the server has said good-bye: the end that follows is no loss."""
+        """True if the server has answered Logoff: the end that follows is no loss."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -165,12 +166,19 @@ class PendingRequests:
         self.answered_at = monotonic()
         return request.action.response_class._success(chunk[:-4], origin)
 
-    def feed(self, frames: list[bytes], only_events: bool, origin: Origin) -> list[bytes]:
+    def feed(self, frames: list[bytes], span: tuple[bytes, bytes], origin: Origin) -> list[bytes]:
         """Hand answers and list items that came in to their requests; return the events among them, all of them.
 
         Answers are handed over before any of the events is published: they must not wait behind a flood.
+
+        Args:
+            frames: messages as they came.
+            span: the least and the greatest of them (:attr:`Framer.range <pyami_sync.wire.framing.Framer.range>`).
+            origin: of all of them.
+
         """
-        if only_events:
+        least, greatest = span
+        if least.startswith(EVENT) and greatest.startswith(EVENT):
             if not self._collecting:
                 self._run = None  # holds a list that is over
                 return frames
@@ -178,8 +186,12 @@ class PendingRequests:
             self.answered_at = monotonic()
         events: list[bytes] = []
         run = self._run
-        if run is not None and run.request.key not in self.table:
-            run = self._run = None  # given up since the last batch
+        if run is not None:
+            if run.request.key not in self.table:
+                run = self._run = None  # given up since the last batch
+            elif least.startswith(run.head) and greatest.startswith(run.head):
+                self._extend(run, frames, origin)
+                return frames
         for each in frames:
             if run is not None and each.startswith(run.head):
                 # As _event() does with one more item of a list that it knows; most of a long list comes here.
@@ -197,6 +209,18 @@ class PendingRequests:
         if run is not None:
             self._check_run(run.request)
         return events
+
+    def _extend(self, run: Run, frames: list[bytes], origin: Origin) -> None:
+        """Add messages that are all items of a list, such as most batches of a long one are."""
+        cls, name, append, new = run.cls, run.name, run.append, object.__new__
+        for frame in frames:
+            # As make_event() does; a call for each item of a long list is felt.
+            event = new(cls)
+            event._raw = frame
+            event._origin = origin
+            event.name = name
+            append(event)
+        self._check_run(run.request)
 
     def _check_run(self, request: Request) -> None:
         """End a list that has grown too long, and the quick way into one that is over."""
@@ -230,15 +254,16 @@ class PendingRequests:
         key = self._key(frame, origin)
         if not key:
             return False
+        # Of requests with this key the one sent first is answered first; one still under way was sent after those.
+        late = min((order for request, order in list(self._late.items()) if request.key == key), default=0)
         current = self.table.get(key)
+        answered = late or (current.order if current is not None else 0)
         for request, order in list(self._late.items()):
-            if request.key == key and (current is None or not current.order or order < current.order):
+            if order < answered or order == late:
                 del self._late[request]
-                logger.debug("dropped a late response to %s", request.action.name)
-                return True
-            if current is not None and order < current.order:
-                del self._late[request]
-        return False
+        if late:
+            logger.debug("dropped a late response with ActionID %s", key.decode("utf-8", "backslashreplace"))
+        return bool(late)
 
     def _response(self, frame: bytes, origin: Origin) -> None:
         if self._late and self._is_late(frame, origin):
@@ -275,7 +300,7 @@ class PendingRequests:
             self._start_list(request, response)
 
     def _more_follows(self, rule: AnswerRule) -> bool:
-        """Whether a Success that does not announce a list is followed by events all the same."""
+        """Return True if a Success that does not announce a list is followed by events all the same."""
         if rule.shape == "list":
             return rule.unmarked and self.ami_version is not None and self.ami_version < UNIFORM_LISTS
         return rule.shape in ("event", "window")
@@ -324,7 +349,7 @@ class PendingRequests:
         return frame[start:] if end < 0 else frame[start:end]
 
     def _event(self, frame: bytes, origin: Origin) -> None:
-        """Give an event to the list that it belongs to, if it belongs to one."""
+        """Add an event to the list that it belongs to, if it belongs to one."""
         at = frame.find(ACTION_ID)
         request = None
         if at >= 0:
@@ -409,7 +434,7 @@ class PendingRequests:
                 self._grow(request, name, each, origin)
 
     def _text(self, frame: bytes, origin: Origin) -> bytes | None:
-        """Give an answer without a Response line to the oldest request that answers so.
+        """Hand an answer without a Response line to the oldest request that answers so.
 
         The table of IAXnetstats ends in LF CR LF, so that the message behind it is glued to it: it is given back.
         """

@@ -120,7 +120,7 @@ class Receiver:
                 logger.debug("< %s", shown(frame))
         pending = connection.pending
         try:
-            events = pending.feed(frames, self.protocol.framer.only_events, origin)
+            events = pending.feed(frames, self.protocol.framer.range, origin)
         finally:
             if pending.answered:
                 answered, pending.answered = pending.answered, []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from threading import Lock, Thread, current_thread
+from threading import Lock, Thread, current_thread, get_ident
 
 from .deadline import Deadline
 from .waiting import Waiters
@@ -46,6 +46,7 @@ class Workers:
         self._later = later
         self._jobs: deque[Job] = deque()
         self._parked: deque[Lock] = deque()  # what the idle threads wait for
+        self._running: dict[int, Job] = {}  # what each busy thread does
         self._threads: set[Thread] = set()
         self._closing: set[Thread] = set()  # those of them whose job waits in close()
         self._changed = Waiters()  # whoever waits in close()
@@ -55,13 +56,19 @@ class Workers:
         self._closed = False
 
     def submit(self, job: Job) -> None:
-        """Run a job soon on one of the threads; never blocks. After :meth:`close` it is dropped."""
+        """Run a job soon on one of the threads; never blocks. After :meth:`close` it is dropped.
+
+        A job that submits itself again goes on in its own thread when it has returned, unless another thread takes it
+        first: one that is woken for it would find it done, or run on cold caches.
+        """
         if self._closed:
             return
         self._jobs.append(job)
+        if self._running.get(get_ident()) == job:
+            return
         # In this order: a thread that parks looks for jobs afterwards, and one that ends looks after it has left.
         try:
-            self._parked.popleft().release()
+            self._parked.pop().release()  # the last to be idle: its caches are warm, and the others may end
         except IndexError:
             self._grow()
 
@@ -101,7 +108,7 @@ class Workers:
                 return
 
     def _run(self) -> None:
-        me = current_thread()
+        me, ident = current_thread(), get_ident()
         while True:
             try:
                 job = self._jobs.popleft()
@@ -109,12 +116,14 @@ class Workers:
                 if self._stays(me):
                     continue
                 return
+            self._running[ident] = job
             try:
                 job()
             except SystemExit:
                 logger.warning("sys.exit() in a callback ends only that callback; use close() to end the session")
             except BaseException:
                 logger.exception("a callback thread's job raised")
+            self._running.pop(ident, None)
             del job  # it may hold the last reference to a client
 
     def _stays(self, me: Thread) -> bool:

@@ -98,7 +98,7 @@ class EventGate:
         self._session = session
         self.released = False
         self.booted = False
-        """Whether FullyBooted has come: the server has loaded its modules."""
+        """True if FullyBooted has come: the server has loaded its modules."""
         self.uptime: float | None = None
         """Seconds that the server had been up at the login; :data:`None` if it has not said so."""
         self.on_booted: Callable[[], None] | None = None

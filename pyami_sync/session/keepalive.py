@@ -1,4 +1,4 @@
-"""Finding a peer that is gone without a word, or that has stopped serving.
+"""The keepalive: finds a peer that is gone without closing the connection, or that has stopped serving.
 
 A server never closes an idle session and sets no TCP keepalive of its own, and a half-open link looks like a quiet
 one. So after an interval without any response a Ping is sent, and no answer means a lost link. Bytes that arrive

@@ -197,9 +197,9 @@ class LoginPlan:
         self.event_mask = options.event_mask
         """The event mask of now."""
         self.tapping = False
-        """Whether messages are shown to taps."""
+        """True if messages are shown to taps."""
         self.boot_seen = False
-        """Whether a login was followed by FullyBooted, so that its absence after another one means something."""
+        """True if a login was followed by FullyBooted, so that its absence after another one means something."""
 
     def make(self, engine: Engine, transport: Transport, gate: EventGate) -> Connection:
         """Return a connection over a transport."""

@@ -66,7 +66,7 @@ class Stats:
     losses: int = 0
     """Links that were lost."""
     attempts: int = 0
-    """Tries to come back."""
+    """Attempts to reconnect."""
     outage_total: float = 0.0
     """Seconds without a link, of outages that have ended."""
     outage_last: float = 0.0

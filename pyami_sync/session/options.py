@@ -225,7 +225,9 @@ def url_settings(url: str) -> dict[str, Any]:
     if parts.scheme not in ("ami", "amis") or not parts.hostname:
         raise ValueError(f"a URL begins with ami:// or amis:// and names a host, not {parts.scheme}://…")
     if parts.path not in ("", "/") or parts.fragment:
-        raise ValueError("behind the host a URL has options only, ?timeout=5 (percent-encode / and # in the secret)")
+        raise ValueError(
+            "after the host a URL can have options only, ?timeout=5 (percent-encode / and # in the secret)"
+        )
     found: dict[str, Any] = {"host": parts.hostname}
     if port is not None:
         found["port"] = port

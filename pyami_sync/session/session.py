@@ -107,7 +107,7 @@ class Session:
         self._state = State.CLOSED
         self._used = False  # it has been opened at least once
         self.starting = False
-        """Whether :meth:`start` was called and the engine thread has not begun with it."""
+        """True if :meth:`start` was called and the engine thread has not begun with it."""
         self.reopens = False  # a forked child opens a session of its own on first use
         self._closed_by = ConnectionClosed("the session is not open: call open(), or use `with`")
         self._make_volatile()
@@ -130,7 +130,7 @@ class Session:
 
     @property
     def over(self) -> bool:
-        """Whether it has been open and is closed now, and will not open by itself as a fork's copy does."""
+        """True if it has been open and is closed now, and will not open by itself as a fork's copy does."""
         return self._state is State.CLOSED and self._used and not self.reopens
 
     @property
@@ -497,4 +497,4 @@ def _fail_futures(connection: Connection) -> None:
 
 
 exiting = False
-"""Whether the interpreter is shutting down: nothing is sent any more, since nobody could read the answer."""
+"""True if the interpreter is shutting down: nothing is sent any more, since nobody could read the answer."""

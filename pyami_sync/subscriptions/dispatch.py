@@ -25,7 +25,7 @@ PREFIX = 36  # bytes: "Event: ", all but the longest names, and into the next he
 
 
 class HasSelectors(Protocol):
-    """Whoever takes events."""
+    """A consumer of events."""
 
     selectors: Selectors
 
@@ -131,7 +131,7 @@ class Subscriptions:
         self._table: DispatchTable[Subscriber] = DispatchTable((), event_class, self._version)
 
     def add(self, taker: Subscriber) -> None:
-        """Give it every matching event from now on."""
+        """Deliver every matching event to it from now on."""
         self._joining[taker] = None
         try:
             if self._added is not None:
@@ -146,7 +146,7 @@ class Subscriptions:
         return [*self._joining, *self._takers]  # in this order, or one that moves meanwhile is in neither
 
     def remove(self, taker: Subscriber) -> None:
-        """Give it no more."""
+        """Deliver nothing more to it."""
         if self._takers.pop(taker, taker) is None:
             self._version = object()
 
@@ -180,7 +180,7 @@ class Subscriptions:
                     self._offer(batches)
 
     def _offer(self, batches: Batches) -> None:
-        """Give each subscriber its events; what goes wrong with one is no other's loss."""
+        """Deliver its events to each subscriber; what goes wrong with one costs no other one anything."""
         again = []
         for taker, batch in batches.items():
             try:
@@ -250,7 +250,7 @@ class Subscriptions:
             taker.after_fork()
 
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
-        """Tell all that no more events will come (or, of a loss, only those who can't outlast one)."""
+        """Report to all subscribers that no more events will come (of a loss, only to those that can't outlast one)."""
         for taker in self:
             if not only_loss_sensitive or getattr(taker, "fail_on_loss", False):
                 taker.finish(exc)

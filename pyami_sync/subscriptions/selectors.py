@@ -46,7 +46,7 @@ class Selectors:
                 shown.append(selector.__name__)
                 continue
             if not isinstance(selector, str) or not selector:
-                raise TypeError(f"a selector is an event's name, a glob or an event class, not {selector!r}")
+                raise TypeError(f"a selector must be an event name, a glob or an event class, not {selector!r}")
             shown.append(selector)
             if _is_glob(selector):
                 self.globs.append(selector.lower())
@@ -54,12 +54,12 @@ class Selectors:
             else:
                 self.names.add(selector.lower())
         self.every = not shown or "*" in shown or Event in self.classes
-        """Whether every event is wanted."""
+        """True if every event is wanted."""
         self.text = ", ".join(shown) if shown else "any event"
         """For messages."""
 
     def want(self, name: str, cls: type[Event]) -> bool:
-        """Tell whether events of that name and class are wanted."""
+        """Return True if events of that name and class are wanted."""
         folded = name.lower()
         return (
             self.every
@@ -69,7 +69,7 @@ class Selectors:
         )
 
     def want_marker(self, name: str, cls: type[Event]) -> bool:
-        """Tell whether a marker that the library makes is wanted: only by those who want all, or name it."""
+        """Return True if a marker that the library makes is wanted: only by those who want all, or name it."""
         return self.every or name.lower() in self.names or cls in self.classes
 
 

@@ -59,7 +59,7 @@ class Reconnected(Marker):
     gap = Float("Gap")
     """Seconds since the link was lost."""
     server_restarted = Bool("ServerRestarted")
-    """Whether the server started anew meanwhile; None when that is not known."""
+    """True if the server started anew meanwhile; None when that is not known."""
     attempts = Int("Attempts")
     """How many attempts it took."""
 

@@ -61,6 +61,7 @@ class SentByUser(TypedEvent):
 
     _find = Message._find_folded
     get = Message.get
+    __getitem__ = Message.__getitem__
 
 
 class OriginateOutcome(TypedEvent):
@@ -101,7 +102,7 @@ MOST_NAMES = 10_000
 
 
 def event_class(name: bytes) -> type[Event]:
-    """Give the class of events of that name on the wire; :class:`~pyami_sync.Event` when it has none.
+    """Return the class of events of that name on the wire; :class:`~pyami_sync.Event` when it has none.
 
     Names are compared without case, because servers vary it.
     """
@@ -162,7 +163,7 @@ def _learn(name: bytes) -> type[Event]:
 
 
 def fields_of(cls: type[Message]) -> dict[str, Field[Any]]:
-    """Give the fields of a typed class by their attributes, those of its groups included."""
+    """Return the fields of a typed class by their attributes, those of its groups included."""
     found: dict[str, Field[Any]] = {}
     for base in reversed(cls.__mro__):
         found.update((name, field) for name, field in vars(base).items() if isinstance(field, Field))

@@ -23,6 +23,8 @@ __all__ = ["Framer"]
 BLANK = b"\r\n\r\n"
 END_COMMAND = b"--END COMMAND--\r\n\r\n"
 NOISE = b"\r\n"
+EVENT = b"Event: "
+NONE = (b"", b"")
 is_follows = re.compile(rb"response:[ ]*follows\r\n", re.IGNORECASE).match
 is_follows_frame = re.compile(rb"response:[ ]*follows(?:\r\n|\Z)", re.IGNORECASE).match  # of one cut off already
 
@@ -49,15 +51,16 @@ class Framer:
         "max_frame",
         "max_headers",
         "max_line",
-        "only_events",
+        "range",
     )
 
     def __init__(self, max_frame: int = 128 << 20, max_line: int = 16 << 20, max_headers: int = 2_000_000) -> None:
         self.max_frame = max_frame
         self.max_line = max_line
         self.max_headers = max_headers
-        self.only_events = True
-        """Whether every message that the last :meth:`feed` gave begins with ``Event: ``."""
+        self.range = NONE
+        """The least and the greatest, in the order of bytes, of the messages that the last :meth:`feed` gave, empty if
+        it gave none. What both of these begin with, all of them begin with, which spares looking at each."""
         self.harmless = min(max_frame, max_line, 2 * max_headers)
         """Bytes up to which no message passes a limit."""
         self._parts: list[bytes] = []  # the message that is not complete yet, as it came
@@ -91,6 +94,7 @@ class Framer:
             end = chunk.find(until)
             if end < 0:
                 self._hold(chunk)
+                self.range = NONE
                 return []
         end += len(until)
         first = self._release(chunk[:end])
@@ -98,20 +102,23 @@ class Framer:
             # Too little had come to see it; its end is another one.
             return self._split(first + BLANK + chunk[end:])
         frames = self._split(chunk[end:])
+        least, greatest = self.range if frames else (first, first)
+        self.range = min(first, least), max(first, greatest)
         frames.insert(0, first)
-        self.only_events = self.only_events and first[:7] == b"Event: "
         return frames
 
     def _split(self, chunk: bytes) -> list[bytes]:
         """Cut bytes that begin a message; hold those of the last one if it is not complete."""
         frames = chunk.split(BLANK)
         rest = frames.pop()
-        odd = [frame for frame in frames if frame[:7] != b"Event: "]
-        self.only_events = not odd
-        for frame in odd:
-            if not frame or frame[0] in NOISE or (frame[9:17] != b" Success" and is_follows_frame(frame)):
-                frames, rest = self._cut(chunk)
-                break
+        # One pass in C each; a list of odd ones would cost twice as much, for each event of a flood.
+        least, greatest = self.range = (min(frames), max(frames)) if frames else NONE
+        if frames and not (least.startswith(EVENT) and greatest.startswith(EVENT)):
+            for frame in frames:
+                if not frame or frame[0] in NOISE or (frame[9:17] != b" Success" and is_follows_frame(frame)):
+                    frames, rest = self._cut(chunk)
+                    self.range = (min(frames), max(frames)) if frames else NONE
+                    break
         if len(chunk) > self.harmless:
             for frame in frames:
                 self._check(frame)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Annotated, Any, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
 
 from .redaction import redact
@@ -24,6 +25,7 @@ FIRST_LOOK = 2048  # bytes of a long message that are searched before an index o
 REPR_LIMIT = 600
 REPR_LOOK = 65536  # bytes of a message that are redacted for its repr
 NO_NAME = b"\r\n:"
+COLONS = repeat(": ")
 
 
 class Origin(NamedTuple):
@@ -42,7 +44,7 @@ def make_origin(values: tuple[str, float, str | None]) -> Origin:
     return tuple.__new__(Origin, values)
 
 
-Needle: TypeAlias = tuple[bytes, bytes, bytes, int, bool]
+Needle: TypeAlias = tuple[bytes, bytes, bytes, int, bool, int]
 """What to look for in a message's bytes to find a header. (A plain tuple: its items are read faster than
 those of a named one.)
 
@@ -50,7 +52,8 @@ those of a named one.)
 1. the name in lower case, with its line end and colon: for other spellings;
 2. the header as it stands in the first line, which has no line end before it;
 3. the first byte of that: a quick look whether the first line can be it;
-4. whether a search for its bytes alone can miss it.
+4. whether a search for its bytes alone can miss it;
+5. the first byte of the name in lower case.
 """
 _needles: dict[str, Needle] = {}
 
@@ -63,7 +66,7 @@ def needle(name: str) -> Needle:
             _needles.clear()
         line = b"\r\n" + name.encode("utf-8", "surrogateescape") + b":"
         odd = not line.isascii() or line == NO_NAME
-        found = _needles[name] = (line + b" ", line.lower(), line[2:], line[2], odd)
+        found = _needles[name] = (line + b" ", line.lower(), line[2:], line[2], odd, line.lower()[2])
     return found
 
 
@@ -189,10 +192,15 @@ class Message:
         raw = self._raw
         if len(raw) > FIRST_LOOK:
             return self._find_in_long(key)
-        before, found, _ = (b"\r\n" + raw.lower()).partition(key[1])
-        if not found:
-            return self._find_odd(key[1]) if key[4] else None
-        text = raw[len(before) + len(key[1]) - 2 :].partition(b"\r\n")[0]
+        folded = raw.lower()
+        if folded and folded[0] == key[5] and folded.startswith(key[1][2:]):
+            start = len(key[1]) - 2
+        else:
+            before, found, _ = folded.partition(key[1])
+            if not found:
+                return self._find_odd(key[1]) if key[4] else None
+            start = len(before) + len(key[1])
+        text = raw[start:].partition(b"\r\n")[0]
         return (text[1:] if text[:1] == b" " else text).decode(self._origin[0], "surrogateescape")
 
     def _find_odd(self, key: bytes) -> str | None:
@@ -235,15 +243,11 @@ class Message:
         """Pairs of name and value in wire order, with repeats."""
         if not self._raw:
             return []
-        found = []
-        for line in self._raw.decode(self._origin[0], "surrogateescape").split("\r\n"):
-            name, colon, value = line.partition(":")
-            if not colon:
-                name, value = "", line
-            elif value[:1] == " ":
-                value = value[1:]
-            found.append((name, value))
-        return found
+        lines = self._raw.decode(self._origin[0], "surrogateescape").split("\r\n")
+        return [
+            (name, value) if blank and ":" not in name else _odd_pair(name + blank + value)
+            for name, blank, value in map(str.partition, lines, COLONS)
+        ]
 
     def keys(self) -> list[str]:
         """Names in wire order, with repeats."""
@@ -255,9 +259,13 @@ class Message:
 
     def to_dict(self) -> dict[str, str | list[str]]:
         """A plain dict for JSON: a repeated header is a list; the first spelling of a name is its key."""
+        pairs = self.items()
+        plain: dict[str, Any] = dict(pairs)
+        if len(plain) == len(pairs) == len(set(map(str.lower, plain))):
+            return plain  # no header is there twice, in any spelling: as good as always
         spelled: dict[str, str] = {}
         made: dict[str, str | list[str]] = {}
-        for name, value in self.items():
+        for name, value in pairs:
             key = spelled.setdefault(_fold(name), name)
             old = made.get(key)
             if old is None:
@@ -375,6 +383,23 @@ class Event(Message):
         text = rest.partition(b"\r\n")[0]
         return text.decode() if text.isascii() else text.decode(self._origin[0], "surrogateescape")
 
+    def __getitem__(self, name: str) -> str:
+        # As get() does.
+        try:
+            key = _needles[name]
+        except KeyError:
+            key = needle(name)
+        raw = self._raw
+        if len(raw) <= FIRST_LOOK:
+            _, exact, rest = raw.partition(key[0])
+            if exact and (raw[0] != key[3] or not raw.startswith(key[2])):
+                text = rest.partition(b"\r\n")[0]
+                return text.decode() if text.isascii() else text.decode(self._origin[0], "surrogateescape")
+        value = self._find(key)
+        if value is None:
+            raise KeyError(name)
+        return value
+
     @property
     def action_id(self) -> str | None:
         """The ActionID of the action that asked for it; :data:`None` for what happened by itself."""
@@ -459,6 +484,12 @@ kinds: dict[bytes, type[Message]] = {b"event": Event}
 def kind_of(raw: bytes) -> type[Message]:
     """Which class a message is: the first header decides, whatever else is in it."""
     return kinds.get(raw[: raw.find(b":")].lower(), Message)
+
+
+def _odd_pair(line: str) -> tuple[str, str]:
+    """The name and the value of a line without a blank behind its first colon, or without a colon."""
+    name, colon, value = line.partition(":")
+    return (name, value.removeprefix(" ")) if colon else ("", line)
 
 
 def _fold(name: str) -> str:

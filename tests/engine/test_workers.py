@@ -130,6 +130,38 @@ def test_a_finished_job_is_not_kept_alive(workers):
     eventually(lambda: gc.collect() is not None and gone() is None)
 
 
+def test_a_job_that_submits_itself_again_stays_on_its_thread(workers):
+    threads, done = [], threading.Event()
+
+    def again():
+        threads.append(threading.current_thread())
+        if len(threads) == 100:
+            done.set()
+        else:
+            workers.submit(again)
+
+    workers.submit(again)
+    assert done.wait(10)
+    assert len(set(threads)) == len(workers.threads) == 1
+
+
+def test_a_job_that_submits_itself_again_keeps_no_other_waiting(workers):
+    blocker, done = Blocker(), threading.Event()
+    runs = []
+
+    def again():
+        runs.append(None)
+        if len(runs) == 1:
+            workers.submit(blocker)  # its own thread comes to this first, and is held there
+            workers.submit(again)
+        else:
+            done.set()
+
+    workers.submit(again)
+    assert done.wait(10)
+    blocker.go.set()
+
+
 class TestClosing:
     def test_waits_for_what_is_under_way(self, workers):
         blocker = Blocker()

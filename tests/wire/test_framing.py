@@ -70,6 +70,7 @@ class TestMessages:
             assert framer.feed(b"\n") == []
             assert framer.pending == 0
 
+    @pytest.mark.promise(5)
     @pytest.mark.parametrize("inside", ["\n", "\n\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029", "\r", "\n\r"])
     def test_only_cr_lf_cr_lf_ends_a_message(self, inside):
         frame = f"Event: VarSet\r\nValue: a{inside}Event: Fake{inside}b".encode()
@@ -80,16 +81,13 @@ class TestMessages:
         frame = b"Response: Error\r\nMessage: No AORs found\n"
         assert cut(frame + b"\r\n\r\n" + PONG) == [frame, PONG[:-4]]
 
-    def test_only_events_tells_whether_all_begin_alike(self):
+    @pytest.mark.parametrize("size", [1, 3, 17, 40, 1000])
+    def test_range_spans_what_the_last_feed_gave(self, size):
+        data = b"".join((HANGUP, PONG, b"event: Hangup\r\n\r\n", b"\r\n", HANGUP, OLD_COMMAND, HANGUP, HANGUP))
         framer = Framer()
-        framer.feed(HANGUP * 3)
-        assert framer.only_events
-        framer.feed(HANGUP + PONG)
-        assert not framer.only_events
-        framer.feed(HANGUP)
-        assert framer.only_events
-        framer.feed(b"event: Hangup\r\n\r\n")
-        assert not framer.only_events
+        for start in range(0, len(data), size):
+            frames = framer.feed(data[start : start + size])
+            assert framer.range == ((min(frames), max(frames)) if frames else (b"", b""))
 
 
 class TestOldCommandOutput:
@@ -130,6 +128,7 @@ class TestOldCommandOutput:
         ]
 
 
+@pytest.mark.promise(16)
 class TestLimits:
     @pytest.mark.parametrize("step", [1, 7, 1000])
     def test_a_line_without_end(self, step):

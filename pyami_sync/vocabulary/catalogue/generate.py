@@ -57,7 +57,7 @@ FLAGS = ("fenced", "items_without_id", "glued", "unmarked", "bare_lf")
 
 
 def generated(facts: Mapping[str, Any]) -> dict[Path, str]:
-    """Give the text of every generated module by its path."""
+    """Return the text of every generated module by its path."""
     vocabulary = Vocabulary(facts)
     return {
         PACKAGE / "vocabulary" / "catalogue" / "answers.py": answers_module(vocabulary),
