@@ -24,7 +24,7 @@ from .vocabulary.fields import (
     Unescaped,
     Variables,
 )
-from .vocabulary.markers import ConnectionLost, Reconnected
+from .vocabulary.markers import ConnectionLost, Reconnected, Recovered, Stalled
 from .vocabulary.model import ListComplete, OriginateOutcome, SentByUser, TypedEvent, event_class
 
 __all__ = [
@@ -274,6 +274,7 @@ __all__ = [
     "ReceiveFAX",
     "Reconnected",
     "RecordingEvent",
+    "Recovered",
     "RegistrationEvent",
     "RegistrationsComplete",
     "Registry",
@@ -302,6 +303,7 @@ __all__ = [
     "SpanAlarmClear",
     "SpyeeChannel",
     "SpyerChannel",
+    "Stalled",
     "Status",
     "StatusComplete",
     "SuccessfulAuth",

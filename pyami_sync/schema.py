@@ -59,7 +59,7 @@ TEXT: Schema = {"type": ["string", "null"]}
 
 
 def json_schema(cls: Any, reference: Callable[[Any], Schema] | None = None) -> Schema:
-    """Give the JSON Schema of a type: of messages and dataclasses, and of lists, unions and dicts of them.
+    """Return the JSON Schema of a type: of messages and dataclasses, and of lists, unions and dicts of them.
 
     Args:
         cls: the type.
@@ -111,7 +111,7 @@ def json_schema(cls: Any, reference: Callable[[Any], Schema] | None = None) -> S
 
 
 def argument_schemas(cls: type[TypedAction[Any]], fields: Schema) -> tuple[Schema, list[str]]:
-    """Give the schemas of an action's arguments, and the names of the required ones."""
+    """Return the schemas of an action's arguments, and the names of the required ones."""
     hints = get_type_hints(cls.__init__)
     properties: Schema = {}
     required: list[str] = []
@@ -138,7 +138,7 @@ SIMPLE: dict[Any, Schema] = {
 
 
 def type_schema(hint: Any, refer: Callable[[Any], Schema]) -> Schema:
-    """Give the JSON Schema of a type in an annotation; an empty one, which allows all, for what it knows not."""
+    """Return the JSON Schema of a type in an annotation; an empty one, which allows all, for what it knows not."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in SIMPLE:
         return dict(SIMPLE[hint])
@@ -162,7 +162,7 @@ def type_schema(hint: Any, refer: Callable[[Any], Schema]) -> Schema:
 
 
 def dataclass_schema(cls: Any, refer: Callable[[Any], Schema]) -> Schema:
-    """Give the JSON Schema of a dataclass."""
+    """Return the JSON Schema of a dataclass."""
     hints = get_type_hints(cls)
     fields = [field for field in dataclasses.fields(cls) if not field.name.startswith("_")]
     return {
@@ -201,7 +201,7 @@ def answer_of(cls: type[TypedAction[Any]]) -> Any:
 
 
 def components(*more: type) -> dict[str, Schema]:
-    """Give the OpenAPI 3.1 ``components`` of every public type of the library.
+    """Return the OpenAPI 3.1 ``components`` of every public type of the library.
 
     Typed events and actions stand under ``events.…`` and ``actions.…``, the answers of list actions with
     their items under ``responses.…``.
@@ -230,7 +230,7 @@ def openapi(
     document_version: str = version,
     more: Sequence[type] = (),
 ) -> dict[str, Any]:
-    """Give an OpenAPI 3.1 document with the components of every public type.
+    """Return an OpenAPI 3.1 document with the components of every public type.
 
     Args:
         paths: the routes of your own; they refer to types as ``#/components/schemas/events.Hangup``.
@@ -272,7 +272,7 @@ class PydanticType:
         return from_json(value, cls)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """Tell pydantic how to check and to write a value."""
+        """Return the schema by which pydantic checks and writes a value."""
         from pydantic_core import core_schema
 
         return core_schema.no_info_plain_validator_function(
@@ -281,5 +281,5 @@ class PydanticType:
         )
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> Schema:
-        """Tell pydantic the JSON Schema."""
+        """Return the JSON Schema for pydantic."""
         return json_schema(self.cls)

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["tests.asterisk.plugin"]
+
+# How long an example takes says something about the machine, not about the code.
+hypothesis.settings.register_profile("pyami_sync", deadline=None)
+hypothesis.settings.load_profile("pyami_sync")
 
 # What a shell starts in the background ignores Ctrl-C, and so would the programs that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+REAL = ("asterisk", "broker", "browser", "deployment")
+"""Markers of tests that need more than this process: real servers, brokers and browsers, and real deployments."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever asks for a real server, so that it runs where there is one."""
+    """Mark whatever needs more than this process, and let only that be run again where PYAMI_RERUNS says how often.
+
+    A race in a unit test must be seen the first time.
+    """
+    reruns = int(os.environ.get("PYAMI_RERUNS") or 0)
     for item in items:
-        asked = getattr(item, "fixturenames", ())
+        asked = set(getattr(item, "fixturenames", ()))
+        params = getattr(getattr(item, "callspec", None), "params", {})
         if item.path.parent.name == "asterisk" or any(name.startswith("asterisk") for name in asked):
             item.add_marker(pytest.mark.asterisk)
+        if asked & {"redis_server", "rabbit_server"} or params.get("transports", "memory") != "memory":
+            item.add_marker(pytest.mark.broker)
+        if "far" in asked:  # a network namespace
+            item.add_marker(pytest.mark.deployment)
+        if "browser" in asked:
+            item.add_marker(pytest.mark.browser)
+        if item.path.parent.name == "deployment":
+            item.add_marker(pytest.mark.deployment)
+        if reruns and any(item.get_closest_marker(name) for name in REAL):
+            item.add_marker(pytest.mark.flaky(reruns=reruns))
 
 
 def _own_threads() -> list[threading.Thread]:

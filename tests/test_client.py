@@ -91,6 +91,7 @@ class TestOpening:
         assert "hunter" not in str(caught.value)
         assert len(peer.links) == 1  # once
 
+    @pytest.mark.promise(14)
     def test_no_fall_back_to_plain(self, peer):
         peer.answers["challenge"] = "Response: Error\nMessage: Must specify AuthType\n\n"
         with pytest.raises(LoginRejected):
@@ -187,12 +188,14 @@ class TestOpening:
 
 
 class TestCallbacks:
+    @pytest.mark.promise(6)
     def test_may_block_and_call(self, ami, peer):
         found, done = [], threading.Event()
         ami.on("Tick", lambda event: (found.append(ami.ping()), found.append(ami.send("Ping").ok), done.set()))
         peer.link.say("Event: Tick\n\n")
         assert done.wait(10)
 
+    @pytest.mark.promise(6)
     def test_a_slow_one_delays_nobody(self, ami, peer):
         go, begun, others = threading.Event(), threading.Event(), []
         ami.on("Tick", lambda event: (begun.set(), go.wait(20)))
@@ -203,6 +206,7 @@ class TestCallbacks:
         assert ami.ping() < 5
         go.set()
 
+    @pytest.mark.promise(6)
     def test_one_that_raises_is_told(self, ami, peer, caplog):
         errors = []
         stop = ami.on_error(lambda exc, subscription, event: errors.append((exc, subscription, event)))
@@ -223,6 +227,7 @@ class TestCallbacks:
         assert ami.ping() > 0
         assert len(errors) == 1
 
+    @pytest.mark.promise(8)
     def test_a_loss_is_told(self, ami, peer, caplog):
         errors, go, begun = [], threading.Event(), threading.Event()
         ami.on_error(lambda exc, subscription, event: errors.append(exc))
@@ -352,6 +357,7 @@ class TestEvents:
             assert next(stream).to_bytes() == b"Event: Tick\r\nX: \xff\xfe\r\nno colon\r\nKey:v\r\n\r\n"
 
 
+@pytest.mark.promise(17)
 class TestSecrets:
     def test_no_log_repr_tap_or_exception_shows_one(self, caplog):
         caplog.set_level(logging.DEBUG)
@@ -378,6 +384,7 @@ class TestSecrets:
 
 
 class TestLosing:
+    @pytest.mark.promise(11)
     def test_without_reconnect_the_session_ends(self, peer):
         ami = connect(**peer.options(reconnect=None))
         stream = ami.events()
@@ -395,6 +402,7 @@ class TestLosing:
         assert caught.value.sent is False
         ami.close()
 
+    @pytest.mark.promise(11)
     def test_coming_back(self, peer):
         with connect(**peer.options(reconnect=QUICK, event_mask="call")) as ami:
             stream, hangups = ami.events(timeout=10), ami.events("Hangup")
@@ -415,6 +423,7 @@ class TestLosing:
             stats = ami.stats()
             assert (stats.connects, stats.losses) == (2, 1)
 
+    @pytest.mark.promise(11)
     def test_filters_and_masks_are_restored_before_events_flow(self, peer):
         with connect(**peer.options(reconnect=QUICK)) as ami:
             ami.send("Filter", Operation="Add", Filter="!Event: Noise")
@@ -464,6 +473,7 @@ class TestLosing:
             del peer.answers["challenge"]
             assert answered.wait(10)
 
+    @pytest.mark.promise(11)
     def test_a_rejected_login_is_not_retried(self, peer):
         with connect(**peer.options(reconnect=QUICK)) as ami:
             peer.answers["login"] = "Response: Error\nMessage: Authentication failed\n\n"
@@ -504,6 +514,7 @@ class TestLosing:
         assert not waiter.is_alive()
         assert len(outcome) == 1
 
+    @pytest.mark.promise(12)
     def test_a_keepalive_finds_a_silent_server(self, peer):
         with connect(**peer.options(keepalive=0.05, keepalive_timeout=0.1, reconnect=None)) as ami:
             peer.answers["ping"] = None
@@ -617,6 +628,7 @@ class TestSharing:
 
 
 class TestForking:
+    @pytest.mark.promise(10)
     def test_a_child_connects_on_first_use(self, peer):
         # What the hook does in a child; the real thing is tested with processes.
         ami = connect(**peer.options())
@@ -700,6 +712,7 @@ class TestLoggingOff:
                 ami.close()
 
 
+@pytest.mark.promise(9)
 @pytest.mark.parametrize("where", ["future", "state", "wire", "predicate"])
 def test_closing_from_wherever_user_code_runs(where):
     done = threading.Event()

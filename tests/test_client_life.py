@@ -14,6 +14,7 @@ import pytest
 
 from pyami_sync import AMIClient, ClusterPool, ConnectionLost, LoginRejected, State, connect
 from pyami_sync.engine.handle import Handle
+from pyami_sync.live import Queue
 from pyami_sync.testing import Simulator
 
 from .support.peer import eventually
@@ -82,6 +83,7 @@ class TestDropped:
         eventually(lambda: not sim.sessions)
 
 
+@pytest.mark.promise(9)
 class TestExit:
     @pytest.mark.parametrize("timeout", ["10", "None"])
     def test_a_call_made_at_exit_ends_at_once(self, sim, timeout):
@@ -148,6 +150,7 @@ class TestExit:
         assert seconds < 8
 
 
+@pytest.mark.promise(10)
 @pytest.mark.skipif(sys.platform != "linux", reason="calls the C library")
 class TestForkInC:
     def test_the_child_opens_a_session_of_its_own(self, sim):
@@ -249,6 +252,46 @@ class TestHandles:
             pass
         assert len(ended) == 3
         assert "print" in repr(handle)
+
+    @pytest.mark.parametrize(
+        "register",
+        [
+            lambda ami, function: ami.on("Hangup", function),
+            lambda ami, function: ami.on("Hangup")(function),
+            lambda ami, function: ami.on_state(function),
+            lambda ami, function: ami.on_error(function),
+            lambda ami, function: ami.on_action(function),
+            lambda ami, function: ami.on_wire(function),
+        ],
+    )
+    def test_all_registrations_are_alike(self, sim, register):
+        def function(*args):
+            """Note it."""
+            return args
+
+        with connect(sim.url) as ami:
+            check_handle(register(ami, function))
+
+    def test_those_of_the_live_model_and_of_clusters_too(self, sim):
+        def function(*args):
+            """Note it."""
+            return args
+
+        with ClusterPool({"a": sim.url}) as pool, connect(sim.url) as ami, ami.live("queues") as live:
+            for handle in (pool.on("Hangup", function), pool.on_health(function), pool.on_error(function)):
+                check_handle(handle)
+            check_handle(live.on(Queue, function))
+
+
+def check_handle(handle):
+    assert isinstance(handle, Handle)
+    assert handle.__name__ == "function"
+    assert handle.__doc__ == "Note it."
+    assert handle(1, 2) == (1, 2)  # a decorated function stays usable
+    handle.cancel()
+    handle()
+    with handle as same:
+        assert same is handle
 
 
 class TestClusters:

@@ -44,7 +44,7 @@ def record(*command: str) -> str:
 
 
 def main() -> None:
-    printed = record(sys.executable, "-m", "pyami_sync.cli", "demo")
+    printed = record(sys.executable, "-m", "pyami_sync", "demo")
     console = Console(record=True, width=COLUMNS, force_terminal=True, file=io.StringIO())
     console.print(Text("$ pyami-sync demo", "bold"))
     console.print(Text.from_ansi(printed), soft_wrap=True)

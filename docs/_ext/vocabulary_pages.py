@@ -12,6 +12,7 @@ from typing import Any
 
 from pyami_sync import events
 from pyami_sync.vocabulary.catalogue.vocabulary import Vocabulary, class_name, load_facts
+from pyami_sync.vocabulary.markers import MARKERS
 from pyami_sync.wire.redaction import redact
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -132,7 +133,7 @@ class Pages:
             lines += ["   Events: " + ", ".join(self.reference(name) for name in names) + ".", ""]
         lines += [*heading("Markers", "-"), "Put into the stream by the client, in their place in the order.", ""]
         lines += [".. currentmodule:: pyami_sync.events", ""]
-        lines += [".. autoclass:: ConnectionLost", "", ".. autoclass:: Reconnected", ""]
+        lines += [*(f".. autoclass:: {each.__name__}\n" for each in MARKERS)]
         return [*lines, *heading("From name to class", "-"), ".. autofunction:: event_class", ""]
 
     def action(self, name: str, record: Mapping[str, Any]) -> list[str]:

@@ -229,6 +229,9 @@ def draw_call(server, call, view):
         other = {"num": first.connected_line_num, "name": first.connected_line_name, "channel": None}
     elif first.uniqueid in view.channels:
         other["num"] = view.channels[first.uniqueid].exten or None
+    if (other["num"], other["name"]) == (first.caller_id_num, first.caller_id_name):
+        # The leg of an agent behind a Local channel, and that of whoever waits, carry the caller's number.
+        other = {"num": None, "name": agent_name(call, view, other["channel"]), "channel": other["channel"]}
     talk_since = max((leg.talk_since for leg in legs if leg.talk_since is not None), default=None)
     return {
         "server": server,
@@ -240,6 +243,16 @@ def draw_call(server, call, view):
         "queue": call.queues[-1] if call.queues else None,
         "since": moment(talk_since or call.started),
     }
+
+
+def agent_name(call, view, channel):
+    """Return the name of the agent whose channel it is, if one is."""
+    device = (channel or "").rpartition("-")[0]
+    for queue in (view.queues[name] for name in call.queues if name in view.queues):
+        for member in queue.members:
+            if device and member.interface.removesuffix("/n") == device:
+                return member.name or None
+    return None
 
 
 def party(leg):

@@ -58,7 +58,7 @@ class AsyncTransport:
         self._unread = False  # the server's pipe may hold the rest of an answer
         self._busy = threading.Lock()
         self.adopted = False
-        """Whether it was found in a list: the event that says that it began may yet come."""
+        """True if it was found in a list: the event that says that it began may yet come."""
 
     # On the dispatching thread
 
@@ -86,7 +86,7 @@ class AsyncTransport:
 
     @property
     def hung_up(self) -> bool:
-        """Whether the script has lost its call."""
+        """True if the script has lost its call."""
         return self._over or self._end is not None
 
     def execute(self, line: bytes, command: str, timeout: float | None, *, free_text: bool = False) -> Reply:

@@ -96,7 +96,7 @@ class AsyncAGI:
         """Scripts under way."""
         return len(self._running)
 
-    def close(self, grace: float = 10.0) -> None:
+    def close(self, grace: float | None = 10.0) -> None:
         """Take no more calls, and wait for the scripts under way; idempotent, also from a script.
 
         A script that is not through after ``grace`` seconds gets :exc:`~pyami_sync.ConnectionClosed` from its

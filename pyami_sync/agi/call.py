@@ -31,7 +31,7 @@ class AGITransport(Protocol):
 
     @property
     def hung_up(self) -> bool:
-        """Whether the call is over for the script, as far as is known without asking."""
+        """True if the call is over for the script, as far as is known without asking."""
 
     def execute(self, line: bytes, command: str, timeout: float | None, *, free_text: bool = False) -> Reply:
         """Send a command and wait for its answer.
@@ -195,7 +195,7 @@ class AGICall(Commands):
 
     @property
     def hung_up(self) -> bool:
-        """Whether the call is over, as far as is known without asking the server."""
+        """True if the call is over, as far as is known without asking the server."""
         return self._transport.hung_up
 
     def __repr__(self) -> str:
@@ -265,11 +265,11 @@ class AGICall(Commands):
         self.set_priority(priority)
 
     def leave(self) -> None:
-        """Give the call back to the dialplan now; every further command raises :exc:`CallLeft`."""
+        """Hand the call back to the dialplan now; every further command raises :exc:`CallLeft`."""
         self._transport.leave(CLEANUP)
 
     def finish(self, status: str) -> None:
-        """Tell the dialplan how the script ended, in the variable ``AGISCRIPT``, and let the call go on there."""
+        """Report to the dialplan how the script ended, in the variable ``AGISCRIPT``, and let the call go on there."""
         try:
             if not self.hung_up:
                 self.set_variable(STATUS_VARIABLE, status, timeout=CLEANUP)

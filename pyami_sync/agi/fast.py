@@ -53,7 +53,7 @@ class FastTransport:
 
     @property
     def hung_up(self) -> bool:
-        """Whether the call is over, or the connection is."""
+        """True if the call is over, or the connection is."""
         return self._answers.hung_up or self._end is not None
 
     def read_environment(self, timeout: float) -> Environment:

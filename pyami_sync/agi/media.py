@@ -99,14 +99,14 @@ class MediaCommands(CommandRunner):
         """Wait ``timeout`` seconds (:data:`None`: for ever) for a key; return it, or an empty text."""
         return self._digit(self._media("WAIT FOR DIGIT", milliseconds("timeout", timeout), listens=timeout))
 
-    def receive_char(self, timeout: float = 0.0) -> str:
-        """Wait ``timeout`` seconds, 0 for ever, for a character of a text channel; return it, or an empty text."""
-        return self._digit(self._media("RECEIVE CHAR", milliseconds("timeout", timeout), listens=timeout or None))
+    def receive_char(self, timeout: float | None = None) -> str:
+        """Wait ``timeout`` seconds (:data:`None`: for ever) for a character of a text channel; return it, or ``""``."""
+        return self._digit(self._media("RECEIVE CHAR", _zero_for_ever(timeout), listens=timeout))
 
-    def receive_text(self, timeout: float = 0.0) -> str | None:
-        """Wait ``timeout`` seconds, 0 for ever, for a text of a text channel; :data:`None` when none came."""
-        limit = None if not timeout or self.media_timeout is None else self.media_timeout + timeout
-        reply = self._run("RECEIVE TEXT", milliseconds("timeout", timeout), timeout=limit, free_text=True)
+    def receive_text(self, timeout: float | None = None) -> str | None:
+        """Wait ``timeout`` seconds, for ever by default, for a text of a text channel; :data:`None` when none came."""
+        limit = None if timeout is None or self.media_timeout is None else self.media_timeout + timeout
+        reply = self._run("RECEIVE TEXT", _zero_for_ever(timeout), timeout=limit, free_text=True)
         return reply.value if reply.result == "1" else None
 
     def record_file(
@@ -299,3 +299,8 @@ class MediaCommands(CommandRunner):
         return Speech(
             reply.note, found[1] if found is not None and reply.note == "digit" else "", reply.endpos, matches
         )
+
+
+def _zero_for_ever(timeout: float | None) -> str:
+    """Return the milliseconds for a command that takes 0 for no limit."""
+    return "0" if timeout is None else milliseconds("timeout", max(timeout, 0.001))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from ..engine.deadline import DEFAULT
 from ..exceptions import RemoteProtocolError
 from .errors import CallLeft, CommandFailed, HungUp
 from .wire import Reply
 
 __all__ = ["DEFAULT", "CommandRunner"]
-
-DEFAULT: Any = type("Default", (), {"__repr__": lambda self: "default"})()
-"""Stands for the call's own timeout."""
 
 
 class CommandRunner:

@@ -235,7 +235,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.hung_up = False
-        """Whether a ``HANGUP`` line has come."""
+        """True if a ``HANGUP`` line has come."""
         self._buffer = bytearray()
         self._scanned = 0  # no line end before this place
         self._environment: list[bytes] | None = []

@@ -8,6 +8,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .. import Action, AMIClient, Response
+from ..engine.deadline import DEFAULT
 from .envelope import Position
 from .errors import NotSupported
 from .gateway import NOT_SUPPORTED, USERNAME, Beginning, Gateway
@@ -28,8 +29,8 @@ class BridgeClient(AMIClient):
       session with the server.
     * An action is run once, at most. An :exc:`~pyami_sync.ActionError` also says that the bridge refused it, or that
       its time was over before it ran; :exc:`~pyami_sync.ActionTimeout` that it may have run.
-    * ``Filter`` and ``WaitEvent`` raise :exc:`~pyami_sync.bridge.NotSupported`: the session with the server is
-      everybody's.
+    * ``Filter`` and ``WaitEvent`` raise :exc:`~pyami_sync.bridge.NotSupported`, as does the option ``event_filter``:
+      the session with the server is everybody's.
     * There is no keepalive: the link that it would check does not leave the process.
 
     Args:
@@ -42,6 +43,7 @@ class BridgeClient(AMIClient):
 
     Raises:
         ValueError: no node is named, or an option is none.
+        NotSupported: ``event_filter`` is given.
 
     """
 
@@ -55,9 +57,12 @@ class BridgeClient(AMIClient):
         timeout = options.get("timeout", 10.0)
         callback_threads = options.pop("callback_threads", 32)
         options.pop("keepalive", None)
+        options.setdefault("stall_after", None)  # what waited in the broker is late by its nature
         for name in ("host", "port", "username", "secret", "auth", "tls"):
             if name in options:
                 raise ValueError(f"{name} is the bridge's matter: a bridged client has no connection with the server")
+        if options.get("event_filter") is not None:
+            raise NotSupported("event_filter: the session with the server is everybody's, not a bridged client's")
         self.gateway = Gateway(
             transport or open_transport(broker),
             node,
@@ -97,7 +102,7 @@ class BridgeClient(AMIClient):
         """The place of the latest event that was handed on; pass it as ``start`` to go on behind it."""
         return self.gateway.sequence.last
 
-    def open(self, timeout: float | None = None) -> Self:
+    def open(self, timeout: float | None = DEFAULT) -> Self:
         """Begin to listen to the broker; see :meth:`AMIClient.open`."""
         self.gateway.start()
         return super().open(timeout)

@@ -25,6 +25,7 @@ from .. import (
     ConnectionClosed,
     Event,
     EventsLost,
+    EventStream,
     InvalidAction,
     Message,
     Response,
@@ -49,6 +50,8 @@ CONFIRM = 5.0  # seconds for a batch to be confirmed before it is published agai
 IDLE = 0.25  # seconds after which an idle pump looks whether it is to end
 LONGEST_PAUSE = 1.0
 LINGER = 0.002  # seconds that the first event of a batch waits for others: a batch costs what ten events do
+STARTED = 0.5  # seconds for a session to have begun to connect
+STOP = 5.0  # seconds for the thread that fetches lists to end
 RUN_LIMIT = 60.0  # seconds that a server may take for an action once it was sent
 
 
@@ -80,7 +83,7 @@ class Leader:
         spool: most events that may wait for the broker.
         batch: most events in one batch.
         snapshots: seconds between two Snapshot markers; :data:`None` for none.
-        ended: called on the leader's thread when it publishes no more.
+        ended: called on the leader's thread, last, when it publishes no more.
 
     """
 
@@ -93,12 +96,13 @@ class Leader:
         spool: int = SPOOL,
         batch: int = BATCH,
         snapshots: float | None = None,
-        ended: Callable[[], None] = lambda: None,
+        ended: Callable[[Leader], None] = lambda leader: None,
     ) -> None:
         self.lease = lease
         self.client = client
         self._transport = transport
-        self._stream = client.events(maxsize=spool)
+        self._spool = spool
+        self._stream: EventStream[Event] | None = None
         self._most = batch
         self._snapshots = snapshots
         self._state: NodeState | None = None
@@ -109,12 +113,15 @@ class Leader:
         self._oldest: float | None = None
         self._stop = Flag()
         self._abandoned = Flag()
-        self.drained = Flag()
-        """Set when it publishes no more; then the lease may be released."""
+        self.over = Flag()
+        """Set by its owner when its session has ended, too: then the lease may be released."""
         self._thread = Thread(target=self._run, name=f"pyami-bridge-{lease.node}", daemon=True)
-        self._thread.start()
 
     # For other threads
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
 
     def resign(self) -> None:
         """Publish what the spool holds, and nothing after it; does not wait."""
@@ -137,14 +144,14 @@ class Leader:
 
     def stats(self) -> LeaderStats:
         """Return a picture of now."""
-        oldest = self._oldest
+        oldest, stream = self._oldest, self._stream
         return LeaderStats(
             node=self.lease.node,
             epoch=self.lease.epoch,
-            connected=self.client.state is State.CONNECTED,
+            connected=stream is not None and self.client.state is State.CONNECTED,
             published=self._published,
-            lost=self._stream.lost,
-            spool=self._stream.pending,
+            lost=0 if stream is None else stream.lost,
+            spool=0 if stream is None else stream.pending,
             lag=0.0 if oldest is None else max(0.0, time.time() - oldest),
             retries=self._retries,
         )
@@ -153,16 +160,21 @@ class Leader:
 
     def _run(self) -> None:
         lease = self.lease
+        # The engine thread begins to connect in its own time; a stream that is asked for before ends at once.
+        started = time.monotonic() + STARTED
+        while self.client.state is State.CLOSED and time.monotonic() < started:
+            self._stop.wait(0.001)
+        self._stream = stream = self.client.events(maxsize=self._spool)
         try:
             first = leader_changed(lease.node, lease.epoch, lease.owner, lease.previous)
             self._publish([self._numbered(first)])
             if self._snapshots is not None:
                 self._state = NodeState(self.client, lease.node, self._snapshots)
             while not self._stop.is_set():
-                self._publish(self._gather(IDLE))
+                self._publish(self._gather(stream, IDLE))
             # What came until now is published; a leader that resigns does not wait for more.
-            left = self._stream.pending
-            while left > 0 and not self._abandoned.is_set() and (batch := self._gather(0.0)):
+            left = stream.pending
+            while left > 0 and not self._abandoned.is_set() and (batch := self._gather(stream, 0.0)):
                 left -= len(batch)
                 self._publish(batch)
         except Fenced as exc:
@@ -174,16 +186,16 @@ class Leader:
             logger.exception("the leader of node %r failed", lease.node)
         finally:
             self._stop.set()
-            self._stream.close()
-            if self._state is not None:
-                self._state.close()
-            self.drained.set()
-            self._ended()
+            stream.close()
+            lists = None if self._state is None else self._state.close()
+            self._ended(self)
+            if lists is not None:
+                lists.join(STOP)  # what it waits for has ended with the session
 
-    def _gather(self, wait: float) -> list[Record]:
+    def _gather(self, stream: EventStream[Event], wait: float) -> list[Record]:
         """Return the next events, numbered; an empty list if none came in time."""
         batch: list[Record] = []
-        get, state = self._stream.get, self._state
+        get, state = stream.get, self._state
         while len(batch) < self._most:
             try:
                 event = get(0.0 if batch else wait)
@@ -202,7 +214,7 @@ class Leader:
                 if batch:
                     break
                 raise
-            if wait and not batch and self._stream.pending < self._most:
+            if wait and not batch and stream.pending < self._most:
                 self._abandoned.wait(LINGER)
             batch.append(self._numbered(event))
             if state is not None:
@@ -231,7 +243,7 @@ class Leader:
                 self._transport.publish(self.lease, batch, CONFIRM)
             except BrokerUnavailable as exc:
                 self._retries += 1
-                logger.info("node %r: %d events wait: %s", self.lease.node, len(batch) + self._stream.pending, exc)
+                logger.info("node %r: %d events and more wait: %s", self.lease.node, len(batch), exc)
                 self._abandoned.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:

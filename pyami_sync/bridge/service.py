@@ -1,7 +1,8 @@
 """The bridge itself: leads as many of its nodes as is its share, and stands by for the others.
 
 Three kinds of threads: the *keeper* takes, renews and gives up leases; the *requests* thread takes requests from the
-broker; each node that is led has a thread that publishes its events. One engine thread serves all sessions.
+broker; each node that is led has a thread that publishes its events and then ends the session. One engine thread serves
+all sessions.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from threading import Lock, Thread, current_thread
 from types import TracebackType
 from typing import Any, Self
 
-from .. import AMIClient, ClusterPool, State, UnknownNode
+from .. import AMIClient, ClusterPool, UnknownNode
 from .errors import BrokerUnavailable
 from .leader import BATCH, SPOOL, Leader, LeaderStats, run_request
 from .requests import AllowList, Answer, Request, Rule
@@ -30,7 +31,6 @@ __all__ = ["Bridge", "BridgeHealth"]
 logger = logging.getLogger("pyami_sync")
 
 REPLY_TRIES = 5
-STARTED = 0.5  # seconds for a session to have begun to connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,16 +198,14 @@ class Bridge:
             self._wake.clear()
 
     def _turn(self) -> None:
+        self._renew([])
         for leader in self._led():
-            if leader.drained.is_set():
-                self._end(leader)
+            if leader.over.is_set():
+                # On this thread, which renews: a renewal under way would take a lease that is given up again.
+                self._transport.release(leader.lease)
+                with self._lock:
+                    self._leaders.pop(leader.lease.node, None)
         held = {leader.lease.node: leader for leader in self._led()}
-        if held:
-            kept = {lease.node for lease in self._transport.renew([each.lease for each in held.values()], self.ttl)}
-            for node, leader in held.items():
-                if node not in kept:
-                    logger.warning("bridge %s lost the lease of node %r", self.name, node)
-                    leader.abandon()
         if self._closing.is_set():
             for leader in held.values():
                 leader.resign()
@@ -221,8 +219,23 @@ class Bridge:
                 leader.resign()
         wanted = [node for node in self._nodes if node not in held]
         # With none to take, too: a transport may have it stand by, and is told to let others go first.
-        for lease in self._transport.acquire(wanted, self.name, self.ttl, max(0, share - len(leading))):
-            self._lead(lease)
+        taken = self._transport.acquire(wanted, self.name, self.ttl, max(0, share - len(leading)))
+        renewed = time.monotonic()
+        while taken:
+            self._lead(taken.pop())
+            if time.monotonic() - renewed > self.ttl / 4:  # to begin with many nodes may take longer than a lease
+                taken = self._renew(taken)
+                renewed = time.monotonic()
+
+    def _renew(self, waiting: list[Lease]) -> list[Lease]:
+        """Renew all leases, also those of nodes that are yet to be led; return those of the latter that are held."""
+        leaders = {leader.lease: leader for leader in self._led()}
+        kept = set(self._transport.renew([*leaders, *waiting], self.ttl))
+        for lease, leader in leaders.items():
+            if lease not in kept and leader.leading:
+                logger.warning("bridge %s lost the lease of node %r", self.name, lease.node)
+                leader.abandon()
+        return [lease for lease in waiting if lease in kept]
 
     def _lead(self, lease: Lease) -> None:
         logger.info("bridge %s leads node %r, epoch %d", self.name, lease.node, lease.epoch)
@@ -231,10 +244,6 @@ class Bridge:
             self._pool.add_node(lease.node, given, wait=False)
         else:
             self._pool.add_node(lease.node, wait=False, **given)
-        # The engine thread begins to connect in its own time; a stream that is asked for before ends at once.
-        started = time.monotonic() + STARTED
-        while self._pool[lease.node].state is State.CLOSED and time.monotonic() < started:
-            time.sleep(0.001)
         leader = Leader(
             lease,
             self._transport,
@@ -242,21 +251,21 @@ class Bridge:
             spool=self._spool,
             batch=self._batch,
             snapshots=self._snapshots,
-            ended=self._wake.set,
+            ended=self._end,
         )
         with self._lock:
             self._leaders[lease.node] = leader
+        leader.start()
 
     def _end(self, leader: Leader) -> None:
-        lease = leader.lease
+        """End the session with a node that is led no more; on the leader's thread, since actions may be under way."""
         try:
             # The session ends before the lease: whoever takes over never shares the node with this one.
-            self._pool.remove_node(lease.node)
+            self._pool.remove_node(leader.lease.node)
         except UnknownNode:
             pass
-        with self._lock:
-            self._leaders.pop(lease.node, None)
-        self._transport.release(lease)
+        leader.over.set()
+        self._wake.set()
 
     # The requests' thread
 

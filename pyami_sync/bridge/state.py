@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from threading import Thread
 
 from .. import AMIClient, Event
 from ..live import Reducer, View, to_json, view_from_json
@@ -57,11 +58,9 @@ class NodeState:
         self._due = now + self._interval
         return json.dumps(to_json(view), ensure_ascii=False, separators=(",", ":"))
 
-    def close(self) -> None:
-        """Fetch no more lists, and wait for the thread that does."""
-        loader = self._tracker.close()
-        if loader is not None:
-            loader.join(5.0)
+    def close(self) -> Thread | None:
+        """Fetch no more lists; return the thread that does, if there is one."""
+        return self._tracker.close()
 
 
 def view_of(event: Event) -> View:

@@ -248,7 +248,7 @@ class Call(Channel):
             stream.push(event)
 
     def announce(self) -> None:
-        """Tell all who wait what has become known; runs no user code."""
+        """Wake all waiting callers: something has become known; runs no user code."""
         state = self._state
         if state.outcome is not None and not self._answered.done():
             self._answered.resolve(state.outcome)

@@ -105,7 +105,7 @@ class Channel:
         self.hangup()
 
     def cancel_transfer(self) -> None:
-        """Give an attended transfer up and return to the party on hold."""
+        """Abandon an attended transfer and return to the party on hold."""
         self.request("CancelAtxfer")
 
     def park(self, lot: str | None = None, *, timeout: float | None = None) -> str:

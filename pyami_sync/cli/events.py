@@ -26,7 +26,12 @@ COLORS = {
 }
 """Colour of an event by its class."""
 
-MARKERS = {"ConnectionLost": "bold red", "Reconnected": "bold green"}
+MARKERS = {
+    "ConnectionLost": "bold red",
+    "Reconnected": "bold green",
+    "Stalled": "bold red",
+    "Recovered": "bold green",
+}
 ENDS = {"Hangup": "red", "DialEnd": "green", "BridgeLeave": "red"}
 
 FACTS = (

@@ -100,15 +100,16 @@ class FullScreen:
         self._live.update(renderable, refresh=True)
 
     def key(self, seconds: float) -> str:
-        """Wait so long for a key, and return it: a character, a name such as ``up`` or ``enter``, or an empty text."""
+        """Wait so long for a key, and return it: a character, a name such as ``up`` or ``enter``, or an empty text.
+
+        A key that was pressed already is returned even when there is no time to wait.
+        """
         until = time.monotonic() + seconds
         while not self._typed:
             if self._suspend_asked:
                 self._suspend()
                 return "\f"  # draw it again
-            left = min(SLICE, until - time.monotonic())
-            if left <= 0:
-                return ""
+            left = max(0.0, min(SLICE, until - time.monotonic()))
             if not self._keys:
                 time.sleep(left)
             elif select.select([sys.stdin], [], [], left)[0]:
@@ -116,6 +117,8 @@ class FullScreen:
                 if not pressed:
                     self._keys = False  # the terminal is gone, or said so with Ctrl-D
                 self._typed += pressed.decode("utf-8", "ignore")
+            if not left and not self._typed:
+                return ""
         return self._next_key()
 
     def _next_key(self) -> str:

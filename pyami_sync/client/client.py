@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from ..engine import forks
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import ActionHook, Hook
 from ..exceptions import ConnectionClosed
 from ..session import session as session_module
 from ..session.connector import Connector
+from ..session.filters import let_through
 from ..session.gate import Publisher, WeakPublisher
 from ..session.keywords import ClientOptions, ConnectOptions
 from ..session.metrics import Stats, take_stats
@@ -24,6 +25,7 @@ from ..session.options import Options, broker_url, make_options, options_from_ur
 from ..session.session import Session, State
 from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.errors import ErrorCallback, ErrorReports
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.model import event_class, load_events
 from ..wire.action import Action
 from ..wire.protocol import AMIVersion
@@ -77,12 +79,16 @@ class AMIClient(Features):
             other.
         event_mask: classes of events to receive, such as ``"call,agent"``; ``"off"`` for none,
             :data:`None` for all that the user may read.
+        event_filter: ``"auto"`` has the server send only what subscriptions want, by filters that are made of them
+            (needs the write class ``system``); :data:`None` for everything. See :doc:`/guides/filters`.
         tls: :data:`True` for TLS that verifies the server, a :class:`~pyami_sync.TLS` for more, or an
             :class:`ssl.SSLContext`.
         timeout: seconds that an action may take unless its call says otherwise; :data:`None` for no limit.
         connect_timeout: seconds that connecting, TLS and login together may take.
         keepalive: seconds of silence after which a Ping is sent; :data:`None` for never.
         keepalive_timeout: seconds without any answer to it after which the link counts as lost.
+        stall_after: seconds that events, or the answer to a Ping, may be late before that is a stall: a warning in the
+            log, a number in :meth:`stats`, and the marker :class:`~pyami_sync.events.Stalled`; :data:`None` for never.
         reconnect: a :class:`~pyami_sync.ReconnectPolicy`; :data:`False` or :data:`None` ends the session with
             the link.
         when_down: what a call does while the link is down: ``"wait"`` for it within its own timeout, or
@@ -184,7 +190,9 @@ class AMIClient(Features):
                 wire_hook(direction, frame)
 
         load_events()
-        self.subscriptions = Subscriptions(self._runner.submit, event_class, self._errors.report, self._before_wait)
+        self.subscriptions = Subscriptions(
+            self._runner.submit, event_class, self._errors.report, self._before_wait, self._subscribed
+        )
         self._session = Session(
             options,
             self.engine,
@@ -208,11 +216,11 @@ class AMIClient(Features):
 
     # Life
 
-    def open(self, timeout: float | None = None) -> Self:
+    def open(self, timeout: float | None = DEFAULT) -> Self:
         """Connect and log in; blocks. Does nothing when it is open.
 
         Args:
-            timeout: seconds in place of ``connect_timeout``.
+            timeout: seconds that it may take, ``connect_timeout`` unless given; :data:`None` for no limit.
 
         Raises:
             ConnectError: not reached, TLS failed, or no AMI; it says which, and what to check.
@@ -220,7 +228,7 @@ class AMIClient(Features):
 
         """
         forks.check()
-        deadline = Deadline(self.options.connect_timeout if timeout is None else timeout)
+        deadline = Deadline(self.options.connect_timeout if timeout is DEFAULT else timeout)
         while True:
             if self._own_engine and self.engine.closed:
                 self._renew()
@@ -274,7 +282,7 @@ class AMIClient(Features):
         forks.check()
         services, self._services = self._services, []
         for service in services:
-            service.close(0.0 if timeout is None else timeout)
+            service.close(timeout)
         self._session.close()
         self.subscriptions.finish(None)
         if self._calls is not None:
@@ -393,6 +401,9 @@ class AMIClient(Features):
         if callback:
             anchors.add(self)
 
+    def _subscribed(self, subscriber: Subscriber) -> None:
+        let_through([self._session.plan.event_filter], subscriber, self.options.timeout)
+
     def _over(self) -> bool:
         return self._session.over
 
@@ -449,7 +460,7 @@ def _after_fork() -> None:
 
 
 def _dropped(session: Session, runner: Runner) -> None:
-    """Clean up after a client that was collected; on any thread, in the midst of anything, so it waits for nothing."""
+    """Clean up after a client that was collected; on any thread, within any operation, so it waits for nothing."""
     try:
         session.close(ConnectionClosed("the client was dropped without close()"), wait=0.0)
     finally:

@@ -73,7 +73,7 @@ class Balancer:
         self._turns = count()
 
     def order(self, strategy: Strategy, nodes: Sequence[Node], key: object = None) -> Iterator[Node]:
-        """Give the nodes one by one, the best first.
+        """Yield the nodes one by one, the best first.
 
         Those that have not answered for seconds come last, unless the choice is the caller's own or sticks to
         a key: their link may be dead without our knowing yet.
@@ -145,7 +145,7 @@ def _chosen(choose: Chooser, nodes: Sequence[Node]) -> Iterator[Node]:
         for each in [choice] if isinstance(choice, Node | str) else choice:
             node_id = each.id if isinstance(each, Node) else each
             if not isinstance(node_id, str):
-                raise TypeError(f"a strategy gives nodes or their ids, not {each!r}")
+                raise TypeError(f"a strategy must return nodes or their ids, not {each!r}")
             if node_id in left:
                 yield left.pop(node_id)
             elif single:

@@ -83,7 +83,7 @@ class Attempt:
         self.errors: dict[str, AMIError] = {}
         self.last: AMIError | None = None
         self.may_have_run = False
-        """Whether a node may have run it, so that only a caller can decide about another round."""
+        """True if a node may have run it, so that only a caller can decide about another round."""
         self._action = action
         self.deadline = deadline
         self._check = check
@@ -122,7 +122,7 @@ class Attempt:
 
 
 def _refused(response: Response) -> bool:
-    """Whether a server on its way down has refused an action unseen."""
+    """Return True if a server on its way down has refused an action unseen."""
     return not response.ok and response.message.lower() == "asterisk is shutting down"
 
 

@@ -65,7 +65,7 @@ def node_config(
 
     """
     if not isinstance(node_id, str) or not node_id:
-        raise ValueError(f"a node's id is a text, not {node_id!r}")
+        raise ValueError(f"node_id must be a non-empty str, not {node_id!r}")
     words = {tags} if isinstance(tags, str) else set(tags)
     if isinstance(target, NodeConfig):
         return replace(target, id=node_id, options=replace(target.options, node=node_id), tags=target.tags | words)
@@ -147,7 +147,7 @@ def read_nodes(nodes: Nodes, defaults: Mapping[str, Any]) -> list[NodeConfig]:
             raise TypeError(f"nodes without ids are given as URLs, not as {type(url).__name__}")
         node = node_config("-", url, defaults=defaults)
         if node.options.address in found:
-            raise ValueError(f"{node.options.address} is there twice; give a mapping of ids to URLs to tell them apart")
+            raise ValueError(f"{node.options.address} is given twice; give a mapping of ids to URLs to tell them apart")
         found[node.options.address] = node_config(node.options.address, node)
     return list(found.values())
 

@@ -25,7 +25,7 @@ class NodeHealth:
     since: float
     """When that state began, in seconds since the epoch."""
     responsive: bool
-    """Whether it is connected and answers: false while an action has waited for seconds and nothing came."""
+    """True if it is connected and answers: false while an action has waited for seconds and nothing came."""
     address: str
     tags: frozenset[str] = frozenset()
     round_trip: float | None = None
@@ -35,7 +35,7 @@ class NodeHealth:
     last_event: float | None = None
     """When its latest event came, in seconds since the epoch."""
     reconnects: int = 0
-    """How often it was lost and came back."""
+    """How often its link was lost and restored."""
     clock_offset: float | None = None
     """Seconds that its clock is ahead of this machine's, as far as the round trip lets one know;
     :data:`None` if its Ping tells no time."""
@@ -68,7 +68,7 @@ class NodeHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """Whether enough of a cluster is there; true or false by itself."""
+    """True if enough of a cluster is there; true or false by itself."""
 
     __module__ = "pyami_sync"  # its public path
 

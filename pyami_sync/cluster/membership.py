@@ -184,7 +184,7 @@ class Membership:
                     time.sleep(0.002)
 
     def _may_wait(self) -> bool:
-        """Whether the calling thread is not one that what it would wait for needs."""
+        """Return True if the calling thread is not one that what it would wait for needs."""
         try:
             self.engine.check_thread("waiting for answers")
         except ConcurrencyError:

@@ -17,6 +17,7 @@ from ..session.connector import Connector
 from ..session.session import Session
 from ..session.state import State
 from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.markers import ConnectionLost as LostMarker
 from ..wire.action import Action
 from ..wire.message import Event, Origin
@@ -59,6 +60,10 @@ class FanOut:
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
         """The node's own subscribers get no more; the cluster's go on with the other nodes."""
         self._own.finish(exc, only_loss_sensitive=only_loss_sensitive)
+
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
+        return [*self._own.everybody(), *self._merged.everybody()]
 
     def end(self, event: Event) -> None:
         """Publish a marker, and nothing behind it."""
@@ -174,13 +179,13 @@ class Node:
 
     @property
     def connected(self) -> bool:
-        """Whether it can be sent to now."""
+        """True if it can be sent to now."""
         connection = self.client.session.current
         return connection is not None and connection.close_exc is None
 
     @property
     def responsive(self) -> bool:
-        """Whether it is connected, and no action has waited for seconds in which nothing arrived."""
+        """True if it is connected, and no action has waited for seconds in which nothing arrived."""
         connection = self.client.session.current
         if connection is None or connection.close_exc is not None:
             return False
@@ -206,7 +211,7 @@ class Node:
 
     @property
     def settled(self) -> bool:
-        """Whether its first try to connect is over, in one way or the other."""
+        """True if its first try to connect is over, in one way or the other."""
         session = self.client.session
         if session.starting:
             return False
@@ -235,13 +240,13 @@ class Node:
     # Its life, as the cluster has it
 
     def start(self) -> None:
-        """Begin to connect, and come back whenever it is lost."""
+        """Begin to connect, and reconnect whenever the link is lost."""
         if self.config.member is not None:
             self.config.member.start(self.config.options)
         self.client.session.start()
 
     def end(self, reason: str, ended: Callable[[], None]) -> None:
-        """Close it for good; behind the last of its events comes a marker, and then ``ended`` is called."""
+        """Close it for good; after the last of its events a marker is published, and then ``ended`` is called."""
         engine = self.client.engine
         self.client.session.close(ConnectionClosed(reason))
         origin = Origin(self.config.options.encoding, time.time(), self.id)
@@ -316,7 +321,7 @@ class Node:
 
 
 def certainly_not_run(exc: AMIError) -> bool:
-    """Whether an action that failed so has certainly not run, so that another node may be asked."""
+    """Return True if an action that failed so has certainly not run, so that another node may be asked."""
     if isinstance(exc, ActionTimeout | ConnectionLost):
         return not exc.sent
     return isinstance(exc, ConnectionClosed)

@@ -10,21 +10,23 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from ..engine import forks
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..engine.handle import Handle
 from ..engine.hooks import Hook
 from ..exceptions import AMIError, NoNodeAvailable
+from ..session.filters import let_through
 from ..session.keywords import NodeDefaults, NodeOptions
 from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.errors import ErrorCallback, ErrorReports
+from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.model import event_class
 from ..wire.response import Response
 from .balancing import Balancer, NodeFilter, matcher
 from .config import Nodes, Target, check_defaults, node_config, read_nodes
 from .health import NodeHealth, Readiness
 from .membership import Membership
-from .node import Node, NodeClient
+from .node import SILENT, Node, NodeClient
 from .sender import ClusterSender
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class ClusterPool(ClusterSender):
                 print(event.node, event.channel)
 
     Events of all nodes come as one stream, each with its ``node``, in the order of each node. A node that is
-    lost comes back by itself; both are marked in the stream (``events.ConnectionLost``,
+    lost is reconnected by itself; both are marked in the stream (``events.ConnectionLost``,
     ``events.Reconnected``). A node that is dead, stalled or floods delays no other.
 
     Any thread may use it. It opens with ``with``, :meth:`open` or its first use, and again, with sessions of
@@ -96,7 +98,9 @@ class ClusterPool(ClusterSender):
         configs = read_nodes(nodes, self._defaults)
         self.engine = Engine(name, callback_threads)
         self._errors = ErrorReports(self._submit)
-        self.subscriptions = Subscriptions(self._submit, event_class, self._errors.report, self.engine.check_thread)
+        self.subscriptions = Subscriptions(
+            self._submit, event_class, self._errors.report, self.engine.check_thread, self._subscribed
+        )
         self._health_hook = Hook("health", self._submit)
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
         self._balancer = Balancer()
@@ -108,13 +112,14 @@ class ClusterPool(ClusterSender):
 
     # Life
 
-    def open(self, timeout: float | None = None, *, required: int = 0) -> Self:
+    def open(self, timeout: float | None = DEFAULT, *, required: int = 0) -> Self:
         """Connect to all nodes; blocks until each of them has been reached, or has failed to be once.
 
         Those that can't be reached are tried again and again in the background (a rejected login is not).
 
         Args:
-            timeout: most seconds; unless given, what the slowest node's ``connect_timeout`` says.
+            timeout: seconds that it may take, what the slowest node's ``connect_timeout`` says unless given;
+                :data:`None` for no limit.
             required: how many nodes must be there.
 
         Raises:
@@ -124,7 +129,7 @@ class ClusterPool(ClusterSender):
         self.engine.check_thread("connecting")
         self._members.start()
         nodes = list(self._members.nodes.values())
-        if timeout is None:
+        if timeout is DEFAULT:
             timeout = 1.0 + max((node.config.options.connect_timeout for node in nodes), default=0.0)
         self._members.wait(lambda: all(node.settled for node in nodes), Deadline(timeout))
         up = sum(node.connected for node in nodes)
@@ -254,7 +259,7 @@ class ClusterPool(ClusterSender):
     # Health
 
     def health(self) -> Mapping[str, NodeHealth]:
-        """A picture of each node, by id; immutable, and cheap: it asks nobody."""
+        """A picture of each node, by id; immutable, and cheap: it sends nothing."""
         return MappingProxyType({node.id: node.health() for node in self._members.nodes.values()})
 
     def on_health(self, callback: HealthCallback) -> Handle[HealthCallback]:
@@ -265,7 +270,7 @@ class ClusterPool(ClusterSender):
         return Handle(callback, self._health_hook.add(callback))
 
     def probe(self, required: int | float = 1, *, where: NodeFilter = None) -> Readiness:
-        """Tell whether enough nodes are there, for the health check of a web service; asks nobody.
+        """Return whether enough nodes are there, for the health check of a web service; sends nothing.
 
         Args:
             required: how many nodes must be connected and answer: a number, or a share of them such as 0.5.
@@ -317,6 +322,10 @@ class ClusterPool(ClusterSender):
         forks.check()
         if not callback and not self._members.closed:
             self._members.start()
+
+    def _subscribed(self, subscriber: Subscriber) -> None:
+        filters = [node.client.session.plan.event_filter for node in self._members.nodes.values()]
+        let_through(filters, subscriber, self._timeout, patience=SILENT)
 
     def _over(self) -> bool:
         return self._members.closed

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar, overload
 
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..exceptions import AMIError, ClusterError
-from ..subscriptions.listener import DEFAULT, Listener
+from ..subscriptions.listener import Listener
 from ..vocabulary.advice import advise, advise_timeout
 from ..wire.action import Action, HeaderValue
 from ..wire.message import Message
@@ -35,9 +35,9 @@ class ClusterSender(Listener):
     _defaults: dict[str, Any]
     _timeout: float | None
     _waits: bool
-    """Whether :meth:`send_any` waits for a node while none is connected."""
+    """True if :meth:`send_any` waits for a node while none is connected."""
 
-    def open(self, timeout: float | None = None) -> Self:
+    def open(self, timeout: float | None = DEFAULT) -> Self:
         """Connect to all nodes."""
         raise NotImplementedError
 

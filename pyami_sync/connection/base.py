@@ -72,7 +72,7 @@ class BaseConnection:
         self.encoding = encoding
         self.node = node
         self.tapping = False
-        """Whether the owner wants to see what goes over the wire."""
+        """True if the owner wants to see what goes over the wire."""
         self.on_greeted: Callable[[], None] = _nothing
         """Called once, when the greeting has come or the connection has ended before; must not block."""
         self._owner = owner
@@ -82,7 +82,7 @@ class BaseConnection:
         self.outbox = Outbox(
             engine,
             transport,
-            wait_writable=partial(engine.rearm, self),
+            wait_writable=self._await_writable,
             failed=self._write_failed,
             prepare=self._prepare,
             is_lone=self._is_lone,
@@ -104,6 +104,13 @@ class BaseConnection:
     def last_received(self) -> float:
         """When bytes came in last, on :func:`time.monotonic`'s clock; at first, when the connection was made."""
         return self._receiver.last_received
+
+    def sample_events(self, when: float, look: Callable[[list[bytes]], None] | None) -> None:
+        """Have ``look`` called, once a moment has come, with the events of each read; it must not block.
+
+        On the engine thread, as the calls are.
+        """
+        self._receiver.sample_at, self._receiver.sample = when, look
 
     @property
     def bytes_received(self) -> int:
@@ -179,7 +186,7 @@ class BaseConnection:
         callback()
 
     def abandon(self) -> None:
-        """Let go of a socket that another process uses, in a forked child; touches neither lock nor peer."""
+        """Close the copy of a socket in a forked child, without touching a lock or the peer."""
         self.close_exc = ConnectionLost("this process is a fork; its parent keeps the connection", sent=False)
         try:
             self.transport.abandon()
@@ -194,8 +201,11 @@ class BaseConnection:
 
     @property
     def interest(self) -> int:
-        """What the engine waits for: to read, unless a caller leads, and to go on writing."""
-        return (0 if self._reading.muted else READ) | (WRITE if self.outbox.blocked else 0)
+        """What the engine waits for: to read, and to go on writing if need be.
+
+        A caller that leads keeps the engine from waiting meanwhile; see :mod:`.leader`.
+        """
+        return READ | (WRITE if self.outbox.blocked else 0)
 
     def readable(self) -> None:
         """Read what is there, within measure."""
@@ -211,6 +221,18 @@ class BaseConnection:
     def writable(self) -> None:
         """Go on writing."""
         self.outbox.writable()
+
+    def _await_writable(self) -> None:
+        """Have the engine wait until the socket accepts more, or no longer, as ``outbox.blocked`` says; any thread."""
+        self.engine.on_thread(partial(self.engine.persist, self._rearm))
+
+    def _rearm(self) -> bool:
+        # Not while a caller leads, who changes the same registration. None begins while the outbox is blocked.
+        if not self._ended:
+            if not self._reading.reclaim():
+                return False
+            self.engine.rearm(self)
+        return True
 
     def _resume_reading(self) -> None:
         self.engine.rearm(self)

@@ -47,7 +47,7 @@ class Connection(BaseConnection):
 
     @property
     def crowded(self) -> bool:
-        """Whether so many frames wait for a slow peer that the next caller would have to wait."""
+        """True if so many frames wait for a slow peer that the next caller would have to wait."""
         return self.outbox.crowded
 
     def lost(self, *, sent: bool) -> ConnectionLost:
@@ -125,7 +125,7 @@ class Connection(BaseConnection):
         lease: Lease | None = None
         try:
             if request.rule is None and self._may_lead():
-                lease = Lease()
+                lease = self._reading.lease()
                 if not self._lead(lease):
                     lease = None
             self.send(request, lease)
@@ -192,13 +192,18 @@ class Connection(BaseConnection):
         reading = self._reading
         if not reading.try_acquire(lease):
             return False
-        # The engine starts a wake chain while it reads, so that only now it is sure that there is none.
-        partial = self._receiver.protocol.framer.pending
-        if reading.left or self._wakeups.waiting or partial or self.close_exc is not None:
+        # The engine starts a wake chain while it reads, so that only now it is sure that there is none. While the
+        # outbox is blocked the engine waits for the socket to accept more, which a caller that leads would undo.
+        if (
+            reading.left
+            or self._wakeups.waiting
+            or self._receiver.protocol.framer.pending
+            or self.outbox.blocked
+            or self.close_exc is not None
+        ):
             self._stop_leading(lease)
             return False
         reading.mute(lease)
-        self.engine.rearm(self)
         return True
 
     def _read_answer(self, request: BlockingRequest, lease: Lease) -> Response | None:
@@ -226,11 +231,8 @@ class Connection(BaseConnection):
             self._stop_leading(lease)
 
     def _stop_leading(self, lease: Lease) -> None:
-        """Give the socket back to the engine, if this leader has it; safe to repeat, as after Ctrl-C in here."""
+        """Return the socket to the engine, if this leader has it; safe to repeat, as after Ctrl-C in here."""
         reading = self._reading
-        if reading.holds(lease):
-            reading.muted = False
-            self.engine.rearm(self)  # again if need be: the first time may have been interrupted before it
-            reading.release(lease)
+        reading.stop(lease)
         if reading.left:
             self.engine.serve_soon(self)

@@ -4,10 +4,15 @@ An answer that the engine reads wakes two threads, first the engine's and then t
 interpreter's lock. A caller who is alone does better to wait at the socket itself: it *leads*. It takes nothing but its
 own answer: whatever else has come is left to the engine, in order, and so is the socket when the answer takes long.
 
+While a caller leads the engine does not wait for the socket's bytes: the caller switches that off before, and on again
+behind it. So the registration of the socket with the engine's poller is changed by the engine thread, or by the one who
+leads, and never by both at a time.
+
 A signal handler may run for any length of time on the leader's thread. So the engine looks every 10 ms while callers
-lead, and takes the connection back from one who has led since the last look. It can do so because claiming the permit
-to read, reading, and keeping what was read are one call of C code, within which no handler can run: either the engine
-gets the permit, and the leader never reads, or what the leader has read is there.
+lead, and takes the connection back from one who has led since the last look. It can do so because each of the leader's
+three steps, the switching off, the read and the switching on, is one call of C code that claims the permit for the
+step, takes the step, and notes that it was taken. No handler can run within: either the engine gets the permit, and the
+step is never taken, or what came of it is there.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from threading import get_ident
 from time import monotonic
 
 from ..engine.engine import Engine
+from ..engine.poller import READ
 from .transport import Transport
 
 __all__ = ["LeaderReading", "Lease"]
@@ -32,16 +38,51 @@ PAUSE = 15  # requests that leave the reading to the engine after a leader that 
 
 
 class Lease:
-    """The right to read one connection, in the hands of one thread."""
+    """The right to read one connection, in the hands of one thread.
 
-    __slots__ = ("failed", "permit", "thread")
+    Of each step the permit is a deque with one entry, the arguments; whoever takes that out decides about the step.
 
-    def __init__(self) -> None:
+    Args:
+        number: of the descriptor.
+
+    """
+
+    __slots__ = ("mute", "muted", "permit", "read", "stopped", "thread", "unmute", "unmuted")
+
+    def __init__(self, number: int) -> None:
         self.thread = get_ident()
+        self.mute: deque[tuple[int, int]] = deque(((number, 0),))
+        """Permits to switch off that the engine waits for bytes."""
+        self.muted: list[object] = []
+        """Not empty when that has been done or will not be."""
         self.permit = deque((ANSWER,))
-        """Holds the size of the one read that the leader may make; whoever takes it out decides about that read."""
-        self.failed = False
-        """True when the read has been made and brought nothing."""
+        """Holds the size of the one read that the leader may make."""
+        self.read = False
+        """True when the read is over. Until then what it brought is in :attr:`LeaderReading.left`."""
+        self.unmute: deque[tuple[int, int]] = deque(((number, READ),))
+        """Permits to switch it on again."""
+        self.unmuted: list[object] = []
+        self.stopped = False
+        """True when its own thread takes no step any more but the last."""
+
+
+def _take_step(permit: deque[tuple[int, int]], step: Callable[[int, int], object], done: list[object]) -> None:
+    try:
+        done.extend(starmap(step, starmap(permit.popleft, repeat((), 1))))  # one call of C code
+    except IndexError:  # the engine has the permit
+        pass
+    except (OSError, ValueError):  # the connection has ended
+        done.append(None)
+
+
+def _revoke(permit: deque[tuple[int, int]], done: list[object]) -> bool:
+    """Keep a step from being taken; return False if it may be under way."""
+    try:
+        permit.popleft()
+    except IndexError:
+        return bool(done)
+    done.append(None)
+    return True
 
 
 class LeaderReading:
@@ -58,8 +99,6 @@ class LeaderReading:
     """
 
     def __init__(self, engine: Engine, resume: Callable[[], None], give_up: Callable[[], None]) -> None:
-        self.muted = False
-        """True while the engine does not wait for bytes, because a caller leads."""
         self.left: deque[bytes | OSError] = deque()
         """What a leader has read and left to the engine, oldest first; a socket reports an error only once."""
         self.holder: dict[None, object] = {}
@@ -68,6 +107,8 @@ class LeaderReading:
         self._resume = resume
         self._give_up = give_up
         self._poll: select.poll | None = None
+        self._modify: Callable[[int, int], object] | None = None
+        self._number = -1
         self._pause = 0
         self._leads = 0  # callers that have led so far; only compared
         self._watched = False  # whether the engine looks
@@ -76,9 +117,14 @@ class LeaderReading:
 
     def open(self, transport: Transport) -> None:
         """Let callers lead, if the platform and the transport allow for it."""
-        if transport.direct and self._engine.rearms_at_once:
+        self._modify, self._number = self._engine.modify, transport.fileno()
+        if transport.direct and self._modify is not None:
             self._poll = select.poll()
-            self._poll.register(transport.fileno(), select.POLLIN)
+            self._poll.register(self._number, select.POLLIN)
+
+    def lease(self) -> Lease:
+        """Return a lease for the calling thread."""
+        return Lease(self._number)
 
     def invites(self) -> bool:
         """Return True if a caller may try to lead this time."""
@@ -104,20 +150,29 @@ class LeaderReading:
 
     def close(self, reader: object) -> bool:
         """Become the one who reads for good; return False while a leader may be within its read."""
+        return self.reclaim() and self.try_acquire(reader)
+
+    def reclaim(self) -> bool:
+        """Relieve whoever leads; return False if it may be within a step. On the engine thread."""
         leader = self.holder.get(None)
-        if isinstance(leader, Lease) and self._stop(leader):
+        if isinstance(leader, Lease):
+            if not self._revoke_all(leader):
+                return False
             self.release(leader)
-        return self.try_acquire(reader)
+        return True
 
     def mute(self, lease: Lease) -> None:
-        """Keep the engine from waiting for bytes, if this leader has not been relieved; the engine begins to look."""
-        holder = self.holder
-        if None in holder and holder[None] is lease:
-            self.muted = True
+        """Keep the engine from waiting for bytes; it begins to look at who leads. On the leader's thread."""
+        assert self._modify is not None
         self._leads += 1  # before the look at `_watched`: see _look()
         if not self._watched:
-            self._watched = True
-            self._engine.call_at(monotonic() + TICK, self._look)
+            try:
+                self._watched = True
+                self._engine.call_at(monotonic() + TICK, self._look)
+            except BaseException:  # of a signal handler: perhaps the engine is not going to look
+                self._watched = False
+                raise
+        _take_step(lease.mute, self._modify, lease.muted)
 
     def read(self, lease: Lease, transport: Transport, deadline: float | None) -> bool:
         """Wait a moment for bytes and read them into :attr:`left`; return whether any came. On the leader's thread."""
@@ -134,13 +189,26 @@ class LeaderReading:
         try:
             keep(read)  # one call of C code: claim the permit, read, keep
         except (BlockingIOError, InterruptedError):
-            lease.failed = True
             return False
         except OSError as exc:
             self.left.append(exc)
         except IndexError:  # the engine has the permit
             return False
+        finally:
+            lease.read = True
         return True
+
+    def stop(self, lease: Lease) -> None:
+        """End leading, unless this leader has been relieved; on its thread. Safe to repeat, as after Ctrl-C in here."""
+        if self.holds(lease):
+            assert self._modify is not None
+            lease.stopped = True
+            # A handler stops the leader that it has interrupted; that one goes on behind it, and must take no step.
+            lease.mute.clear()
+            lease.permit.clear()
+            if lease.muted:
+                _take_step(lease.unmute, self._modify, lease.unmuted)
+            self.release(lease)
 
     def back_off(self) -> None:
         """Leave the reading of the next requests to the engine: a leader has read for nothing."""
@@ -162,21 +230,26 @@ class LeaderReading:
         self._seen = (leads, leader)
         self._engine.call_at(monotonic() + TICK, self._look)
 
-    def _stop(self, leader: Lease) -> bool:
-        """Keep a leader from reading; return False if it may be within its read."""
-        try:
-            leader.permit.popleft()
-        except IndexError:
-            return bool(self.left) or leader.failed
-        return True
+    def _revoke_all(self, leader: Lease) -> bool:
+        """Keep a leader from all steps that it has not taken; return False if it may be within one."""
+        if not leader.stopped:
+            try:
+                leader.permit.popleft()
+            except IndexError:
+                if not (leader.read or leader.stopped or self.left):
+                    return False
+            else:
+                leader.read = True
+            if not (_revoke(leader.mute, leader.muted) or leader.stopped):
+                return False
+        return _revoke(leader.unmute, leader.unmuted)
 
     def _relieve(self, leader: Lease) -> None:
-        if not self._stop(leader):
+        if not self._revoke_all(leader):
             self._stuck += 1  # its thread is within the call of C code, or was stopped right behind it
             if self._stuck >= STUCK:
                 self._give_up()
             return
         self._stuck = 0
         self.release(leader)
-        self.muted = False
         self._resume()

@@ -59,7 +59,7 @@ class Write:
             self.permit = deque((frame,))
             """Whoever takes it out decides whether the lone frame is written by the thread that wanted to."""
             self.sent: list[int] = []
-            """How many bytes of it were written, once they were; whoever takes that out keeps the rest."""
+            """How many bytes of it were written, once they were."""
 
 
 class Outbox:
@@ -152,11 +152,18 @@ class Outbox:
         if self._engine.on_own_thread:
             self._write()
         elif not self._asked:
-            self._asked = True
-            self._engine.call_soon(self._answer)
+            try:
+                self._asked = True
+                self._engine.call_soon(self._answer)
+            except BaseException:  # of a signal handler: perhaps the engine was not asked
+                self._asked = False
+                raise
 
     def _answer(self) -> None:
         self._asked = False  # before writing: what is queued from now on asks again
+        holder = self._writer.get(None)
+        if holder is not None and holder.frame and holder.sent:  # it may have asked to have the rest written
+            self._complete(holder)
         self._write()
 
     def _write_lone(self) -> None:
@@ -214,19 +221,16 @@ class Outbox:
         return True
 
     def _complete(self, write: Write) -> None:
-        """End a lone write: keep what was not written, and let others write."""
-        try:
-            size = write.sent.pop()  # exactly one thread gets it
-        except IndexError:
-            pass  # nothing was written, or another thread sees to it
-        else:
-            if size < len(write.frame):
-                self._unsent = write.frame[size:]
+        """End a lone write: keep what was not written, and let others write; safe to repeat after an exception."""
+        if write.sent and write.sent[0] < len(write.frame):
+            if not self._engine.on_own_thread:
+                self._ask_engine()  # one thread alone keeps the rest, and none that an exception can strike
+                return
+            if self._writer.get(None) is write:
+                self._unsent = write.frame[write.sent[0] :]
                 self.blocked = True
                 self._wait_writable()
-        writer = self._writer
-        if None in writer and writer[None] is write:  # as _release() does
-            del writer[None]
+        self._release(write)
 
     def _relieve(self, write: Write) -> bool:
         """Complete a lone write whose thread is held up by a signal handler; return False if it is under way."""
@@ -253,8 +257,12 @@ class Outbox:
 
     def _watch(self) -> None:
         if not self._watched:
-            self._watched = True
-            self._engine.call_at(monotonic() + TICK, self._look)
+            try:
+                self._watched = True
+                self._engine.call_at(monotonic() + TICK, self._look)
+            except BaseException:  # of a signal handler: perhaps the engine is not going to look
+                self._watched = False
+                raise
 
     def _release(self, write: Write) -> None:
         writer = self._writer
@@ -316,7 +324,7 @@ class Outbox:
     def written_here(self) -> bool:
         """True if the calling thread is within a write, and it can't be relieved of it."""
         write = self._writer.get(None)
-        return write is not None and write.thread == get_ident() and not self._closed
+        return write is not None and write.thread == get_ident() and not (self._closed or (write.frame and write.sent))
 
     def close(self) -> bool:
         """Write nothing more; return True once no thread can be within a write. On the engine thread."""

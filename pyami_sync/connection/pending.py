@@ -1,4 +1,4 @@
-"""Whose answer is this: the requests of one connection that wait for their answers.
+"""Matching answers to requests: those of one connection that wait for theirs.
 
 A request is added before its bytes are sent, and is removed exactly once: whoever claims it, be it the engine with an
 answer, a caller whose time is up, or the end of the connection, alone decides its outcome.
@@ -78,7 +78,7 @@ class PendingRequests:
         """When the last response came, on :func:`time.monotonic`'s clock: the sign that the server still serves."""
         self._late: dict[Request, int] = {}  # given up after they were sent, with their order: an answer may come yet
         self.logged_off = False
-        """Whether the server has said good-bye: the end that follows is no loss."""
+        """True if the server has answered Logoff: the end that follows is no loss."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -254,15 +254,16 @@ class PendingRequests:
         key = self._key(frame, origin)
         if not key:
             return False
+        # Of requests with this key the one sent first is answered first; one still under way was sent after those.
+        late = min((order for request, order in list(self._late.items()) if request.key == key), default=0)
         current = self.table.get(key)
+        answered = late or (current.order if current is not None else 0)
         for request, order in list(self._late.items()):
-            if request.key == key and (current is None or not current.order or order < current.order):
+            if order < answered or order == late:
                 del self._late[request]
-                logger.debug("dropped a late response to %s", request.action.name)
-                return True
-            if current is not None and order < current.order:
-                del self._late[request]
-        return False
+        if late:
+            logger.debug("dropped a late response with ActionID %s", key.decode("utf-8", "backslashreplace"))
+        return bool(late)
 
     def _response(self, frame: bytes, origin: Origin) -> None:
         if self._late and self._is_late(frame, origin):
@@ -299,7 +300,7 @@ class PendingRequests:
             self._start_list(request, response)
 
     def _more_follows(self, rule: AnswerRule) -> bool:
-        """Whether a Success that does not announce a list is followed by events all the same."""
+        """Return True if a Success that does not announce a list is followed by events all the same."""
         if rule.shape == "list":
             return rule.unmarked and self.ami_version is not None and self.ami_version < UNIFORM_LISTS
         return rule.shape in ("event", "window")
@@ -348,7 +349,7 @@ class PendingRequests:
         return frame[start:] if end < 0 else frame[start:end]
 
     def _event(self, frame: bytes, origin: Origin) -> None:
-        """Give an event to the list that it belongs to, if it belongs to one."""
+        """Add an event to the list that it belongs to, if it belongs to one."""
         at = frame.find(ACTION_ID)
         request = None
         if at >= 0:
@@ -433,7 +434,7 @@ class PendingRequests:
                 self._grow(request, name, each, origin)
 
     def _text(self, frame: bytes, origin: Origin) -> bytes | None:
-        """Give an answer without a Response line to the oldest request that answers so.
+        """Hand an answer without a Response line to the oldest request that answers so.
 
         The table of IAXnetstats ends in LF CR LF, so that the message behind it is glued to it: it is given back.
         """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections.abc import Callable
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,6 +57,9 @@ class Receiver:
         self.last_received = time.monotonic()
         self.bytes_received = 0
         self.events_received = 0
+        self.sample_at = math.inf
+        """When :attr:`sample` is to see events, on :func:`time.monotonic`'s clock."""
+        self.sample: Callable[[list[bytes]], None] | None = None
         self._connection = connection
         self._owner = owner
         self._wakeups = wakeups
@@ -122,6 +127,8 @@ class Receiver:
                 self._wakeups.start(answered)
         if events:
             self.events_received += len(events)
+            if self.last_received >= self.sample_at and self.sample is not None:
+                self.sample(events)
             try:
                 self._owner.publish(events, origin)
             except Exception:

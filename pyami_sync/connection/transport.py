@@ -134,7 +134,7 @@ class Transport:
             return 0
 
     def shutdown(self) -> None:
-        """End the connection, which wakes whoever waits for it, and keep the descriptor."""
+        """End the connection, which wakes every thread that waits for it, and keep the descriptor."""
         try:
             self.sock.shutdown(socket.SHUT_RDWR)
         except (OSError, AttributeError):
@@ -146,7 +146,7 @@ class Transport:
         self.abandon()
 
     def abandon(self) -> None:
-        """Let go of the file descriptor and leave the connection as it is, for another process may use it."""
+        """Close the file descriptor and leave the connection as it is, for another process may use it."""
         self.sock.close()
 
 
@@ -352,7 +352,7 @@ class TLSHandshake:
 
     @property
     def wants_write(self) -> bool:
-        """Whether the next step has to wait until the socket takes bytes, not until some arrive."""
+        """True if the next step has to wait until the socket takes bytes, not until some arrive."""
         return bool(self._unsent)
 
     def step(self) -> TLSTransport | None:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
-__all__ = ["Deadline"]
+__all__ = ["DEFAULT", "Deadline"]
 
 PAUSE = 1.0  # seconds, the first
 LONGEST_PAUSE = 86_400.0
 LONGEST_WAIT = 2_592_000.0  # seconds; locks and selectors refuse to wait for much longer
+
+
+class _Default:
+    """Stands for the time limit that applies when a call names none; :data:`None` always means that there is none."""
+
+    def __repr__(self) -> str:
+        return "default"
+
+
+DEFAULT: Any = _Default()
 
 
 class Deadline:
@@ -52,5 +63,5 @@ class Deadline:
 
     @property
     def expired(self) -> bool:
-        """Whether no time is left."""
+        """True if no time is left."""
         return self.at is not None and time.monotonic() >= self.at

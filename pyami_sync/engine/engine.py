@@ -3,7 +3,7 @@
 The **engine thread** waits for all sockets at once, reads what is there and has it cut into messages.
 It first lets the answers out, which costs a dict look-up and the release of a lock each, so that they never
 wait behind a flood; then it offers the events to the subscriptions' buffers; then it runs timers. It never
-blocks and runs no user code, so it always comes back to the sockets: a server drops a client that does not
+blocks and runs no user code, so it always returns to the sockets: a server drops a client that does not
 read for a tenth of a second.
 
 Reading and dispatching share this one thread on purpose. With a thread for each, handing the messages over
@@ -15,20 +15,16 @@ itself (:mod:`~pyami_sync.connection.leader`), many callers are woken one after 
 The **callback threads** (:class:`~pyami_sync.engine.workers.Workers`) run user code. The number of threads depends on
 neither connections nor subscriptions.
 
-With one exception, ``Epoll._lock`` below, the engine thread never waits for a lock that a thread running user code can
-hold: a signal handler may raise, or run for as long as it likes, at any moment, and a finalizer may run at any
-allocation. What threads share is therefore changed by single dict and deque operations, which are atomic (in
-free-threaded builds too), and waiting is done on locks that belong to the waiting thread alone
-(:class:`~pyami_sync.engine.waiting.Waiters`).
+The engine thread never waits for a lock that a thread running user code can hold: a signal handler may raise, or run
+for as long as it likes, at any moment, and a finalizer may run at any allocation. What threads share is therefore
+changed by single dict and deque operations, which are atomic (in free-threaded builds too), and waiting is done on
+locks that belong to the waiting thread alone (:class:`~pyami_sync.engine.waiting.Waiters`).
 
 Locks that are left here and above:
 
 ======================================  ==================================  =========================================
 Lock                                    Guards                              Taken by
 ======================================  ==================================  =========================================
-``Epoll._lock`` (reentrant)             which descriptor is whose           every thread that changes what a link waits
-                                                                            for, the engine thread included; held for
-                                                                            one system call that does not block
 one in :class:`Waiters` per wait        nothing; it is waited for           the waiting thread; released by any
 one per idle thread of ``Workers``      nothing; it is waited for           the idle thread; released by any
 ``Future._condition`` (standard)        ``wait()`` and ``as_completed()``   callers; the engine thread only when free
@@ -44,7 +40,7 @@ import time
 import weakref
 from _thread import start_new_thread
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Thread, current_thread, get_ident, main_thread
 
@@ -96,7 +92,7 @@ class Engine:
         self._ended = False  # the engine thread runs no job any more
         self._waiters = Waiters()  # for that
         self._releases = False  # the engine thread itself closes the descriptors at its end
-        self._timers = Timers(self._wake_from_elsewhere)
+        self._timers = Timers(self._wake_for)
         self.call_at = self._timers.call_at
         """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
         self._unfinished: set[Callable[[], bool]] = set()  # steps that are tried again; the engine thread's own
@@ -123,7 +119,7 @@ class Engine:
                 " that; with gunicorn, leave out --preload or patch at the top of its configuration file"
             )
         forks.warn_of_uwsgi()
-        # One step, not a lock: a signal handler may come here in the midst of it.
+        # One step, not a lock: a signal handler may call this in the middle of it.
         launch = self._launches.setdefault(None, Launch(self))
         launch.begin()
         if not launch.wait(LAUNCH_WAIT):
@@ -147,11 +143,10 @@ class Engine:
         self.signal_stop()
         deadline = Deadline(timeout)
         launch = self._launches.get(None)
-        if launch is not None:  # whoever started it was interrupted
-            launch.begin()
+        if launch is not None and not launch.prevent():  # whoever began it may have been interrupted
             launch.wait(deadline.remaining())
         thread = self._thread
-        # Not join() alone: a signal handler in the midst of it that closes, too, would wait for its own thread.
+        # Not join() alone: a signal handler that interrupts it and closes, too, would wait for its own thread.
         if (
             thread is not None
             and thread is not current_thread()
@@ -169,7 +164,7 @@ class Engine:
             self._release()
 
     def signal_stop(self) -> None:
-        """Tell all threads to end and wait for none."""
+        """Ask all threads to end, and wait for none."""
         self._closed = True
         self._wake()  # always: whoever closed it first may have been interrupted before this
 
@@ -180,17 +175,17 @@ class Engine:
 
     @property
     def running(self) -> bool:
-        """Whether there is an engine thread that runs what it is asked to."""
+        """True if there is an engine thread that runs what it is asked to."""
         return self._thread is not None and not self._ended
 
     @property
     def on_own_thread(self) -> bool:
-        """Whether the calling thread is the engine thread."""
+        """True if the calling thread is the engine thread."""
         return get_ident() == self.ident
 
     @property
     def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
+        """True if :meth:`close` was called."""
         return self._closed
 
     def _release(self) -> None:
@@ -260,7 +255,7 @@ class Engine:
         self.on_thread(out)
 
     def rearm(self, link: Pollable) -> None:
-        """Wait for what the link is interested in now; from any thread."""
+        """Wait for what the link is interested in now; on the engine thread."""
         assert self._poller is not None
         try:
             self._poller.rearm(link)
@@ -272,9 +267,9 @@ class Engine:
         self.call_soon(lambda: self._serve(link, READ))
 
     @property
-    def rearms_at_once(self) -> bool:
-        """Whether :meth:`rearm` takes effect before it returns, on any thread."""
-        return self._poller is not None and self._poller.anywhere
+    def modify(self) -> Callable[[int, int], object] | None:
+        """The poller's own :attr:`~pyami_sync.engine.poller.Poller.modify`; :data:`None` if there is none."""
+        return None if self._poller is None else self._poller.modify
 
     def on_thread(self, job: Callable[[], object]) -> None:
         """Do something that only the engine's thread may do: now if this is it."""
@@ -285,9 +280,10 @@ class Engine:
 
     def call_soon(self, job: Callable[[], object]) -> None:
         """Run something on the engine thread, behind everything that has come in; it must not block."""
-        self._jobs.append(job)
-        if get_ident() != self.ident:
-            self._wake()
+        if get_ident() == self.ident:
+            self._jobs.append(job)
+        else:
+            self._wake(map(self._jobs.append, (job,)))
             if self._closed and (self._thread is None or self._ended):
                 self._run_jobs()  # the engine has ended: nobody else will
 
@@ -319,14 +315,19 @@ class Engine:
     def _later(self, seconds: float, job: Callable[[], None]) -> None:
         self.call_at(time.monotonic() + seconds, job)
 
-    def _wake(self) -> None:
+    def _wake(self, first: Iterable[object] = (None,)) -> None:
+        """Take a step, by going through an iterable, and end the engine's wait; no signal handler runs in between."""
         wakeup = self._wakeup
-        if wakeup is not None:
-            wakeup.wake()
+        if wakeup is None:
+            deque(first, 0)
+        else:
+            wakeup.wake(first)
 
-    def _wake_from_elsewhere(self) -> None:
-        if get_ident() != self.ident:
-            self._wake()
+    def _wake_for(self, first: Iterable[object]) -> None:
+        if get_ident() == self.ident:
+            deque(first, 0)
+        else:
+            self._wake(first)
 
     # The engine thread
 

@@ -135,7 +135,7 @@ class DetachedFuture(Future[T]):
             logger.exception("a done-callback raised")
 
     def cancel(self) -> bool:
-        """Give up waiting; the action may still run. A late answer is dropped."""
+        """Stop waiting; the action may still run. A late answer is dropped."""
         if not self._end(None, CancelledError()):
             return self.cancelled()
         if self._on_cancel is not None:
@@ -221,7 +221,7 @@ class ExpectedEvent(DetachedFuture[T]):
         self._can_help: Callable[[], bool] | None = None
         self._help: Callable[[], None] = lambda: None
         self.reported = False
-        """Whether :meth:`result` has raised, so that its caller knows that the event did not come."""
+        """True if :meth:`result` has raised, so that its caller knows that the event did not come."""
 
     def help_with(self, can_help: Callable[[], bool], help_now: Callable[[], None]) -> None:
         """Let a thread in :meth:`result` do what resolves the future, as long as ``can_help()`` is true.

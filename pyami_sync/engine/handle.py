@@ -18,6 +18,8 @@ class Handle(Generic[F]):
     Call it without arguments, call :meth:`cancel`, or leave its ``with`` block to end the registration; each may be
     repeated. Called with arguments it calls the function: so a decorated function stays usable under its name.
 
+    What ends a registration in a way of its own overrides :meth:`cancel`.
+
     Args:
         function: that was registered.
         remove: ends the registration.
@@ -26,7 +28,7 @@ class Handle(Generic[F]):
 
     __module__ = "pyami_sync"  # its public path
 
-    def __init__(self, function: F, remove: Callable[[], object]) -> None:
+    def __init__(self, function: F, remove: Callable[[], object] | None = None) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function: F = function
         """The registered function itself."""
@@ -34,7 +36,8 @@ class Handle(Generic[F]):
 
     def cancel(self) -> None:
         """End the registration; from any thread."""
-        self._remove()
+        if self._remove is not None:
+            self._remove()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs:

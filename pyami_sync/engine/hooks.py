@@ -125,7 +125,7 @@ class ActionHook:
             self.observers = now
 
     def begin(self, action: Any) -> Callable[[Any, BaseException | None], None]:
-        """Tell that an action begins; call what is returned with its response or exception when it ends."""
+        """Report that an action begins; call what is returned with its response or exception when it ends."""
         ends = []
         for observer in self.observers:
             try:

@@ -6,6 +6,7 @@ from _thread import start_new_thread
 from threading import Thread, get_ident, main_thread
 from typing import TYPE_CHECKING
 
+from ..exceptions import ConnectionClosed
 from .poller import Poller, make_poller
 from .waiting import Waiters
 from .wakeup import Wakeup
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 __all__ = ["Launch"]
+
+PREVENTED = object()
 
 
 class Launch:
@@ -37,12 +40,16 @@ class Launch:
             return
         if get_ident() != main_thread().ident:
             self._run()
-            return
-        try:
-            start_new_thread(self._run, ())
-        except Exception:
-            self._engine._launches.pop(None, None)
-            raise
+        else:
+            start_new_thread(self._run, ())  # if it raises, the launch stays where it is, and the next caller begins it
+
+    def prevent(self) -> bool:
+        """Keep it from being begun, because the engine is closed; return False if it has been. Safe to repeat."""
+        if self._begun.setdefault(None, PREVENTED) is not PREVENTED:
+            return False
+        self._error = ConnectionClosed()
+        self._finish()
+        return True
 
     def _run(self) -> None:
         engine, me = self._engine, object()
@@ -52,7 +59,7 @@ class Launch:
         try:
             if engine._thread is not None:  # an earlier launch ended between two looks
                 return
-            poller = make_poller(engine.on_thread)
+            poller = make_poller()
             made.append(poller)
             wakeup = Wakeup()
             made.append(wakeup)
@@ -68,9 +75,12 @@ class Launch:
                 each.close()
             self._error = exc
         finally:
-            self._done = True
-            engine._launches.pop(None, None)
-            self._waiters.notify_all()
+            self._finish()
+
+    def _finish(self) -> None:
+        self._done = True
+        self._engine._launches.pop(None, None)
+        self._waiters.notify_all()
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the thread runs, or can't be started; return whether it has come to one of them."""

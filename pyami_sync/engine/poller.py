@@ -1,7 +1,7 @@
 """Waiting for many sockets at once.
 
-Two ways with one face: ``epoll`` itself where there is one, because it may be told from any thread what to
-wait for; the standard library's :mod:`selectors` everywhere else.
+Two ways with one face: ``epoll`` itself where there is one, because other threads may tell it what to wait for
+(:attr:`Poller.modify`); the standard library's :mod:`selectors` everywhere else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import select
 import selectors
 from collections.abc import Callable
-from threading import RLock
 from typing import Protocol
 
 __all__ = ["READ", "WRITE", "Epoll", "Pollable", "Poller", "Selector", "make_poller"]
@@ -25,7 +24,7 @@ class Pollable(Protocol):
 
     @property
     def interest(self) -> int:
-        """What to wait for: :data:`READ`, :data:`WRITE`, both, or 0 for nothing; read by any thread."""
+        """What to wait for: :data:`READ`, :data:`WRITE`, both, or 0 for nothing."""
         ...
 
     def fileno(self) -> int:
@@ -46,10 +45,12 @@ class Pollable(Protocol):
 
 
 class Poller(Protocol):
-    """Waits for descriptors. All but :meth:`rearm` belongs to the engine's thread."""
+    """Waits for descriptors. All but :attr:`modify` belongs to the engine's thread."""
 
-    anywhere: bool
-    """Whether :meth:`rearm` takes effect at once on any thread."""
+    modify: Callable[[int, int], object] | None
+    """Changes what is waited for at a descriptor, at once and on any thread; :data:`None` if there is no such way.
+
+    Only for a thread that is sure that the number is still the same link's, and that no other thread changes it."""
 
     def add(self, link: Pollable) -> None:
         """Wait for what it is interested in."""
@@ -68,44 +69,35 @@ class Poller(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the operating system's part."""
+        """Close the operating system's part."""
         ...
 
 
 class Epoll:
-    """Linux's ``epoll``, level-triggered.
-
-    A descriptor's number may soon be another socket's, so each change is made under a lock that also sees
-    whose number it is; the interest is read under it too, so that the last change knows all of them.
-    """
-
-    anywhere = True
+    """Linux's ``epoll``, level-triggered."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._links: dict[int, Pollable] = {}
         self._numbers: dict[Pollable, int] = {}
-        self._lock = RLock()  # a signal's handler or a finalizer may come back here on the same thread
+        self.modify: Callable[[int, int], object] | None = self._epoll.modify
 
     def add(self, link: Pollable) -> None:
-        with self._lock:
-            number = link.fileno()
-            self._epoll.register(number, EVENTS[link.interest])
-            self._links[number] = link
-            self._numbers[link] = number
+        number = link.fileno()
+        self._epoll.register(number, EVENTS[link.interest])
+        self._links[number] = link
+        self._numbers[link] = number
 
     def remove(self, link: Pollable) -> None:
-        with self._lock:
-            number = self._numbers.pop(link, None)
-            if number is not None:
-                del self._links[number]
-                self._epoll.unregister(number)
+        number = self._numbers.pop(link, None)
+        if number is not None:
+            del self._links[number]
+            self._epoll.unregister(number)
 
     def rearm(self, link: Pollable) -> None:
-        with self._lock:
-            number = self._numbers.get(link)
-            if number is not None:
-                self._epoll.modify(number, EVENTS[link.interest])
+        number = self._numbers.get(link)
+        if number is not None:
+            self._epoll.modify(number, EVENTS[link.interest])
 
     def poll(self, timeout: float) -> list[tuple[Pollable, int]]:
         links = self._links
@@ -123,18 +115,12 @@ class Epoll:
 
 
 class Selector:
-    """Whatever the standard library finds.
+    """Whatever the standard library finds."""
 
-    Args:
-        call_soon: runs a job on the engine's thread: only there may a selector be changed.
+    modify: Callable[[int, int], object] | None = None
 
-    """
-
-    anywhere = False
-
-    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._call_soon = call_soon
         self._idle: set[Pollable] = set()  # there, but interested in nothing, which a selector does not know
 
     def add(self, link: Pollable) -> None:
@@ -149,9 +135,6 @@ class Selector:
             self._selector.unregister(link)
 
     def rearm(self, link: Pollable) -> None:
-        self._call_soon(lambda: self._rearm(link))
-
-    def _rearm(self, link: Pollable) -> None:
         if link in self._idle or self._registered(link):
             self.remove(link)
             self.add(link)
@@ -169,7 +152,7 @@ class Selector:
         self._selector.close()
 
 
-def make_poller(call_soon: Callable[[Callable[[], None]], object]) -> Poller:
+def make_poller() -> Poller:
     """The best that this platform has."""
     # gevent and eventlet replace the module `select`, and leave out what would block all greenlets.
-    return Epoll() if hasattr(select, "epoll") else Selector(call_soon)
+    return Epoll() if hasattr(select, "epoll") else Selector()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from time import monotonic
 
@@ -37,11 +37,12 @@ class Timers:
     """The timers of one engine thread.
 
     Args:
-        wake: ends the engine thread's sleep; called on the thread that asked for something sooner.
+        wake: takes a step, by going through an iterable, and ends the engine thread's sleep, with no signal handler in
+            between; called on the thread that asked for something sooner.
 
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[Iterable[object]], None]) -> None:
         self.cancelled = 0
         self._wake = wake
         self._heap: list[TimerEntry] = []  # the engine thread's own
@@ -52,10 +53,14 @@ class Timers:
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
         timer = Timer(self, callback)
-        # In this order: before it sleeps, the engine thread says until when and then looks for new timers once more.
-        self._new.append((when, next(self._order), timer))
+        entry = (when, next(self._order), timer)
         if when < self._wakes_at:
-            self._wake()
+            self._wake(map(self._new.append, (entry,)))
+        else:
+            self._new.append(entry)
+            # Again: before it sleeps, the engine thread says until when and then looks for new timers once more.
+            if when < self._wakes_at:
+                self._wake((None,))
         return timer
 
     def run(self) -> float:

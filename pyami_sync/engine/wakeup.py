@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
+from collections.abc import Iterable
 
 from .poller import READ
 
@@ -22,9 +24,11 @@ class Wakeup:
     def fileno(self) -> int:
         return self._in.fileno()
 
-    def wake(self) -> None:
+    def wake(self, first: Iterable[object] = (None,)) -> None:
+        """Go through an iterable of one entry and end the wait, in one call of C code: an exception of a signal handler
+        must not leave the engine asleep with something to do."""
         try:
-            self._out.send(b"\0")
+            deque(zip(first, map(self._out.send, (b"\0",)), strict=False), 0)
         except OSError:
             pass  # full: it wakes anyway; closed: it is gone
 

@@ -38,12 +38,15 @@ COUNTERS: tuple[tuple[str, str, Callable[[Stats], float]], ...] = (
     ("connection_losses", "Links that were lost.", lambda stats: stats.losses),
     ("reconnect_attempts", "Tries to come back after a loss.", lambda stats: stats.attempts),
     ("outage_seconds", "Time without a link, of outages that have ended.", lambda stats: stats.outage_total),
+    ("stalls", "How often events or answers came late.", lambda stats: stats.stalls),
+    ("stall_seconds", "Time in which they did, of stalls that have ended.", lambda stats: stats.stall_total),
     ("events_received", "Events that came in, wanted or not.", lambda stats: stats.events_received),
     ("received_bytes", "Bytes that came in.", lambda stats: stats.bytes_received),
 )
 GAUGES: tuple[tuple[str, str, Callable[[Stats], float]], ...] = (
     ("up", "Whether the session is connected and logged in.", lambda stats: stats.state == "connected"),
     ("last_outage_seconds", "Length of the latest outage that has ended.", lambda stats: stats.outage_last),
+    ("late_seconds", "By how much events or answers are late now.", lambda stats: stats.late),
     ("actions_pending", "Actions under way.", lambda stats: stats.pending),
 )
 

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any, Generic, Self, TypeVar
 
 from ..engine.deadline import Deadline
+from ..engine.handle import Handle
 from ..engine.waiting import Waiters
 from ..exceptions import ConnectionClosed, WaitTimeout
 from ..subscriptions.gap import Gap
@@ -138,13 +139,14 @@ class ChangeStream(Subscriber, Generic[T]):
         self.close()
 
 
-class ChangeSubscription(Subscriber):
+class ChangeSubscription(Subscriber, Handle[Callable[[Change[Any]], object]]):
     """A registered callback: called one change at a time, in their order, on a callback thread."""
 
     def __init__(
         self, owner: Feed, kinds: tuple[type, ...], maxsize: int, callback: Callable[[Change[Any]], object]
     ) -> None:
-        super().__init__(owner, kinds, maxsize)
+        Subscriber.__init__(self, owner, kinds, maxsize)
+        Handle.__init__(self, callback)
         self.callback = callback
         self._lock = Lock()  # between the thread of the model and callback threads; no user code runs under it
         self._scheduled = False
@@ -182,12 +184,6 @@ class ChangeSubscription(Subscriber):
     def finish(self) -> None:
         """Leave what is in the buffer to the callback."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.cancel()
-
 
 class Feed:
     """All subscribers to the changes of one model.
@@ -205,13 +201,13 @@ class Feed:
         self._ended = False
 
     def add(self, subscriber: Subscriber) -> None:
-        """Give it every matching change from now on."""
+        """Deliver every matching change to it from now on."""
         self._subscribers[subscriber] = None
         if self._ended:
             subscriber.finish()
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Give it no more."""
+        """Deliver nothing more to it."""
         self._subscribers.pop(subscriber, None)
 
     def offer(self, changes: list[Change[Any]]) -> None:

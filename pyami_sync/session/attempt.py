@@ -52,6 +52,8 @@ class Racer:
 
     def writable(self) -> None:
         """Handle that the connection is established, or has failed."""
+        if self.sock.fileno() < 0:  # another one was first, in the same round of the engine
+            return
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self._attempt.raced(self, OSError(code, os.strerror(code)) if code else None)
 
@@ -100,7 +102,7 @@ class ConnectAttempt:
         self._awaits_boot = False
 
     def abandon(self) -> None:
-        """Close the sockets in a forked child without a word to the server."""
+        """Close the sockets in a forked child without sending anything to the server."""
         self.finished = True
         for sock in [*(racer.sock for racer in self._racers), self._sock]:
             if sock is not None:
@@ -147,7 +149,7 @@ class ConnectAttempt:
         if isinstance(found, OSError):
             self._fail(found)
         elif isinstance(found, Exception):
-            self._fail(OSError(f"{self._options.host!r} is no name of a host"))
+            self._fail(OSError(f"{self._options.host!r} is not a valid host name"))
         else:
             self._addresses.extend(interleave(found))
             self._race(OSError("the name has no address"))
@@ -401,7 +403,7 @@ class ConnectAttempt:
         return error
 
     def cancel(self) -> None:
-        """Give up; ``done`` is not called any more. On the engine thread; too late is no error."""
+        """Cancel: ``done`` is not called any more. On the engine thread; too late is no error."""
         if not self.finished:
             self._end()
             if self.connection is not None:

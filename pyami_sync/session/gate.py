@@ -9,6 +9,7 @@ from typing import Protocol
 from ..connection.connection import Connection
 from ..exceptions import ConnectionClosed, ConnectionLost
 from ..subscriptions.dispatch import Subscriptions
+from ..subscriptions.subscribers import Subscriber
 from ..wire.message import Event, Origin
 
 __all__ = ["EventGate", "GateOwner", "Publisher", "WeakPublisher"]
@@ -30,6 +31,10 @@ class Publisher(Protocol):
 
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
         """No more events will come; or, of a loss, only those who can't outlast one are told."""
+        ...
+
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
         ...
 
 
@@ -60,6 +65,11 @@ class WeakPublisher:
         if subscriptions is not None:
             subscriptions.finish(exc, only_loss_sensitive=only_loss_sensitive)
 
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
+        subscriptions = self._subscriptions()
+        return [] if subscriptions is None else subscriptions.everybody()
+
 
 class GateOwner(Protocol):
     """What a gate needs of its session."""
@@ -88,7 +98,7 @@ class EventGate:
         self._session = session
         self.released = False
         self.booted = False
-        """Whether FullyBooted has come: the server has loaded its modules."""
+        """True if FullyBooted has come: the server has loaded its modules."""
         self.uptime: float | None = None
         """Seconds that the server had been up at the login; :data:`None` if it has not said so."""
         self.on_booted: Callable[[], None] | None = None

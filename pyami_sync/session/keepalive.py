@@ -1,4 +1,4 @@
-"""Finding a peer that is gone without a word, or that has stopped serving.
+"""The keepalive: finds a peer that is gone without closing the connection, or that has stopped serving.
 
 A server never closes an idle session and sets no TCP keepalive of its own, and a half-open link looks like a quiet
 one. So after an interval without any response a Ping is sent, and no answer means a lost link. Bytes that arrive
@@ -15,21 +15,12 @@ from ..connection.connection import Connection
 from ..connection.request import Request
 from ..engine.engine import Timer
 from ..exceptions import AMIError, ConcurrencyError, ConnectionLost
-from ..wire.action import Action
-from ..wire.response import Response
+from .options import Options
+from .watchdog import Beat, Watchdog
 
-__all__ = ["Keepalive"]
+__all__ = ["Keepalive", "keep_alive"]
 
 GRACE = 2  # further timeouts that a Ping may take while bytes arrive
-
-
-class Beat(Request):
-    """A Ping that nobody waits for: when it was answered is all that counts."""
-
-    __slots__ = ()
-
-    def resolve(self, result: Response | BaseException) -> None:
-        """Do nothing: the answer has refreshed the time of the last response."""
 
 
 class Keepalive:
@@ -39,13 +30,17 @@ class Keepalive:
         connection: to watch.
         interval: seconds without a response after which a Ping is sent.
         timeout: seconds that the answer may then take.
+        watchdog: is told of each Ping, if there is one.
 
     """
 
-    def __init__(self, connection: Connection, interval: float, timeout: float) -> None:
+    def __init__(
+        self, connection: Connection, interval: float, timeout: float, watchdog: Watchdog | None = None
+    ) -> None:
         self._connection = connection
         self._interval = interval
         self._timeout = timeout
+        self._watchdog = watchdog
         self._timer: Timer | None = None
         self._stopped = False
 
@@ -75,10 +70,12 @@ class Keepalive:
             self._at(due, self._look)
             return
         earlier = connection.pending.requests()
-        action: Action[Any] = Action("Ping")
-        beat = Beat(action, connection.make_key(action), None, self._timeout)
+        watchdog = self._watchdog
+        beat = watchdog.beat(self._timeout) if watchdog is not None else Beat(connection, self._timeout)
         try:
             connection.send(beat)
+            if watchdog is not None:
+                watchdog.sent(beat, earlier)
         except ConcurrencyError:
             pass  # thousands of frames wait for the peer already: an answer to any of them serves as well
         except AMIError:
@@ -114,3 +111,12 @@ class Keepalive:
         else:
             reason = f"no sign of life for {now - last:.1f} s, a Ping was not answered"
         connection.close(ConnectionLost(reason))
+
+
+def keep_alive(connection: Connection, options: Options, watchdog: Watchdog | None) -> Keepalive | None:
+    """Begin to send Pings on a connection, if the options say so."""
+    if options.keepalive is None:
+        return None
+    keepalive = Keepalive(connection, options.keepalive, options.keepalive_timeout, watchdog)
+    keepalive.start()
+    return keepalive

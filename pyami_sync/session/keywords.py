@@ -24,11 +24,13 @@ class SessionOptions(TypedDict, total=False):
     secret: str
     auth: Literal["md5", "plain"]
     event_mask: str | bool | Iterable[str] | None
+    event_filter: Literal["auto"] | None
     tls: TLS | ssl.SSLContext | bool | None
     timeout: float | None
     connect_timeout: float
     keepalive: float | None
     keepalive_timeout: float
+    stall_after: float | None
     reconnect: ReconnectPolicy | bool | None
     when_down: Literal["wait", "fail"]
     wait_fully_booted: bool

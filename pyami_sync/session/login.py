@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Generator, Iterable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from ..connection.connection import Connection
 from ..connection.pending import PendingRequests
@@ -23,8 +23,10 @@ from ..vocabulary.model import event_class
 from ..wire.action import Action
 from ..wire.protocol import Greeting, challenge_action, login_action
 from ..wire.response import Response
+from .filters import EventFilter, Installed
 from .gate import EventGate
 from .options import Options
+from .steps import Ask, AwaitBoot, Steps
 
 __all__ = ["Ask", "AwaitBoot", "LoginPlan", "Steps", "boot_steps", "filter_steps", "login_steps", "uptime_steps"]
 
@@ -32,24 +34,6 @@ logger = logging.getLogger("pyami_sync")
 
 UPTIME_WAIT = 0.5  # seconds that the server may take to say how long it is up
 BOOT_WAIT = 60.0  # seconds that a restarted server may take to load its modules before the session goes on without
-
-
-class Ask(NamedTuple):
-    """An action whose answer decides how the login goes on."""
-
-    action: Action[Any]
-    within: float | None = None
-    """Most seconds for the answer, if that is less than what the attempt has left."""
-
-
-class AwaitBoot(NamedTuple):
-    """Go on when FullyBooted has come, or after some seconds; they are not counted as connecting."""
-
-    within: float
-
-
-Steps: TypeAlias = Generator[Ask | AwaitBoot, Response | None, None]
-"""The steps of a login. It is sent each answer, or thrown what came instead, and :data:`None` after a wait."""
 
 
 def within(ask: Ask, deadline: Deadline) -> float | None:
@@ -166,7 +150,7 @@ def restart_steps(gate: EventGate, *, seen_before: bool, hears: bool) -> Steps:
     Args:
         gate: of the new connection.
         seen_before: whether an earlier login of this session was followed by FullyBooted.
-        hears: whether the event mask lets FullyBooted through when it comes later.
+        hears: whether the event mask and filters let FullyBooted through, right after the login or later.
 
     """
     if seen_before and not gate.booted:
@@ -199,11 +183,13 @@ class LoginPlan:
 
     Args:
         options: of the session.
+        event_filter: the filters that its subscriptions need; :data:`None` for none.
 
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, event_filter: EventFilter | None = None) -> None:
         self.options = options
+        self.event_filter = event_filter
         self.greeting: Greeting | None = None
         """What the server said first on the latest connection."""
         self.filters: list[Action[Any]] = []
@@ -211,9 +197,9 @@ class LoginPlan:
         self.event_mask = options.event_mask
         """The event mask of now."""
         self.tapping = False
-        """Whether messages are shown to taps."""
+        """True if messages are shown to taps."""
         self.boot_seen = False
-        """Whether a login was followed by FullyBooted, so that its absence after another one means something."""
+        """True if a login was followed by FullyBooted, so that its absence after another one means something."""
 
     def make(self, engine: Engine, transport: Transport, gate: EventGate) -> Connection:
         """Return a connection over a transport."""
@@ -241,17 +227,26 @@ class LoginPlan:
 
         """
         self.greeting = connection.greeting()
-        # Filters must be there before events flow, or what they keep out slips in at each new login.
-        yield from login_steps(self.options, event_mask="off" if self.filters else self.event_mask, timeout=timeout)
-        if self.filters:
-            yield from filter_steps(self.filters, self.event_mask)
+        mask, chosen = self.event_mask, self.event_filter
+        hears = mask is None or mask == "on" or "system" in mask.lower().split(",")
+        hears = hears and not self.filters  # they may keep it out, and the login is one without events
+        installed = Installed(connection)
+        # Filters must be there before events flow, or what they keep out slips in at each new login. Nobody minds what
+        # those of subscriptions keep out, and FullyBooted is sent to those who take events of its class.
+        if self.filters or chosen is not None:
+            yield from login_steps(self.options, event_mask="system" if hears else "off", timeout=timeout)
+            if chosen is not None:
+                yield from chosen.login_steps(installed)
+            yield from filter_steps(self.filters, mask)
+        else:
+            yield from login_steps(self.options, event_mask=mask, timeout=timeout)
         if self.options.wait_fully_booted:
             yield from boot_steps(gate, timeout)
         if again:
-            mask = self.event_mask
-            hears = mask is None or mask == "on" or "system" in mask.lower().split(",")
             yield from restart_steps(gate, seen_before=self.boot_seen, hears=hears)
         self.boot_seen = self.boot_seen or gate.booted
+        if chosen is not None:
+            yield from chosen.last_steps(installed)
 
     def learn(self, action: Action[Any], response: Response) -> None:
         """Note what an action has changed about the session, so that a new login can restore it."""

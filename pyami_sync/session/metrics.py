@@ -66,7 +66,7 @@ class Stats:
     losses: int = 0
     """Links that were lost."""
     attempts: int = 0
-    """Tries to come back."""
+    """Attempts to reconnect."""
     outage_total: float = 0.0
     """Seconds without a link, of outages that have ended."""
     outage_last: float = 0.0
@@ -79,6 +79,14 @@ class Stats:
     events_received: int = 0
     bytes_received: int = 0
     subscriptions: tuple[SubscriptionStats, ...] = ()
+    stalls: int = 0
+    """How often events or answers came late by more than ``stall_after``."""
+    stall_total: float = 0.0
+    """Seconds that stalls which have ended took."""
+    late: float = 0.0
+    """By how many seconds events or answers are late now, as far as it is known."""
+    event_filter: tuple[str, ...] | None = None
+    """What ``event_filter="auto"`` lets the server send now, in lower case; :data:`None` if it sends everything."""
     wire_lost: int = 0
     """Messages that taps of the wire did not get because they do not keep up."""
 
@@ -103,6 +111,8 @@ class Metrics:
         self.attempts = 0
         self.outage_total = 0.0
         self.outage_last = 0.0
+        self.stalls = 0
+        self.stall_total = 0.0
         # What connections that are gone had counted; the present one counts by itself.
         self.events_before = 0
         self.bytes_before = 0
@@ -174,5 +184,9 @@ def take_stats(session: Session, subscriptions: Subscriptions, wire_lost: int) -
             )
             for each in subscriptions
         ),
+        stalls=metrics.stalls,
+        stall_total=metrics.stall_total,
+        late=session.watchdog.late if session.watchdog is not None else 0.0,
+        event_filter=session.plan.event_filter.passes if session.plan.event_filter is not None else None,
         wire_lost=wire_lost,
     )

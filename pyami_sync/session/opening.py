@@ -173,7 +173,7 @@ class Openings:
         self._session.changed.notify_all()
 
     def settle_all(self, error: Exception | None) -> None:
-        """Tell all callers that the session is open, or why it is not."""
+        """Report to all callers that the session is open, or why it is not."""
         openings, self._waiting = self._waiting, []
         for each in openings:
             self._settle(each, error)

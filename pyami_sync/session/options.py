@@ -38,11 +38,13 @@ class Options:
     secret: str = field(default="", repr=False)
     auth: Literal["md5", "plain"] = "md5"
     event_mask: str | None = None
+    event_filter: Literal["auto"] | None = None
     tls: TLS | ssl.SSLContext | None = None
     timeout: float | None = 10.0
     connect_timeout: float = 10.0
     keepalive: float | None = 30.0
     keepalive_timeout: float = 10.0
+    stall_after: float | None = 5.0
     reconnect: ReconnectPolicy | None = field(default_factory=ReconnectPolicy)
     when_down: Literal["wait", "fail"] = "wait"
     wait_fully_booted: bool = False
@@ -68,9 +70,11 @@ class Options:
             raise ValueError(f"port is a number from 1 to 65535, not {self.port!r}")
         if self.auth not in ("md5", "plain"):
             raise ValueError(f"auth is 'md5' or 'plain', not {self.auth!r}")
+        if self.event_filter not in ("auto", None):
+            raise ValueError(f"event_filter is 'auto' or None, not {self.event_filter!r}")
         if self.when_down not in ("wait", "fail"):
             raise ValueError(f"when_down is 'wait' or 'fail', not {self.when_down!r}")
-        for name in ("timeout", "connect_timeout", "keepalive", "keepalive_timeout"):
+        for name in ("timeout", "connect_timeout", "keepalive", "keepalive_timeout", "stall_after"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int | float) or not value > 0):
                 raise ValueError(f"{name} is a positive number of seconds, not {value!r}")
@@ -221,7 +225,9 @@ def url_settings(url: str) -> dict[str, Any]:
     if parts.scheme not in ("ami", "amis") or not parts.hostname:
         raise ValueError(f"a URL begins with ami:// or amis:// and names a host, not {parts.scheme}://…")
     if parts.path not in ("", "/") or parts.fragment:
-        raise ValueError("behind the host a URL has options only, ?timeout=5 (percent-encode / and # in the secret)")
+        raise ValueError(
+            "after the host a URL can have options only, ?timeout=5 (percent-encode / and # in the secret)"
+        )
     found: dict[str, Any] = {"host": parts.hostname}
     if port is not None:
         found["port"] = port
@@ -240,9 +246,9 @@ def url_settings(url: str) -> dict[str, Any]:
 def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the options in a URL's query: those of the session and those of TLS."""
     tls_names = {each.name for each in fields(TLS)}
-    numbers = ("timeout", "connect_timeout", "keepalive", "keepalive_timeout")
+    numbers = ("timeout", "connect_timeout", "keepalive", "keepalive_timeout", "stall_after")
     switched = ("verify", "reconnect", "wait_fully_booted")
-    texts = ("auth", "event_mask", "encoding", "name", "when_down")
+    texts = ("auth", "event_mask", "event_filter", "encoding", "name", "when_down")
     found: dict[str, Any] = {}
     tls: dict[str, Any] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):

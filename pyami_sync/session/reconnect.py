@@ -18,10 +18,10 @@ LEAST_DELAY = 0.001  # seconds between two attempts
 
 @dataclass(frozen=True, slots=True)
 class ReconnectPolicy:
-    """How to come back after a link was lost.
+    """How to reconnect after a link was lost.
 
     The first try is immediate; then the delays grow by a factor up to a maximum, each shortened at random so
-    that the clients of one server do not all come back at the same moment.
+    that the clients of one server do not all reconnect at the same moment.
 
     Raises:
         ValueError: a value makes no sense.
@@ -41,7 +41,7 @@ class ReconnectPolicy:
     give_up_after: float | None = None
     """Seconds without a link after which the session is closed; :data:`None` tries for ever."""
     retry_login: bool = False
-    """Whether a rejected login is tried again; it is not by default, as each try looks like an attack."""
+    """True if a rejected login is tried again; it is not by default, as each try looks like an attack."""
 
     def __post_init__(self) -> None:
         if self.initial < 0 or self.maximum < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
@@ -68,7 +68,7 @@ class ReconnectPolicy:
         return full * (1 - self.jitter * chance)
 
     def gives_up(self, outage: float) -> bool:
-        """Whether a link that has been down for that many seconds is given up."""
+        """Return True if a link that has been down for that many seconds is given up."""
         return self.give_up_after is not None and outage >= self.give_up_after
 
 
@@ -76,7 +76,7 @@ class Cancellable(Protocol):
     """An attempt under way."""
 
     def cancel(self) -> None:
-        """Give it up; its outcome is not reported any more."""
+        """Cancel it; its outcome is not reported any more."""
         ...
 
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 from ..connection.connection import Connection
 from ..connection.request import LEAST, PING, FutureRequest
 from ..engine import forks
-from ..engine.deadline import Deadline
+from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
 from ..engine.futures import DetachedFuture
 from ..engine.hooks import ActionHook
 from ..exceptions import ActionError, ActionTimeout, ConnectionClosed, InvalidAction
-from ..subscriptions.listener import DEFAULT, Listener
+from ..subscriptions.listener import Listener
 from ..vocabulary.advice import advise, advise_timeout, is_header
 from ..wire.action import Action, HeaderValue
 from ..wire.response import Response
@@ -35,7 +35,7 @@ __all__ = ["Sender"]
 R = TypeVar("R", bound=Response)
 Route = Callable[[Action[Any], float | None], Connection]
 """Finds the connection to send an action on, within so many seconds."""
-LESSONS = frozenset({"events", "filter"})  # actions whose success a session must know of when it comes back
+LESSONS = frozenset({"events", "filter"})  # actions whose success a session must know of when it reconnects
 MOST_BARE = 200
 RING = 30.0  # seconds that a phone may ring when Originate does not say
 RING_MARGIN = 5.0  # seconds from the end of the ringing to the event that tells of it
@@ -157,7 +157,7 @@ class Sender(Listener):
 
         Raises:
             InvalidAction: it can't be sent.
-            ConnectionClosed: the session is not open, or the link did not come back in time.
+            ConnectionClosed: the session is not open, or the link was not restored in time.
 
         """
         made = self._make(action, headers, timeout)
@@ -365,7 +365,7 @@ def _ringing(ring: float | None, headers: dict[str, HeaderValue]) -> float:
         if name is not None:
             raise InvalidAction(f"Originate: both ring={ring!r} and {name}={headers[name]!r} are given", header=name)
         if not isinstance(ring, int | float) or not 0 < ring < MOST_RING:
-            raise InvalidAction(f"Originate: ring is a number of seconds, not {ring!r}", header="Timeout")
+            raise InvalidAction(f"Originate: ring must be a number of seconds, not {ring!r}", header="Timeout")
         headers["Timeout"] = max(1, round(ring * 1000))
         return float(ring)
     if name is None:

@@ -41,14 +41,16 @@ from ..wire.message import Origin
 from ..wire.protocol import Greeting
 from ..wire.response import Response
 from .connector import ConnectAttempt, Connector
+from .filters import EventFilter
 from .gate import EventGate, Publisher
-from .keepalive import Keepalive
+from .keepalive import Keepalive, keep_alive
 from .login import LoginPlan
 from .metrics import Metrics
 from .opening import Openings
 from .options import Options
 from .reconnect import Reconnect
 from .state import State
+from .watchdog import Watchdog, watch
 
 __all__ = ["Session", "State"]
 
@@ -89,7 +91,7 @@ class Session:
         self.engine = engine
         self.publisher = publisher
         self.connector = connector
-        self.plan = LoginPlan(options)
+        self.plan = LoginPlan(options, EventFilter(publisher.everybody) if options.event_filter is not None else None)
         self.metrics = Metrics()
         self.tap = tap
         self.last_error: AMIError | None = None
@@ -105,7 +107,7 @@ class Session:
         self._state = State.CLOSED
         self._used = False  # it has been opened at least once
         self.starting = False
-        """Whether :meth:`start` was called and the engine thread has not begun with it."""
+        """True if :meth:`start` was called and the engine thread has not begun with it."""
         self.reopens = False  # a forked child opens a session of its own on first use
         self._closed_by = ConnectionClosed("the session is not open: call open(), or use `with`")
         self._make_volatile()
@@ -117,6 +119,7 @@ class Session:
         self._attempt: ConnectAttempt | None = None
         self._reconnect: Reconnect[tuple[Connection, EventGate]] | None = None
         self._keepalive: Keepalive | None = None
+        self.watchdog: Watchdog | None = None
 
     # State
 
@@ -127,7 +130,7 @@ class Session:
 
     @property
     def over(self) -> bool:
-        """Whether it has been open and is closed now, and will not open by itself as a fork's copy does."""
+        """True if it has been open and is closed now, and will not open by itself as a fork's copy does."""
         return self._state is State.CLOSED and self._used and not self.reopens
 
     @property
@@ -237,10 +240,14 @@ class Session:
         self.metrics.connects += 1
         self.last_error = None
         connection.tapping = self.plan.tapping
-        if self.options.keepalive is not None:
-            self._keepalive = Keepalive(connection, self.options.keepalive, self.options.keepalive_timeout)
-            self._keepalive.start()
+        self.watchdog = watch(connection, self.options, self.metrics, self.publisher)
+        self._keepalive = keep_alive(connection, self.options, self.watchdog)
         self._enter(State.CONNECTED)
+
+    def _stop_watching(self) -> None:
+        for each in [each for each in (self._keepalive, self.watchdog) if each is not None]:
+            each.stop()
+        self._keepalive = self.watchdog = None
 
     def _check_end(self, connection: Connection, gate: EventGate) -> None:
         # It may have ended before it was adopted, when the session did not listen to it yet.
@@ -278,13 +285,11 @@ class Session:
         connection, self.current = self.current, None
         attempt, self._attempt = self._attempt, None
         reconnect, self._reconnect = self._reconnect, None
-        keepalive, self._keepalive = self._keepalive, None
         self.reopens = reopens
         if self._state is not State.CLOSED:
             self._closed_by = reason
             self._enter(State.CLOSED)
-        if keepalive is not None:
-            keepalive.stop()
+        self._stop_watching()
         if reconnect is not None:
             reconnect.cancel()
         if attempt is not None:
@@ -309,8 +314,7 @@ class Session:
         self.plan.boot_seen = self.plan.boot_seen or gate.booted
         self.current = None
         self._count_traffic(connection)
-        if self._keepalive is not None:
-            self._keepalive.stop()
+        self._stop_watching()
         # A link that ends right after its login may still hold events back; they come before its end.
         gate.release()
         if connection.pending.logged_off:
@@ -493,4 +497,4 @@ def _fail_futures(connection: Connection) -> None:
 
 
 exiting = False
-"""Whether the interpreter is shutting down: nothing is sent any more, since nobody could read the answer."""
+"""True if the interpreter is shutting down: nothing is sent any more, since nobody could read the answer."""

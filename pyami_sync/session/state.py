@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import enum
+from enum import StrEnum
 
 __all__ = ["State"]
 
 
-class State(enum.Enum):
+class State(StrEnum):
     """Where a session stands.
 
     ``CONNECTING`` leads to ``CONNECTED`` or ``CLOSED``, ``CONNECTED`` to ``RECONNECTING`` or ``CLOSED``,

@@ -25,7 +25,7 @@ PREFIX = 36  # bytes: "Event: ", all but the longest names, and into the next he
 
 
 class HasSelectors(Protocol):
-    """Whoever takes events."""
+    """A consumer of events."""
 
     selectors: Selectors
 
@@ -108,6 +108,7 @@ class Subscriptions:
         event_class: which class an event is, by its name on the wire.
         report: error hook, called on a callback thread.
         check_thread: called before a thread waits for an event; raises when it must not, or would for ever.
+        added: called with each new subscriber, on its thread, before it gets events; it does not if this raises.
 
     """
 
@@ -117,22 +118,35 @@ class Subscriptions:
         event_class: Callable[[bytes], type[Event]],
         report: Callable[[BaseException, Subscription, Event | None], None],
         check_thread: Callable[[str], None],
+        added: Callable[[Subscriber], None] | None = None,
     ) -> None:
         self.submit = submit
         self.report = report
         self.check_thread = check_thread
         self.event_class = event_class
+        self._added = added
+        self._joining: dict[Subscriber, None] = {}
         self._takers: dict[Subscriber, None] = {}
         self._version = object()
         self._table: DispatchTable[Subscriber] = DispatchTable((), event_class, self._version)
 
     def add(self, taker: Subscriber) -> None:
-        """Give it every matching event from now on."""
-        self._takers[taker] = None
-        self._version = object()  # behind the change: whoever sees it sees the change
+        """Deliver every matching event to it from now on."""
+        self._joining[taker] = None
+        try:
+            if self._added is not None:
+                self._added(taker)
+            self._takers[taker] = None
+            self._version = object()  # behind the change: whoever sees it sees the change
+        finally:
+            self._joining.pop(taker, None)
+
+    def everybody(self) -> list[Subscriber]:
+        """Return who gets events, and who is about to."""
+        return [*self._joining, *self._takers]  # in this order, or one that moves meanwhile is in neither
 
     def remove(self, taker: Subscriber) -> None:
-        """Give it no more."""
+        """Deliver nothing more to it."""
         if self._takers.pop(taker, taker) is None:
             self._version = object()
 
@@ -166,7 +180,7 @@ class Subscriptions:
                     self._offer(batches)
 
     def _offer(self, batches: Batches) -> None:
-        """Give each subscriber its events; what goes wrong with one is no other's loss."""
+        """Deliver its events to each subscriber; what goes wrong with one costs no other one anything."""
         again = []
         for taker, batch in batches.items():
             try:
@@ -236,7 +250,7 @@ class Subscriptions:
             taker.after_fork()
 
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
-        """Tell all that no more events will come (or, of a loss, only those who can't outlast one)."""
+        """Report to all subscribers that no more events will come (of a loss, only to those that can't outlast one)."""
         for taker in self:
             if not only_loss_sensitive or getattr(taker, "fail_on_loss", False):
                 taker.finish(exc)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
+from ..engine.deadline import DEFAULT
 from ..engine.futures import ExpectedEvent
 from ..exceptions import ConnectionClosed
 from ..vocabulary.advice import advise_events
@@ -44,16 +45,6 @@ class StreamOptions(CallbackOptions, total=False):
     timeout: float | None
 
 
-class _Default:
-    """Stands for the client's own timeout."""
-
-    def __repr__(self) -> str:
-        return "default"
-
-
-DEFAULT: Any = _Default()
-
-
 class Listener:
     """Something that has events."""
 
@@ -67,7 +58,7 @@ class Listener:
         """Prepare for one more subscription, which is a callback or is not; must not block."""
 
     def _over(self) -> bool:
-        """Whether no event will come any more."""
+        """Return True if no event will come any more."""
         raise NotImplementedError
 
     # An event class can be called too, so that some of these overlap for a type checker, not for whoever calls. The

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from ..wire.message import Event, needle
 
-__all__ = ["HeaderFilter", "Selector", "Selectors", "Where", "header_filter"]
+__all__ = ["HeaderFilter", "Selector", "Selectors", "Where", "freeze", "header_filter"]
 
 Selector: TypeAlias = str | type[Event]
 Where: TypeAlias = Callable[[Any], object] | Mapping[str, Any] | None
@@ -29,43 +29,56 @@ class Selectors:
 
     """
 
-    __slots__ = ("_classes", "_globs", "_names", "every", "text")
+    __slots__ = ("_matches", "classes", "every", "globs", "names", "text")
 
     def __init__(self, selectors: Iterable[Selector]) -> None:
-        self._names: set[str] = set()
-        self._globs: list[Callable[[str], object]] = []
-        self._classes: list[type[Event]] = []
+        self.names: set[str] = set()
+        """Names, in lower case."""
+        self.globs: list[str] = []
+        """Globs, in lower case."""
+        self.classes: list[type[Event]] = []
+        """Classes of events."""
+        self._matches: list[Callable[[str], object]] = []  # of the globs
         shown = []
         for selector in selectors:
             if isinstance(selector, type) and issubclass(selector, Event):
-                self._classes.append(selector)
+                self.classes.append(selector)
                 shown.append(selector.__name__)
                 continue
             if not isinstance(selector, str) or not selector:
-                raise TypeError(f"a selector is an event's name, a glob or an event class, not {selector!r}")
+                raise TypeError(f"a selector must be an event name, a glob or an event class, not {selector!r}")
             shown.append(selector)
             if _is_glob(selector):
-                self._globs.append(re.compile(translate(selector.lower())).match)
+                self.globs.append(selector.lower())
+                self._matches.append(re.compile(translate(selector.lower())).match)
             else:
-                self._names.add(selector.lower())
-        self.every = not shown or "*" in shown or Event in self._classes
-        """Whether every event is wanted."""
+                self.names.add(selector.lower())
+        self.every = not shown or "*" in shown or Event in self.classes
+        """True if every event is wanted."""
         self.text = ", ".join(shown) if shown else "any event"
         """For messages."""
 
     def want(self, name: str, cls: type[Event]) -> bool:
-        """Tell whether events of that name and class are wanted."""
+        """Return True if events of that name and class are wanted."""
         folded = name.lower()
         return (
             self.every
-            or folded in self._names
-            or any(issubclass(cls, wanted) for wanted in self._classes)
-            or any(match(folded) for match in self._globs)
+            or folded in self.names
+            or any(issubclass(cls, wanted) for wanted in self.classes)
+            or any(match(folded) for match in self._matches)
         )
 
     def want_marker(self, name: str, cls: type[Event]) -> bool:
-        """Tell whether a marker that the library makes is wanted: only by those who want all, or name it."""
-        return self.every or name.lower() in self._names or cls in self._classes
+        """Return True if a marker that the library makes is wanted: only by those who want all, or name it."""
+        return self.every or name.lower() in self.names or cls in self.classes
+
+
+def freeze(where: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a copy of a mapping of headers to values; several values become a tuple."""
+    return {
+        name: wanted if isinstance(wanted, str) or not isinstance(wanted, Iterable) else tuple(wanted)
+        for name, wanted in where.items()
+    }
 
 
 def header_filter(where: Mapping[str, Any]) -> HeaderFilter:

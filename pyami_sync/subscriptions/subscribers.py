@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
 from ..engine.deadline import Deadline
 from ..engine.futures import ExpectedEvent
+from ..engine.handle import Handle
 from ..engine.waiting import Waiters
 from ..exceptions import ConnectionClosed, EventsLost, WaitTimeout
 from ..wire.message import Event
 from .gap import Gap, add_loss
-from .selectors import HeaderFilter, Selectors, Where, header_filter
+from .selectors import HeaderFilter, Selectors, Where, freeze, header_filter
 
 __all__ = ["EventStream", "Expectation", "Gap", "Overflow", "Subscriber", "Subscription"]
 
@@ -52,15 +53,18 @@ class Subscriber:
 
     def __init__(self, selectors: Selectors, where: Where, maxsize: int, overflow: Overflow) -> None:
         if overflow not in ("error", "drop_oldest"):
-            raise ValueError(f"overflow is 'error' or 'drop_oldest', not {overflow!r}")
+            raise ValueError(f"overflow must be 'error' or 'drop_oldest', not {overflow!r}")
         if not isinstance(maxsize, int) or maxsize < 1:
-            raise ValueError(f"maxsize is a positive number of events, not {maxsize!r}")
+            raise ValueError(f"maxsize must be a positive number of events, not {maxsize!r}")
         self.selectors = selectors
         self.accepts: HeaderFilter | None = None
         self.predicate: Callable[[Any], object] | None = None
+        self.where = where
+        """The choice by headers."""
         if callable(where):
             self.predicate = where
         elif where is not None:
+            self.where = where = freeze(where)  # the user's may change
             self.accepts = header_filter(where)
         self.maxsize = maxsize
         self.overflow = overflow
@@ -70,7 +74,7 @@ class Subscriber:
         """Events lost so far because the buffer was full."""
         self._lost_by_node: dict[str, int] = {}
         self.active = True
-        """Whether it still gets events."""
+        """True if it still gets events."""
         self.missed = 0  # events that could not even be put into the buffer, such as of a MemoryError; told next
         self._buffer: deque[Event | Gap] = deque()
         self._gap: Gap | None = None  # the one at the buffer's end while it overflows
@@ -133,7 +137,7 @@ class Subscriber:
             self._lose(len(events), node)
 
     def wake(self) -> None:
-        """Tell the taker that there is something in the buffer."""
+        """Wake the consumer: there is something in the buffer."""
         raise NotImplementedError
 
     def after_fork(self) -> None:
@@ -152,7 +156,7 @@ class Subscriber:
         self.wake()
 
 
-class Subscription(Subscriber):
+class Subscription(Subscriber, Handle[Callable[[Any], object]]):
     """A registered callback.
 
     Its calls run one at a time, in wire order, on a callback thread. They may call any blocking method of the
@@ -171,7 +175,8 @@ class Subscription(Subscriber):
         overflow: Overflow,
         owner: Subscriptions,
     ) -> None:
-        super().__init__(selectors, where, maxsize, overflow)
+        Subscriber.__init__(self, selectors, where, maxsize, overflow)
+        Handle.__init__(self, callback)
         self.callback = callback
         self._owner = owner
         # Each holds one entry, or none while some thread has it: taking an entry is atomic, so that neither the
@@ -232,7 +237,7 @@ class Subscription(Subscriber):
         raise lost
 
     def completed(self, exc: ConnectionClosed | None) -> None:
-        """Called once, behind the last event; callbacks for events have nothing to do then."""
+        """Called once, after the last event; callbacks for events have nothing to do then."""
 
     def _deliver(self) -> None:
         callback, predicate = self.callback, self.predicate
@@ -264,16 +269,6 @@ class Subscription(Subscriber):
         self._turn = deque((None,))
         self._end = None
         self._completed = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.cancel()
-
-    def __call__(self, event: Any) -> object:
-        """Call the decorated function as if it were not decorated."""
-        return self.callback(event)
 
     def __repr__(self) -> str:
         name = getattr(self.callback, "__qualname__", repr(self.callback))

@@ -14,9 +14,13 @@ _METHODS: dict[str, Callable[[str, str], bool]] = {
     "starts_with": lambda text, pattern: text.startswith(pattern),
     "ends_with": lambda text, pattern: text.endswith(pattern),
     "contains": lambda text, pattern: pattern in text,
-    "regex": lambda text, pattern: re.search(pattern, text) is not None,
+    "regex": lambda text, pattern: _compile(pattern).search(text) is not None,
 }
 _criterion = re.compile(r"\s*(action|name|header|method)\(([^)]*)\)[\s,]*")
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.DOTALL)  # as POSIX has it: an event is one text, and a dot matches its line ends
 
 
 BAD = "Filter was formatted incorrectly.  Check the syntax of the filter given."
@@ -64,7 +68,7 @@ class Filters:
     @staticmethod
     def _legacy(pattern: str) -> Test:
         try:
-            search = re.compile(pattern).search
+            search = _compile(pattern).search
         except re.error:
             raise BadFilter(BAD) from None
         return lambda text: search(text) is not None

@@ -96,7 +96,7 @@ class Field(Generic[T]):
         return cast(Self | T, self.read(instance, owner))
 
     def read(self, instance: Any, owner: type | None = None) -> Any:
-        """Give the value in a message, or the field itself when asked of the class.
+        """Return the value in a message, or the field itself when asked of the class.
 
         Raises:
             ValueError: the text does not convert.
@@ -111,7 +111,7 @@ class Field(Generic[T]):
         return f"<{type(self).__name__} {self.attribute!r} of header {self.header!r}>"
 
     def _unusable(self, text: str, what: str) -> None:
-        """Give None for what only says that there is no value.
+        """Return None for what only says that there is no value.
 
         Raises:
             ValueError: there is a value, but of another kind.
@@ -360,7 +360,7 @@ class Numbered(Field[dict[int, str]]):
         self._pattern: re.Pattern[str] | None = None
 
     def match(self, name: str) -> re.Match[str] | None:
-        """Whether a header is one of these; the first group is its number."""
+        """Return True if a header is one of these; the first group is its number."""
         if self._pattern is None:
             # Report0IAJitter, but Charge/Units(0)/NumberOf: parentheses are on the wire in a list's names.
             text = re.escape(self.header)

@@ -35,7 +35,7 @@ ENVELOPE = frozenset({"action", "encoding", "node", "order", "received_at"})
 
 
 def to_json(message: Message) -> dict[str, Any]:
-    """Give the JSON form of a message: a dict of what :mod:`json` can write."""
+    """Return the JSON form of a message: a dict of what :mod:`json` can write."""
     made: dict[str, Any] = {}
     if isinstance(message, Event):
         made["event"] = message.name
@@ -78,7 +78,7 @@ def usable(read: Callable[[], Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Give what JSON has for a value of an attribute."""
+    """Return what JSON has for a value of an attribute."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
@@ -89,7 +89,7 @@ def plain(value: Any) -> Any:
 
 
 def rebuilt(data: Mapping[str, Any], encoding: str) -> bytes | None:
-    """Give the bytes that headers in their JSON form tell; None when they tell none."""
+    """Return the bytes that headers in their JSON form tell; None when they tell none."""
     headers, order = data["headers"], data.get("order")
     try:
         if order is None:
@@ -107,12 +107,12 @@ def rebuilt(data: Mapping[str, Any], encoding: str) -> bytes | None:
 
 
 def values_of(value: Any) -> list[str]:
-    """Give the values of a header in its JSON form."""
+    """Return the values of a header in its JSON form."""
     return [value] if isinstance(value, str) else list(value)
 
 
 def clean(raw: bytes, encoding: str) -> bool:
-    """Whether all of the bytes are text in that encoding."""
+    """Return True if all of the bytes are text in that encoding."""
     try:
         raw.decode(encoding)
     except ValueError:
@@ -139,7 +139,7 @@ def from_json(data: Mapping[str, Any]) -> Message: ...
 @overload
 def from_json(data: Mapping[str, Any], cls: type[M]) -> M: ...
 def from_json(data: Mapping[str, Any], cls: type[Message] = Message) -> Message:
-    """Give the message of a JSON form.
+    """Return the message of a JSON form.
 
     An action may also be given by its arguments alone: ``{"action": "QueueAdd", "queue": "support", …}``,
     without ``"action"`` when ``cls`` is its class. It is checked as any other before it can be sent.
@@ -172,7 +172,7 @@ def from_json(data: Mapping[str, Any], cls: type[Message] = Message) -> Message:
 
 
 def of_class(message: Message, cls: type[M]) -> M:
-    """Give the message if it is of that class.
+    """Return the message if it is of that class.
 
     Raises:
         ValueError: it is not.
@@ -199,7 +199,7 @@ def of_bytes(raw: bytes, origin: Origin, data: Mapping[str, Any]) -> Message:
         return response_of(raw, origin, data)
     body = Event.from_bytes(raw)._raw
     name = Event._wire(body, origin).name
-    marker = next((cls for cls in (markers.ConnectionLost, markers.Reconnected) if cls.event_name == name), None)
+    marker = next((cls for cls in markers.MARKERS if cls.event_name == name), None)
     return (marker or event_class(name.encode(origin.encoding, "surrogateescape")))._wire(body, origin)
 
 

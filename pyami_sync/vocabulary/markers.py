@@ -1,4 +1,4 @@
-"""Events that no server sends: the marks that a client sets into the order of events where its link was down."""
+"""Events that no server sends: a client puts them into the order of events where its link was down or slow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..wire.message import LOCAL, Message, Origin
 from .fields import Bool, Float, Int, Text
 from .model import TypedEvent
 
-__all__ = ["ConnectionLost", "Marker", "Reconnected"]
+__all__ = ["MARKERS", "ConnectionLost", "Marker", "Reconnected", "Recovered", "Stalled"]
 
 
 class Marker(TypedEvent):
@@ -59,7 +59,7 @@ class Reconnected(Marker):
     gap = Float("Gap")
     """Seconds since the link was lost."""
     server_restarted = Bool("ServerRestarted")
-    """Whether the server started anew meanwhile; None when that is not known."""
+    """True if the server started anew meanwhile; None when that is not known."""
     attempts = Int("Attempts")
     """How many attempts it took."""
 
@@ -78,3 +78,57 @@ class Reconnected(Marker):
         """
         restarted = None if server_restarted is None else ("yes" if server_restarted else "no")
         return cls._mark({"Gap": f"{gap:.3f}", "ServerRestarted": restarted, "Attempts": attempts}, origin)
+
+
+class Stalled(Marker):
+    """Events or answers come late, by more than ``stall_after`` seconds: what follows may be old news."""
+
+    __slots__ = ()
+
+    event_name = "Stalled"
+
+    late = Float("Late")
+    """By how many seconds."""
+    what = Text("What")
+    """What is late: ``events``, or ``answers`` to Pings."""
+
+    @classmethod
+    def make(cls, late: float, what: str, *, origin: Origin = LOCAL) -> Self:
+        """Make the mark.
+
+        Args:
+            late: by how many seconds.
+            what: what is late.
+            origin: when, and which node's link it is.
+
+        """
+        return cls._mark({"Late": f"{late:.3f}", "What": what}, origin)
+
+
+class Recovered(Marker):
+    """Events and answers come in time again, after :class:`Stalled`."""
+
+    __slots__ = ()
+
+    event_name = "Recovered"
+
+    lasted = Float("Lasted")
+    """Seconds that the stall lasted."""
+    late = Float("Late")
+    """By how many seconds anything was late, at most."""
+
+    @classmethod
+    def make(cls, lasted: float, late: float, *, origin: Origin = LOCAL) -> Self:
+        """Make the mark.
+
+        Args:
+            lasted: seconds that the stall lasted.
+            late: by how many seconds anything was late, at most.
+            origin: when, and which node's link it is.
+
+        """
+        return cls._mark({"Lasted": f"{lasted:.3f}", "Late": f"{late:.3f}"}, origin)
+
+
+MARKERS: tuple[type[Marker], ...] = (ConnectionLost, Reconnected, Stalled, Recovered)
+"""All of them."""

@@ -22,7 +22,7 @@ else:
     R = TypeVar("R", bound=Response, covariant=True)
 
 __all__ = ["ConfigChange", "Headers", "ListAction", "ListComplete", "ListResponse", "TypedAction", "TypedEvent"]
-__all__ += ["event_class", "fields_of", "load_actions", "load_events"]
+__all__ += ["event_class", "event_classes", "fields_of", "load_actions", "load_events"]
 
 # Events
 
@@ -102,7 +102,7 @@ MOST_NAMES = 10_000
 
 
 def event_class(name: bytes) -> type[Event]:
-    """Give the class of events of that name on the wire; :class:`~pyami_sync.Event` when it has none.
+    """Return the class of events of that name on the wire; :class:`~pyami_sync.Event` when it has none.
 
     Names are compared without case, because servers vary it.
     """
@@ -127,6 +127,12 @@ def load_events() -> None:
         typed = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, TypedEvent)]
         own = [each for each in typed if each.__module__ == events.__name__]
         _known.update({each.event_name.encode().lower(): each for each in own})
+
+
+def event_classes() -> dict[str, type[TypedEvent]]:
+    """Return the classes of all events that servers are known to send, by their names in lower case."""
+    load_events()
+    return {name.decode(): cls for name, cls in _known.items() if issubclass(cls, TypedEvent)}
 
 
 def event_names() -> dict[str, str]:
@@ -157,7 +163,7 @@ def _learn(name: bytes) -> type[Event]:
 
 
 def fields_of(cls: type[Message]) -> dict[str, Field[Any]]:
-    """Give the fields of a typed class by their attributes, those of its groups included."""
+    """Return the fields of a typed class by their attributes, those of its groups included."""
     found: dict[str, Field[Any]] = {}
     for base in reversed(cls.__mro__):
         found.update((name, field) for name, field in vars(base).items() if isinstance(field, Field))

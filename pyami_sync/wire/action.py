@@ -118,7 +118,7 @@ class Action(Message, Generic[R]):
         return self
 
     def encode(self, action_id: str, encoding: str = "utf-8") -> bytes:
-        """Give the bytes to send, blank line included, with that ActionID if it has none of its own.
+        """Return the bytes to send, blank line included, with that ActionID if it has none of its own.
 
         Raises:
             InvalidAction: the ActionID makes it too long, or the encoding can't carry its text.
@@ -171,7 +171,7 @@ def encode_line(name: str, value: str, encoding: str) -> bytes:
 
     """
     if not isinstance(name, str) or not isinstance(value, str):
-        raise InvalidAction(f"header {name!r}: a name or value that is no text", header=str(name))
+        raise InvalidAction(f"header {name!r}: a name or value that is not text", header=str(name))
     if not name or name != name.strip() or ":" in name:
         raise InvalidAction(f"header name {name!r} is empty, or has a colon or outer blanks", header=name)
     try:

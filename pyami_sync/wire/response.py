@@ -95,7 +95,7 @@ class Response(Message):
 
     @property
     def ok(self) -> bool:
-        """Whether the server did what it was asked.
+        """True if the server did what it was asked.
 
         An error that only means "there are none", as some list actions send, counts as a success.
         """

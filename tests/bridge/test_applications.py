@@ -51,6 +51,7 @@ def test_the_wallboard(bridged, sim, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.deployment
 def test_a_celery_worker(bridged, sim, tmp_path):
     folder = tmp_path / "queues"
     (folder / "control").mkdir(parents=True)

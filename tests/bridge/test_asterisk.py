@@ -15,8 +15,10 @@ from functools import partial
 import pytest
 
 from pyami_sync import ActionError, ActionTimeout, connect, events
-from pyami_sync.bridge import Bridge, BridgeClient
+from pyami_sync.bridge import Bridge, BridgeClient, view_of
 from pyami_sync.bridge.memory import MemoryTransport
+from pyami_sync.live import Reducer
+from pyami_sync.live.comparing import plain
 
 from .support import ALL, leading, new_node, until
 from .test_faults import Leading, answers
@@ -45,6 +47,52 @@ def test_events_lists_commands_calls_and_the_live_model(asterisk):
                 until(lambda: live.view().channels)
                 assert hung_up.result(20).channel
             assert ami.gateway.sequence.lost == 0
+
+
+def test_a_consumer_that_begins_with_a_snapshot_has_the_state_of_the_server(asterisk):
+    node = new_node()
+    transport = MemoryTransport()
+    place = {"Channel": "Local/100@default/n", "Application": "Wait", "Data": "60", "Async": True}
+
+    def picture(view):
+        tables = {"channels": view.channels, "bridges": view.bridges, "queues": view.queues}
+        return {kind: {key: plain(each) for key, each in table.items()} for kind, table in tables.items()}
+
+    with (
+        Bridge({node: url_of(asterisk)}, transport, ttl=1.0, allowed=ALL, snapshots=0.1),
+        connect(url_of(asterisk)) as direct,
+        direct.live() as live,
+    ):
+        until(lambda: transport.snapshot(node))
+        before = transport.snapshot(node).position
+        for _ in range(4):
+            direct.send("Originate", **place)
+        until(lambda: transport.snapshot(node).position > before)
+        client = BridgeClient(f"memory://x?node={node}&start=snapshot", transport=transport)
+        stream = client.events()
+        with client:
+            reducer = Reducer(view=view_of(stream.get(10)))
+            direct.send("Originate", **place)
+            until(lambda: len(live.channels) >= 10, 30)
+            for channel in list(live.channels.values())[:5]:
+                direct.send("Hangup", Channel=channel.channel, check=False)
+            direct.send("QueueAdd", Queue="support", Interface=f"Local/{node}@default", check=False)
+            direct.send("UserEvent", UserEvent=node)
+            while (event := stream.get(20)).get("UserEvent") != node:
+                reducer.apply(event)  # later snapshots change nothing
+            direct.send("QueueRemove", Queue="support", Interface=f"Local/{node}@default", check=False)
+            assert reducer.view().channels
+
+            def same():
+                while stream.pending:
+                    reducer.apply(stream.get(1))
+                return picture(reducer.view()) == picture(live.view())
+
+            try:
+                until(same, 10)
+            finally:
+                for channel in list(live.channels.values()):
+                    direct.send("Hangup", Channel=channel.channel, check=False)
 
 
 @pytest.mark.slow

@@ -109,6 +109,23 @@ def test_a_standby_takes_over_and_the_gap_is_told(transports, sim, node):
         assert told[-3:] == ["1", "two", "2"], [event.to_dict() for event in found]
 
 
+def test_a_bridge_that_is_slow_to_begin_with_many_nodes_keeps_their_leases(sim, monkeypatch):
+    transport = MemoryTransport()
+    nodes = {new_node(): sim.url for _ in range(8)}
+    taken = []
+    add_node = ClusterPool.add_node
+
+    def slow(self, *args, **options):
+        time.sleep(0.1)
+        taken.extend(transport.acquire(list(nodes), "rival", 30.0, 8))
+        return add_node(self, *args, **options)
+
+    monkeypatch.setattr(ClusterPool, "add_node", slow)
+    with Bridge(nodes, transport, ttl=0.4) as bridge:
+        until(lambda: taken or len(bridge.health().leaders) == 8)
+    assert taken == []
+
+
 def test_what_does_not_fit_is_counted_exactly_and_the_session_stays(sim, node):
     transport = MemoryTransport()
     with bridge_for(node, sim, transport, spool=100, batch=50) as bridge, client_for(node, transport) as client:
@@ -230,7 +247,7 @@ def test_an_expired_request_never_runs(sim, node):
         until(lambda: leading(bridge, node))
     with client_for(node, transport) as client:
         with pytest.raises(ActionError, match="it has not run"):
-            client.send("Originate", Channel="Local/1@x", Application="Wait", timeout=0.5)
+            client.send("Originate", Channel="Local/1@x", Application="Wait", Timeout=500, timeout=0.5)
         with bridge_for(node, sim, transport) as bridge:
             until(lambda: leading(bridge, node))
             assert client.ping() > 0
@@ -243,7 +260,7 @@ def test_an_action_whose_answer_is_lost_may_have_run(sim, node):
     with bridge_for(node, sim, transport) as bridge, client_for(node, transport) as client:
         until(lambda: leading(bridge, node))
         with pytest.raises(ActionTimeout, match="may still run"):
-            client.send("Originate", Channel="Local/1@x", Application="Wait", timeout=0.5)
+            client.send("Originate", Channel="Local/1@x", Application="Wait", Timeout=500, timeout=0.5)
         sim.assert_sent("Originate", times=1)
 
 
@@ -267,6 +284,8 @@ def test_connect_takes_a_brokers_url(sim, node, monkeypatch):
             assert client.ping() > 0
     with pytest.raises(ValueError, match="which node"):
         connect("memory://x")
+    with pytest.raises(NotSupported, match="everybody's"):
+        connect("memory://x?node=a", event_filter="auto")
     with pytest.raises(ValueError, match="bridge's matter"):
         connect(url, secret="x")
     with pytest.raises(ValueError, match="no broker transport"):

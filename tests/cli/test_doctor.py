@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pyami_sync import Action
 from pyami_sync.cli.doctor.certificate import validity
 from pyami_sync.cli.doctor.managerconf import read_manager_conf
 from pyami_sync.testing import Simulator, User
@@ -86,6 +87,32 @@ def test_finds_nothing_where_all_is_well(server: Server) -> None:
     assert "an event of ours came back" in done.out
     assert "clock" in done.out
     assert "It works" in done.out
+
+
+@pytest.mark.parametrize(
+    ("late", "found"),
+    [
+        (None, "skip     lateness events carry no Timestamp"),
+        (0.0, "ok       lateness an event came"),
+        (9.0, "warn     lateness an event came 9"),
+    ],
+)
+def test_events_that_are_late(late: float | None, found: str) -> None:
+    """Whatever the server's clock says."""
+    ahead = 7200.0
+    with Simulator() as simulator:
+        simulator.on("Ping", lambda action, session: {"Response": "Success", "Timestamp": f"{time.time() + ahead:.6f}"})
+
+        def user_event(action: Action, session: object) -> dict[str, str]:
+            stamp = [] if late is None else [("Timestamp", f"{time.time() + ahead - late:.6f}")]
+            simulator.emit("UserEvent", [("Privilege", "user,all"), *stamp, ("Mark", action["Mark"])])
+            return {"Response": "Success"}
+
+        simulator.on("UserEvent", user_event)
+        done = diagnose(simulator.url)
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert any(line.lower().startswith(" ".join(found.split()).lower()) for line in lines), done.out
+    assert "ahead" in done.out
 
 
 @pytest.mark.parametrize("eager", [True, False])

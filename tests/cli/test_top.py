@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
-from pyami_sync import connect
+from pyami_sync import Action, connect
 from pyami_sync.cli.output import span
 from pyami_sync.cli.top.browser import Browser
 from pyami_sync.cli.top.drawing import draw
@@ -267,3 +269,84 @@ def test_of_a_cluster(sim: Simulator, simulated: Server, tmp_path: Path) -> None
         until(terminal, lambda text: "Server" in text and text.count("support") == 2)
         terminal.type("q")
         assert terminal.ended() == 0
+
+
+def crowd(count: int) -> Callable[[Action[Any], object], bytes]:
+    """Return an answer to CoreShowChannels: so many calls, the first of them the oldest."""
+
+    def answer(action: Action[Any], session: object) -> bytes:
+        mark = f"ActionID: {action.action_id}\r\n"
+        parts = [f"Response: Success\r\n{mark}EventList: start\r\nMessage: Channels will follow\r\n\r\n"]
+        for number in range(count):
+            hours, minutes = divmod((count - number) // 60 + 60, 60)
+            parts.append(
+                f"Event: CoreShowChannel\r\n{mark}Channel: PJSIP/{number:04}-00000001\r\nChannelState: 6\r\n"
+                f"ChannelStateDesc: Up\r\nCallerIDNum: 555{number:04}\r\nCallerIDName: Caller {number:04}\r\n"
+                f"Context: default\r\nExten: 100\r\nPriority: 1\r\nUniqueid: 1.{number}\r\nLinkedid: 1.{number}\r\n"
+                "Application: Echo\r\nApplicationData: \r\n"
+                f"Duration: {hours:02}:{minutes:02}:{(count - number) % 60:02}\r\nBridgeId: \r\n\r\n"
+            )
+        parts.append(f"Event: CoreShowChannelsComplete\r\n{mark}EventList: Complete\r\nListItems: {count}\r\n\r\n")
+        return "".join(parts).encode()
+
+    return answer
+
+
+class Screen:
+    """The picture in a terminal, once it is as wanted."""
+
+    def __init__(self, terminal: Terminal, rows: int, columns: int) -> None:
+        self.terminal, self.rows, self.columns = terminal, rows, columns
+
+    def wait(self, shown: Callable[[str], bool]) -> list[str]:
+        """Wait until the picture holds something; it always fills the terminal, and is never too wide."""
+        self.terminal.until(lambda text: shown(self.last(text)))
+        lines = self.last(self.terminal.text).split("\r\n")
+        assert len(lines) == self.rows, lines
+        assert all(cell_len(line) <= self.columns for line in lines)
+        return lines
+
+    def last(self, text: str) -> str:
+        """Return the last picture that was drawn whole."""
+        pictures = text.split("\x1b[?1049l")[0].split("\x1b[H")
+        whole = next((each for each in reversed(pictures) if each.count("\r\n") == self.rows - 1), "")
+        return STEERING.sub("", whole)
+
+
+def callers(lines: list[str]) -> list[int]:
+    return [int(found[1]) for line in lines if (found := re.match(r"Caller (\d{4})", line))]
+
+
+@pytest.mark.parametrize("size", [(24, 80), (50, 200)])
+@pytest.mark.parametrize("count", [5, 5000])
+def test_of_few_and_of_many_calls(sim: Simulator, simulated: Server, size: tuple[int, int], count: int) -> None:
+    sim.on("CoreShowChannels", crowd(count))
+    fits = size[0] - 5
+    shown = min(count, fits)
+    with Terminal("top", "--every", "300ms", env=simulated.env, size=size) as terminal:
+        screen = Screen(terminal, *size)
+        first = screen.wait(lambda text: f"1 Calls {count} " in text and "Caller 0000" in text)
+        assert callers(first) == list(range(shown))  # the longest first
+        terminal.type("\x1b[F")
+        end = screen.wait(lambda text: f"Caller {count - 1:04}" in text)
+        assert callers(end) == list(range(count - shown, count))
+        terminal.type("\x1b[H")
+        assert callers(screen.wait(lambda text: "Caller 0000" in text)) == callers(first)
+        terminal.type("S")  # the shortest first; the cursor stays with its row
+        turned = screen.wait(lambda text: "For ↑" in text)
+        assert callers(turned)[-1] == 0
+        terminal.type("/caller 0003\r")
+        assert callers(screen.wait(lambda text: "showing only 'caller 0003'" in text)) == [3]
+        terminal.type("\r")
+        detail = screen.wait(lambda text: "call 1.3: up" in text)
+        assert any("PJSIP/0003-00000001" in line for line in detail)
+        terminal.type("\x1b")
+        screen.wait(lambda text: "showing only" in text)
+        terminal.type("?")
+        screen.wait(lambda text: "hang up the call under the cursor" in text)
+        terminal.type("?")
+        terminal.type(" ")
+        screen.wait(lambda text: "HELD" in text)
+        terminal.type("q")
+        assert terminal.ended() == 0
+        assert terminal.restored

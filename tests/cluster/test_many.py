@@ -62,6 +62,7 @@ def test_they_connect_and_answer(farm: Farm) -> None:
     until(lambda: not any(farm.status()["sessions"].values()))
 
 
+@pytest.mark.promise(7)
 def test_the_merged_stream_loses_nothing(farm: Farm, pool: ClusterPool) -> None:
     before = farm.status()["sent"]
     with pool.events("Newexten", maxsize=1_000_000) as stream:

@@ -81,6 +81,7 @@ class TestGreeting:
 
 
 class TestReading:
+    @pytest.mark.promise(7)
     def test_events_in_wire_order_on_the_engine_thread(self, rig):
         rig.start()
         rig.says("".join(f"Event: E{n}\n\n" for n in range(500)))
@@ -171,6 +172,7 @@ class TestCalling:
         rig.says(f"Response: Error\nActionID: {rig.hears()['ActionID']}\nMessage: no\n\n")
         assert isinstance(outcome.get(), ActionError)
 
+    @pytest.mark.promise(1)
     def test_no_answer_in_time(self, rig):
         rig.start()
         started = time.monotonic()
@@ -180,6 +182,7 @@ class TestCalling:
         assert (caught.value.sent, caught.value.timeout) == (True, 0.05)
         assert len(rig.pending) == 0
 
+    @pytest.mark.promise(4)
     def test_a_list_that_is_cut_short_by_time(self, rig):
         rig.start()
         outcome = rig.begin(Action("CoreShowChannels"), 0.3)
@@ -195,6 +198,7 @@ class TestCalling:
         rig.says(f"Response: Success\nActionID: {rig.hears()['ActionID']}\n\n")
         assert outcome.get().ok
 
+    @pytest.mark.promise(15)
     @pytest.mark.parametrize(
         "action",
         [
@@ -224,6 +228,7 @@ class TestCalling:
         rig.says(f"\nResponse: Success\nActionID: {fence['ActionID']}\n\n")
         assert outcome.get().output == []
 
+    @pytest.mark.promise(2)
     def test_many_threads_pipelined(self, plain_rig):
         rig = plain_rig.start()
         outcomes = [rig.begin(Action("Echo", N=n)) for n in range(64)]
@@ -284,6 +289,7 @@ class TestEnding:
         rig.sock.shutdown(socket.SHUT_WR)
         assert "in the middle of a message" in str(outcome.get())
 
+    @pytest.mark.promise(4)
     def test_in_the_middle_of_a_list(self, rig):
         rig.start()
         outcome = listing(rig, 3)
@@ -336,6 +342,7 @@ class TestEnding:
         assert "reset by peer" in str(outcome.get())
         assert isinstance(outcome.value.__cause__, ConnectionResetError)
 
+    @pytest.mark.promise(3)
     def test_everybody_fails_at_once(self, rig):
         rig.start()
         futures = [rig.submit() for _ in range(100)]
@@ -396,8 +403,10 @@ def fill(rig, timeout=15.0):
     """Send until the socket takes no more; the peer does not read."""
     big = Action("UserEvent", {f"H{n}": "x" * 900 for n in range(20)})
     futures = []
-    while not rig.connection.outbox.blocked:
+    outbox = rig.connection.outbox
+    while not outbox.blocked:
         futures.append(rig.submit(big, timeout))
+        eventually(lambda: outbox.blocked or not (outbox.pending or outbox.busy))  # the engine keeps what is left
     return futures
 
 
@@ -505,6 +514,7 @@ class TestShowing:
         rig.start()
         assert shown == [("received", GREETING)]
 
+    @pytest.mark.promise(17)
     def test_the_log_shows_no_secret_and_no_forged_lines(self, rig, caplog):
         caplog.set_level(logging.DEBUG, "pyami_sync")
         rig.start()

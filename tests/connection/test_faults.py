@@ -240,6 +240,7 @@ def test_waiting_for_one_s_own_write_is_an_error(rig: Rig, monkeypatch: pytest.M
     assert isinstance(errors[0], ConcurrencyError)
 
 
+@pytest.mark.promise(2)
 class TestLateAnswers:
     def test_of_the_same_action_id(self, rig: Rig) -> None:
         """The answer to the first, which has given up, is not taken for that of the second."""
@@ -340,7 +341,7 @@ class TestTransports:
             server.close()
 
     def test_the_descriptor_is_closed_when_nobody_can_be_using_it(self, rig: Rig) -> None:
-        lease = leader_module.Lease()
+        lease = rig.connection._reading.lease()
         lease.permit.clear()  # as a thread that is within recv()
         assert rig.connection._reading.try_acquire(lease)
         rig.connection.close()
@@ -358,7 +359,7 @@ class TestTransports:
             write.permit.clear()  # it has begun
             assert rig.connection.outbox._writer.setdefault(None, write) is write
         else:
-            lease = leader_module.Lease()
+            lease = rig.connection._reading.lease()
             lease.permit.clear()
             assert rig.connection._reading.try_acquire(lease)
         rig.connection.close()
@@ -368,7 +369,7 @@ class TestTransports:
         if user == "writer":
             write.sent.append(1)
         else:
-            lease.failed = True
+            lease.read = True
         closing.join(10)
         assert rig.mine.fileno() < 0
 
@@ -381,6 +382,7 @@ class TestTransports:
         assert rig.mine.fileno() < 0
 
 
+@pytest.mark.promise(1)
 def test_nobody_waits_for_ever_for_an_ended_connection(rig: Rig) -> None:
     outcome = rig.begin(timeout=None)
     rig.hears()

@@ -52,7 +52,7 @@ def by_engine(rig):
 def settled(rig):
     """Nobody reads but the engine, and it waits for bytes again."""
     turn = rig.connection._reading
-    return not turn.muted and not turn.left and not turn.holder
+    return not turn.left and not turn.holder
 
 
 class TestReading:
@@ -216,11 +216,11 @@ class TestEnds:
         assert isinstance(outcome.get(), ConnectionLost)
         eventually(lambda: rig.owner.ends)
 
-    @pytest.mark.parametrize("place", ["try_acquire", "read", "claim_own", "rearm", "release"])
+    @pytest.mark.parametrize("place", ["try_acquire", "read", "claim_own", "mute", "stop", "release"])
     def test_ctrl_c(self, rig, monkeypatch, place):
         """Wherever it strikes, the engine reads on, and nothing that was read is lost."""
-        turn, engine, pending = rig.connection._reading, rig.engine, rig.pending
-        owner = {"try_acquire": turn, "read": turn, "release": turn, "rearm": engine, "claim_own": pending}[place]
+        turn, pending = rig.connection._reading, rig.pending
+        owner = pending if place == "claim_own" else turn
         function = getattr(owner, place)
         struck = []
 
@@ -234,7 +234,7 @@ class TestEnds:
         with monkeypatch.context() as patched:
             patched.setattr(owner, place, strike)
             outcome = rig.begin()
-            if place not in ("try_acquire", "rearm"):
+            if place not in ("try_acquire", "mute"):
                 rig.says(EVENT.format(1) + PONG.format(id=rig.hears()["ActionID"]) + EVENT.format(2))
                 eventually(lambda: len(rig.owner.events) == 2)
             assert isinstance(outcome.get(), KeyboardInterrupt)
@@ -248,16 +248,15 @@ class TestEnds:
         assert outcome.get().ok
 
     def test_ctrl_c_before_the_engine_hears_of_it(self, rig, monkeypatch):
-        rearm, struck = rig.engine.rearm, []
+        stop, struck = rig.connection._reading.stop, []
 
-        def strike(link):
-            if "engine" not in threading.current_thread().name:
-                struck.append(link)
-                if len(struck) == 2:
-                    raise KeyboardInterrupt
-            rearm(link)
+        def strike(lease):
+            struck.append(lease)
+            if len(struck) == 1:
+                raise KeyboardInterrupt
+            stop(lease)
 
-        monkeypatch.setattr(rig.engine, "rearm", strike)
+        monkeypatch.setattr(rig.connection._reading, "stop", strike)
         outcome = rig.begin()
         rig.says(PONG.format(id=rig.hears()["ActionID"]))
         assert isinstance(outcome.get(), KeyboardInterrupt)

@@ -152,6 +152,29 @@ class TestOneResponse:
         wire.says(SUCCESS)
         assert not other.done
 
+    def test_late_answers_are_told_apart_in_the_order_of_asking(self, wire):
+        first = wire.begin("Ping", ActionID="one")
+        second = wire.begin("Ping", ActionID="two")
+        wire.table.give_up(second)  # before the other, though it was sent behind it
+        wire.table.give_up(first)
+        again, other = wire.begin("Ping", ActionID="one"), wire.begin("Ping", ActionID="two")
+        wire.says("Response: Success\nActionID: one\nOf: first\n\n")
+        wire.says("Response: Success\nActionID: two\nOf: second\n\n")
+        assert not again.done
+        assert not other.done
+        wire.says("Response: Success\nActionID: one\nOf: again\n\nResponse: Success\nActionID: two\nOf: other\n\n")
+        assert [again.result()["Of"], other.result()["Of"]] == ["again", "other"]
+
+    def test_a_later_answer_ends_the_waiting_for_late_ones(self, wire):
+        late, early = wire.begin("Ping", ActionID="one"), wire.begin("Ping")
+        wire.table.give_up(late)
+        again = wire.begin("Ping", ActionID="one")
+        last = wire.begin("Ping")
+        wire.says("Response: Success\nActionID: {3}\n\nResponse: Success\nActionID: one\n\n")
+        assert last.done
+        assert again.done
+        assert not early.done
+
     def test_without_any_id_it_is_that_of_the_only_call(self, wire):
         call = wire.begin("Ping")
         wire.says("Response: Success\nPing: Pong\n\n")
@@ -191,6 +214,7 @@ class TestOneResponse:
         wire.says("Response: Error\nActionID: {0}\nMessage: first\n\n" * 3)
         assert call.error().response.message == "first"
 
+    @pytest.mark.promise(4)
     def test_command_of_today(self, wire):
         call = wire.begin("Command", Command="core show uptime")
         wire.says(
@@ -203,6 +227,7 @@ class TestOneResponse:
         wire.says("Response: Error\nActionID: {0}\nMessage: Command output follows\nOutput: No such command\n\n")
         assert call.error().response.output == ["No such command"]
 
+    @pytest.mark.promise(4)
     def test_command_of_old(self, wire):
         call = wire.begin("Command", Command="core show help")
         wire.says("Response: Follows\nPrivilege: Command\nActionID: {0}\na␊␊Event: x\n\nb--END COMMAND--\n\n")
@@ -219,6 +244,7 @@ class TestOneResponse:
 LISTS = {name: rule for name, rule in ANSWERS.items() if rule.shape == "list"}
 
 
+@pytest.mark.promise(4)
 class TestLists:
     @pytest.mark.parametrize("name", sorted(name for name, rule in LISTS.items() if not rule.glued))
     def test_each_is_collected_whole(self, wire, name):
@@ -395,6 +421,7 @@ class TestLists:
         assert names(one.result()) == ["Item0", "Item0"]
         assert names(two.result()) == ["Item1", "Item1", "Item1"]
 
+    @pytest.mark.promise(16)
     def test_too_many_items(self):
         wire = Wire(limits=Limits(list_items=3))
         call = wire.begin("CoreShowChannels")
@@ -472,6 +499,7 @@ class TestLongLists:
         assert response.output == [f"line {n}" for n in range(5_000)]
 
 
+@pytest.mark.promise(4)
 class TestIrregularLists:
     def test_agents_with_a_bare_line_feed(self, wire):
         call = wire.begin("Agents")
@@ -539,6 +567,7 @@ class TestIrregularLists:
 FENCED = "Response: Success\nActionID: {f}\nPing: Pong\n\n"
 
 
+@pytest.mark.promise(4)
 class TestEventsInPlaceOfLists:
     def test_fax_stats(self, wire):
         call = wire.begin("FAXStats")
@@ -581,6 +610,7 @@ class TestEventsInPlaceOfLists:
         assert not wire.table._collecting
 
 
+@pytest.mark.promise(4)
 class TestTextAnswers:
     def test_iaxnetstats_with_calls(self, wire):
         call = wire.begin("IAXnetstats")
@@ -673,6 +703,7 @@ class TestWaitEvent:
         assert names(call.result()) == ["A"]
 
 
+@pytest.mark.promise(5)
 class TestEventsThatLookLikeAnswers:
     def test_originate_response_is_an_event(self, wire):
         call = wire.begin("Originate", Channel="x")
@@ -713,6 +744,7 @@ class TestEndings:
         wire.says("Response: Success\nActionID: mine\n\n")
         wire.begin("Ping", ActionID="mine")
 
+    @pytest.mark.promise(2)
     def test_ids_are_never_used_twice(self, wire):
         made = {wire.table.new_id() for _ in range(1000)}
         assert len(made) == 1000

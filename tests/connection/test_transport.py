@@ -266,6 +266,7 @@ class TestTLS:
         finally:
             server.close()
 
+    @pytest.mark.promise(13)
     def test_no_record_is_longer_than_a_server_reads(self, server):
         channel = server.connect()
         data = b"".join(b"Variable: %060d\r\n" % n for n in range(60)) + b"A: " + b"x" * 1010 + b"\r\n\r\n"
@@ -315,6 +316,7 @@ class TestTLS:
             echoing.result(10)
         assert found == data
 
+    @pytest.mark.promise(13)
     def test_only_the_engine_thread_uses_it(self, monkeypatch):
         used = set()
 
@@ -338,6 +340,7 @@ class TestTLS:
 
 
 class TestTrust:
+    @pytest.mark.promise(13)
     @pytest.mark.parametrize(
         ("options", "reason"),
         [
@@ -367,6 +370,7 @@ class TestTrust:
     def test_by_address(self, server):
         assert server.connect(name="127.0.0.1")
 
+    @pytest.mark.promise(13)
     def test_the_name_is_sent(self):
         names = []
         context = server_context()

@@ -19,6 +19,7 @@ def burst(ami: AMIClient, count: int) -> None:
         future.result(30)
 
 
+@pytest.mark.promise(6)
 def test_an_action_in_a_callback_answers(target: Target) -> None:
     answers: list[str] = []
     done = threading.Event()
@@ -40,6 +41,7 @@ def test_an_action_in_a_callback_answers(target: Target) -> None:
     assert sorted(answers) == sorted([*map(str, range(10)), "again"])
 
 
+@pytest.mark.promise(6)
 def test_a_slow_callback_delays_nobody(target: Target) -> None:
     started, release, others = threading.Event(), threading.Event(), threading.Event()
     seen: list[str] = []
@@ -66,6 +68,7 @@ def test_a_slow_callback_delays_nobody(target: Target) -> None:
     assert trips[25] < 0.5
 
 
+@pytest.mark.promise(6)
 def test_a_raising_callback_changes_nothing(target: Target, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[str] = []
     told: list[BaseException] = []
@@ -88,6 +91,7 @@ def test_a_raising_callback_changes_nothing(target: Target, caplog: pytest.LogCa
     assert sum("LookupError" in (record.exc_text or "") for record in caplog.records) >= 19
 
 
+@pytest.mark.promise(8)
 def test_an_unread_stream_loses_only_its_own_and_says_how_many(target: Target) -> None:
     with target.client(event_mask="user") as ami:
         with (

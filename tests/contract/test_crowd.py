@@ -161,6 +161,7 @@ def check_crowd(target: Target, questions: int, *, tls: bool) -> None:
     assert set(stats.actions) <= {"ok", "error", "cancelled"}
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 def test_crowd(target: Target, tls: bool) -> None:
     check_crowd(target, 12, tls=tls)
@@ -260,6 +261,7 @@ def between_marks(messages: list[bytes]) -> list[bytes]:
     return queued[begin : end + 1]
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 def test_events_reach_everybody_in_order(target: Target, tls: bool) -> None:
     check_events(target, 40, 4, tls=tls)

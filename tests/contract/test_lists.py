@@ -76,6 +76,7 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Target]:
     scenario.clear(server)
 
 
+@pytest.mark.promise(4)
 def test_lists_are_whole(populated: Target) -> None:
     asked: list[tuple[str, dict[str, str]]] = [(name, {}) for name in PLAIN]
     asked += [

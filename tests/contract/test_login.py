@@ -26,6 +26,7 @@ def test_logs_in(target: Target, auth: str, tls: bool) -> None:
         assert ami.server_version.startswith(str(target.major))
 
 
+@pytest.mark.promise(14)
 def test_secret_goes_out_hashed_or_not_as_asked(target: Target) -> None:
     for auth in ("md5", "plain"):
         seen: list[bytes] = []
@@ -131,6 +132,7 @@ def test_login_to_a_closed_port_says_what_to_check(target: Target) -> None:
     assert info.value.port == 1
 
 
+@pytest.mark.promise(15)
 def test_injection_through_credentials_sends_nothing(target: Target) -> None:
     for user, secret in (("ad\r\nmin", "s"), ("admin", "a\nb")):
         with pytest.raises(ValueError, match="CR"):

@@ -39,6 +39,7 @@ def test_raises_what_the_server_refuses(caller: AMIClient) -> None:
             ami.originate("nonsense", wait=True, Application="NoOp")
 
 
+@pytest.mark.promise(2)
 def test_many_at_a_time_get_each_its_own(caller: AMIClient) -> None:
     outcomes: dict[int, str] = {}
 

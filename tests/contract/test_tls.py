@@ -10,6 +10,7 @@ from .conftest import Target
 from .test_variables import channel_of
 
 
+@pytest.mark.promise(13)
 def test_originate_with_sixty_variables(target: Target) -> None:
     variables = {f"VARIABLE_{number}": f"value, {number} " + "v" * 40 for number in range(60)}
     headers = {"Channel": "Local/100@default", "Application": "Wait", "Data": "60", "ChannelId": "tls-sixty"}

@@ -57,6 +57,7 @@ def test_every_byte_comes_through(target: Target, listening: AMIClient) -> None:
         assert listening.ping() > 0
 
 
+@pytest.mark.promise(5)
 def test_events_that_pose_as_answers_answer_nothing(target: Target, listening: AMIClient) -> None:
     listening.ping()
     prefix = listening.send("Ping").action_id
@@ -80,6 +81,7 @@ def test_events_that_pose_as_answers_answer_nothing(target: Target, listening: A
         assert {event.name for event in answer.events} <= {"QueueParams", "QueueMember", "QueueEntry"}
 
 
+@pytest.mark.promise(5)
 def test_values_of_a_dialplan_forge_nothing(real: Target) -> None:
     with real.client(event_mask="user,dialplan") as ami, real.client(event_mask="off") as admin:
         with ami.events() as stream, real.witness(events="user,dialplan") as raw:

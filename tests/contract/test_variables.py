@@ -65,6 +65,7 @@ def test_database_values_agree(client: AMIClient, value: str) -> None:
     assert item["Val"] == value
 
 
+@pytest.mark.promise(15)
 @pytest.mark.parametrize("bad", ["a\r\nAction: Logoff", "a\nb", "a\rb", "a\0b", "\r\n\r\n", "x" * 1100])
 def test_what_would_be_misread_never_leaves(client: AMIClient, bad: str) -> None:
     sent: list[bytes] = []

@@ -22,7 +22,7 @@ SHOWN = next(block.text for block in blocks(TUTORIALS[0]) if block.text.startswi
 def url() -> Iterator[str]:
     """The address of the server, started by the command that the tutorial shows."""
     command, printed = SHOWN.splitlines()
-    arguments = [sys.executable, "-m", "pyami_sync.cli", *shlex.split(command)[2:], "--port", "0"]
+    arguments = [sys.executable, "-m", "pyami_sync", *shlex.split(command)[2:], "--port", "0"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AMI_")}
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment

@@ -14,6 +14,7 @@ import warnings
 
 import pytest
 
+from pyami_sync.engine import launch as launch_module
 from pyami_sync.engine.engine import Engine, _after_fork, _at_exit, engines
 from pyami_sync.engine.poller import READ, WRITE
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed
@@ -87,6 +88,7 @@ def link():
     made.close()
 
 
+@pytest.mark.promise(9)
 class TestLife:
     def test_threads_start_with_use_and_end_with_close(self):
         engine = Engine("pyami-test")
@@ -107,6 +109,42 @@ class TestLife:
         engine = Engine("pyami-test")
         engine.close()
         assert engine.closed
+
+    def test_closing_while_an_interrupted_thread_has_begun_it(self, monkeypatch):
+        """An exception of a signal handler right behind the start of the thread that starts the engine thread."""
+        engine, go_on, closed = Engine("pyami-test"), threading.Event(), threading.Event()
+        start_new_thread, make_poller = launch_module.start_new_thread, launch_module.make_poller
+
+        def interrupted(*args):
+            start_new_thread(*args)
+            raise OverflowError
+
+        def held_up():
+            assert go_on.wait(10)
+            return make_poller()
+
+        monkeypatch.setattr(launch_module, "start_new_thread", interrupted)
+        monkeypatch.setattr(launch_module, "make_poller", held_up)
+        with pytest.raises(OverflowError):
+            engine.start()
+        eventually(lambda: engine._launches[None]._begun)
+        closing = threading.Thread(target=lambda: (engine.close(), closed.set()))
+        closing.start()
+        eventually(lambda: engine.closed)
+        go_on.set()
+        assert closed.wait(10)
+        closing.join()
+        assert engine._poller._epoll.closed
+        assert not engine._thread.is_alive()
+
+    def test_closing_before_it_has_begun(self):
+        engine = Engine("pyami-test")
+        launch = engine._launches.setdefault(None, launch_module.Launch(engine))
+        engine.close()
+        launch.begin()
+        with pytest.raises(ConnectionClosed):
+            launch.check()
+        assert engine._thread is None
 
     def test_no_descriptor_is_left(self):
         with warnings.catch_warnings():
@@ -264,10 +302,10 @@ class TestLinks:
         on_thread(engine, lambda: None)
         assert link.written == 0
         link.interest = READ | WRITE
-        engine.rearm(link)
+        on_thread(engine, lambda: engine.rearm(link))
         eventually(lambda: link.written > 0)
         link.interest = READ
-        engine.rearm(link)
+        on_thread(engine, lambda: engine.rearm(link))
         on_thread(engine, lambda: None)
         count = link.written
         link.other.send(b"x")
@@ -291,7 +329,7 @@ class TestLinks:
         out.clear()
         engine.unregister(link, out.set)  # again: no error
         assert out.wait(10)
-        engine.rearm(link)
+        on_thread(engine, lambda: engine.rearm(link))
         on_thread(engine, lambda: None)
 
     @pytest.mark.parametrize("error", [ValueError("bug"), SystemExit(1), KeyboardInterrupt()])

@@ -27,7 +27,7 @@ class Link:
 
 @pytest.fixture(params=[pytest.param("epoll", marks=needs_epoll), "selectors"])
 def poller(request):
-    made = Epoll() if request.param == "epoll" else Selector(lambda job: job())
+    made = Epoll() if request.param == "epoll" else Selector()
     yield made
     made.close()
 
@@ -127,11 +127,11 @@ def test_epolls_own_constants():
 
 @needs_epoll
 def test_the_choice_of_a_poller(monkeypatch):
-    made = make_poller(lambda job: job())
+    made = make_poller()
     assert isinstance(made, Epoll)
     made.close()
     monkeypatch.delattr("select.epoll")
-    made = make_poller(lambda job: job())
+    made = make_poller()
     assert isinstance(made, Selector)
     made.close()
 

@@ -114,6 +114,7 @@ def test_no_tls_server_says_so(text: bytes) -> None:
         client(port, tls=True).open()
 
 
+@pytest.mark.promise(16)
 def test_an_unknown_greeting_is_survived() -> None:
     def serve(sock: socket.socket) -> None:
         sock.sendall(b"Some Call Manager from elsewhere\r\n")
@@ -129,6 +130,7 @@ def test_an_unknown_greeting_is_survived() -> None:
         assert ami.ami_version is None
 
 
+@pytest.mark.promise(16)
 @pytest.mark.parametrize(
     "junk",
     [
@@ -157,6 +159,7 @@ def test_junk_between_messages_is_survived(junk: bytes) -> None:
         assert ami.stats().losses == 0
 
 
+@pytest.mark.promise(16)
 def test_invalid_text_comes_back_as_the_bytes_it_was() -> None:
     raw = b"Event: Odd\r\nValue: caf\xe9 \xff\xfe\r\nno colon \x80\r\n\r\n"
     with Simulator() as sim, AMIClient.from_url(sim.url) as ami, ami.events("Odd") as stream:
@@ -214,6 +217,7 @@ def feed(
     return done.stdout.splitlines()
 
 
+@pytest.mark.promise(16)
 def test_a_hundred_megabytes_without_a_line_end() -> None:
     outcome, memory, threads = feed(piece=b"x" * 1000, times=1000, pieces=100, before=b"Event: Big\r\nValue: ")
     assert outcome.startswith("ConnectionLost")
@@ -228,6 +232,7 @@ def test_a_million_headers_are_taken() -> None:
     assert int(memory.split()[1]) < 80_000
 
 
+@pytest.mark.promise(16)
 def test_three_million_headers_are_too_many() -> None:
     outcome, memory, _ = feed(piece=b"A: b\r\n", times=1000, pieces=3000)
     assert outcome.startswith("ConnectionLost")
@@ -253,6 +258,7 @@ def test_a_message_cut_by_the_end_is_no_message(held: bytes) -> None:
         assert "Half" not in names
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize("share", [10, pytest.param(1, marks=pytest.mark.slow)])
 def test_eof_at_every_byte_of_a_session(share: int) -> None:
     """Every place where a connection may end: the greeting, the login, an answer, a list, an event."""

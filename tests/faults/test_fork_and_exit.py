@@ -28,6 +28,7 @@ def test_forks_while_other_threads_hold_the_locks(killable: AsteriskFactory) -> 
     assert not sessions(server, "patient")
 
 
+@pytest.mark.promise(10)
 def test_forks_on_the_simulator() -> None:
     with Simulator() as sim:
         with running("-m", "tests.faults.apps.forks", "15", env={"AMI_URL": sim.url}, pipe=True) as process:
@@ -76,6 +77,7 @@ def test_a_signal_ends_it(sim: Simulator, way: str, number: int) -> None:
         assert "KeyboardInterrupt" in err
 
 
+@pytest.mark.promise(9)
 @pytest.mark.parametrize(
     ("way", "expected"),
     [

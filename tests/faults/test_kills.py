@@ -183,6 +183,7 @@ def check_arrivals(proxy: Proxy, seen: list[Event], resets: set[int], kills: int
             pytest.fail(f"a life of {len(life)} events on no connection")
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
 def test_kills_on_the_simulator(kills: int) -> None:
     with Simulator(secret="admin-secret") as sim:
@@ -191,6 +192,7 @@ def test_kills_on_the_simulator(kills: int) -> None:
     assert outcomes.get("ConnectionLost", 0) > 0
 
 
+@pytest.mark.promise(3)
 @pytest.mark.asterisk
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
 def test_kills_on_a_real_server(killable: AsteriskFactory, kills: int) -> None:
@@ -200,6 +202,7 @@ def test_kills_on_a_real_server(killable: AsteriskFactory, kills: int) -> None:
     assert outcomes["result"] > kills
 
 
+@pytest.mark.promise(4)
 @pytest.mark.asterisk
 def test_killed_in_the_middle_of_a_list(asterisk_version: int, killable: AsteriskFactory) -> None:
     server = killable(asterisk_version)

@@ -45,6 +45,7 @@ def listens(port: int) -> bool:
     return True
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize("preload", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["preload", "lazy"])
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
 def test_gunicorn(server: AsteriskServer, kind: str, preload: bool) -> None:
@@ -74,6 +75,7 @@ def test_gunicorn(server: AsteriskServer, kind: str, preload: bool) -> None:
     scenario.wait_until(lambda: not sessions(server, "patient"), "all sessions end with their processes")
 
 
+@pytest.mark.promise(10)
 def test_celery(server: AsteriskServer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("celery")
     for folder in ("queue", "control", "results"):

@@ -107,6 +107,7 @@ def restarts_during_calls(server: AsteriskServer, rounds: int) -> list[float]:
     return delays
 
 
+@pytest.mark.promise(11)
 @pytest.mark.asterisk
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_back_soon_after_each_restart(server: AsteriskServer, rounds: int) -> None:

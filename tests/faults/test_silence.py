@@ -50,6 +50,7 @@ def far() -> Iterator[Far]:
             process.stdout.close()  # type: ignore[union-attr]
 
 
+@pytest.mark.promise(12)
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "calling"])
 def test_lost_packets_are_found_in_time(far: Far, busy: bool) -> None:
     options = {**WATCHFUL, "connect_timeout": 1.0, "timeout": 1.0}
@@ -78,6 +79,7 @@ def test_connecting_into_silence_ends_in_time(far: Far) -> None:
     assert time.monotonic() - began < 0.5 + SLACK
 
 
+@pytest.mark.promise(12)
 def test_a_stalled_proxy_is_found_in_time() -> None:
     with Simulator() as sim, Proxy(sim.port) as proxy:
         with AMIClient("127.0.0.1", proxy.port, username="admin", secret="secret", timeout=1.0, **WATCHFUL) as ami:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
@@ -127,27 +128,77 @@ def test_the_program_serves_them() -> None:
         assert run_program("exporter", "--help").code == 0
 
 
-def queries() -> list[str]:
+METRIC = re.compile(r"\b((?:asterisk|pyami)_\w+)(?:\{([^}]*)\})?")
+GROUPING = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
+
+
+def queries() -> Iterator[tuple[str, set[str]]]:
+    """Yield each query of the dashboard and the alert rules, with the labels that its legend or its text shows."""
     board = json.loads((MONITORING / "grafana-dashboard.json").read_text())
-    found = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
-    alerts = (MONITORING / "alerts.yml").read_text()
-    return found + re.findall(r"^ +expr: (.+)$", alerts, re.MULTILINE)
+    for panel in board["panels"]:
+        for target in panel["targets"]:
+            yield target["expr"], set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+    rules = yaml.safe_load((MONITORING / "alerts.yml").read_text())
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            yield rule["expr"], set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
 
 
-def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:
-    with Simulator() as simulator, connect(simulator.url) as ami, ami.live() as live:
+def exposed() -> dict[str, dict[str, set[str]]]:
+    """Return the labels, with their values, of every metric that the exporter exposes on a lively server."""
+    with Simulator() as one, ClusterPool({"paris": one.url}) as pool, pool.live() as live, connect(one.url) as ami:
         from pyami_sync.integrations.prometheus import AMICollector
 
         registry = CollectorRegistry()
         collector = LiveCollector(live)
         registry.register(collector)
         registry.register(AMICollector(ami))
-        lines = generate_latest(registry).decode().splitlines()
-        known = {line.split()[2] for line in lines if line.startswith("# TYPE")}
+        ami.originate("Local/100@default/n", Context="default", Exten="501", Priority=1)
+        scrape = Scrape(registry)
+        until(lambda: scrape("asterisk_queue_waiting", node="paris", queue="empty") == 1, "somebody waits", 20)
+        ami.send("Hangup", Channel="/^Local/", Cause=17)
+
+        def ended() -> bool:
+            return any(name == "asterisk_calls_ended_total" for name, _ in scrape.samples())
+
+        until(ended, "a call has ended", 20)
+        found: dict[str, dict[str, set[str]]] = {}
+        for family in text_string_to_metric_families(generate_latest(registry).decode()):
+            labels = found.setdefault(family.name, {})
+            for sample in family.samples:
+                for each in (labels, found.setdefault(sample.name, {})):
+                    for name, value in sample.labels.items():
+                        each.setdefault(name, set()).add(value)
+        for family in collector.collect():  # the simulator has no registrations, for example
+            labels = found.setdefault(family.name, {})
+            labels.update({name: set() for name in family._labelnames if name not in labels})
         collector.close()
-    asked = {name for query in queries() for name in re.findall(r"\b(?:asterisk|pyami)_\w+", query)}
-    assert asked
-    assert asked <= known, asked - known
+    return found
+
+
+SCRAPED = {"instance", "job"}
+"""Labels that Prometheus adds."""
+
+
+def test_dashboard_and_alerts_ask_for_metrics_and_labels_that_exist() -> None:
+    known = exposed()
+    asked = list(queries())
+    assert len(asked) > 20
+    for query, shown in asked:
+        metrics = METRIC.findall(query)
+        assert metrics, query
+        for name, matchers in metrics:
+            assert name in known, query
+            for label, operator, value in re.findall(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"', matchers):
+                assert label in known[name], query
+                if operator == "=":
+                    assert value in known[name][label], query
+        grouped = {each.strip() for part in GROUPING.findall(query) for each in part.split(",")}
+        of_all = set.intersection(*(set(known[name]) for name, _ in metrics)) | SCRAPED
+        assert grouped <= of_all, query
+        # What is left after an aggregation is what it groups by.
+        left = grouped if re.search(r"^(?:sum|max|min|avg|count)\b", query) else of_all
+        assert shown <= left, (query, shown, left)
 
 
 def test_the_dashboard_is_fresh() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from selenium.webdriver.common.keys import Keys
 
 from pyami_sync import AMIClient, connect
 from pyami_sync.testing import Simulator
+from tests.faults.proxy import Proxy
 
 from .browser import browser, shoot
 from .processes import Service, free_port, serving
@@ -44,6 +45,16 @@ def wallboard(server: Server, tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
+@pytest.fixture
+def behind_a_proxy(tmp_path: Path) -> Iterator[tuple[Simulator, Proxy, Service]]:
+    """The wallboard of a server whose link a test can break."""
+    port = free_port()
+    with Simulator() as simulator, Proxy(simulator.port) as proxy:
+        url = simulator.url.replace(f":{simulator.port}", f":{proxy.port}")
+        with serving(tmp_path / "log", "wallboard", str(port), port=port, AMI_URL=url) as service:
+            yield simulator, proxy, service
+
+
 class Page:
     """The page as somebody sees it."""
 
@@ -62,6 +73,23 @@ class Page:
 
     def wait_gone(self, selector: str, text: str, timeout: float = 20.0) -> None:
         until(lambda: text not in self.text(selector), f"no {text!r} in {selector}", timeout)
+
+    def shown_at(self, text: str) -> None:
+        """Have the page note the moment at which it shows a text; see :meth:`delay`."""
+        self.browser.execute_script(
+            "const text = arguments[0]; window.moments = window.moments || {};"
+            "const look = () => document.body.innerText.includes(text) && !(text in moments)"
+            " ? (moments[text] = Date.now(), true) : false;"
+            "new MutationObserver((_, watch) => look() && watch.disconnect())"
+            ".observe(document.body, {subtree: true, childList: true, characterData: true})",
+            text,
+        )
+
+    def delay(self, text: str, since: float) -> float:
+        """Return how many seconds after a moment the page showed a text that it was told to look out for."""
+        until(lambda: self.browser.execute_script("return arguments[0] in window.moments", text), text, 20)
+        at: float = self.browser.execute_script("return window.moments[arguments[0]]", text)
+        return at / 1000 - since
 
     def click(self, selector: str) -> None:
         self.browser.execute_script("document.querySelector(arguments[0]).click()", selector)
@@ -131,6 +159,57 @@ def test_the_wall_shows_what_happens(
     until(lambda: page.text("#calls-count") == "0", "no calls", 30)
     assert page.text(f"{empty} .big dd") == "0"
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_shows_an_event_within_a_second(server: Server, wallboard: Service, browser: webdriver.Chrome) -> None:
+    """The moment of the event is that at which a client gets it; the best of a few tries counts, on a busy machine."""
+    page = Page(browser, wallboard.url)
+    page.wait("#servers", "connected")
+    page.wait("#queues", "support")
+
+    def delay(ami: AMIClient, event: str, text: str, act: Callable[[], object]) -> float:
+        page.shown_at(text)
+        with ami.expect(event, timeout=30) as seen:
+            act()
+        received = seen.result().received_at
+        assert received is not None
+        return page.delay(text, received.timestamp())
+
+    with connect(server.url) as ami:
+        joined, paused = [], []
+        for number in range(3):
+            caller, reason = f"Caller No {number}", f"reason {number}"
+            joined.append(delay(ami, "QueueCallerJoin", caller, lambda name=caller: queue(ami, name)))  # type: ignore[misc]
+            pause = {"Interface": "Local/801@members/n", "Paused": True, "Reason": reason}
+            paused.append(delay(ami, "QueueMemberPause", reason, lambda how=pause: ami.send("QueuePause", **how)))  # type: ignore[misc]
+            page.wait('[aria-label="Queue empty"] .callers', caller)
+        ami.send("Hangup", Channel="/^Local/", check=False)
+        page.wait("#calls-count", "0")
+    assert min(joined) < 1, joined
+    assert min(paused) < 1, paused
+
+
+def test_a_lost_link_is_shown_and_made_good(
+    behind_a_proxy: tuple[Simulator, Proxy, Service], browser: webdriver.Chrome
+) -> None:
+    simulator, proxy, service = behind_a_proxy
+    page = Page(browser, service.url)
+    page.wait("#servers", "connected")
+    with connect(simulator.url) as ami:
+        queue(ami, "Before The Gap")
+        page.wait("#queues", "Before The Gap")
+        proxy.cut_after = 1  # of each new connection, too
+        proxy.drop()
+        page.wait("#servers", "connection lost")
+        assert "stale" in browser.find_element(By.TAG_NAME, "body").get_attribute("class")
+        assert "Before The Gap" in page.text("#queues")  # the last that is known, and marked as such
+        ami.send("Hangup", Channel="/^Local/", check=False)
+        queue(ami, "In The Gap")
+        proxy.cut_after = None
+        page.wait("#servers", "connected", 60)
+        page.wait("#queues", "In The Gap")
+        assert "Before The Gap" not in page.text("#queues")
+        assert "stale" not in browser.find_element(By.TAG_NAME, "body").get_attribute("class")
 
 
 def test_shows_only_what_the_address_asks_for(browser: webdriver.Chrome, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class Streams:
 
 
 @pytest.mark.slow
+@pytest.mark.deployment
 def test_two_hundred_pages_on_four_workers(tmp_path: Path) -> None:
     port = free_port()
     service = Service(port)

@@ -255,6 +255,10 @@ class Watch:
         except ActionError:
             return None
         time.sleep(0.1)
+        return self.differences(truth, live)
+
+    def differences(self, truth: Truth, live: Live) -> list[str]:
+        """Return in what the model differs from the lists."""
         return truth.differences(live.view())
 
 
@@ -267,6 +271,7 @@ def weather(
     pause: float = 0.15,
     report: Callable[[str], None] = print,
     restarts: bool = True,
+    watching: Callable[[AMIClient], Watch] | None = None,
 ) -> tuple[int, int]:
     """Let storms come over a server, and compare the model with it at every quiet moment.
 
@@ -290,7 +295,7 @@ def weather(
         ami.on("ConnectionLost", lambda event: lost.append(time.time()))
         ami.on("Reconnected", lambda event: gaps.append((lost[-1], time.time())))
         live.on(Call, lambda change: note_unseen(change, unseen))
-        watch = Watch(looker)
+        watch = (watching or Watch)(looker)
         for number in range(storms):
             storm = Storm(server, actor, live, seed + number)
             storm.run(count, pause)

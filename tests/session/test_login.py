@@ -197,6 +197,14 @@ class TestPlan:
         assert self.said(plan, made, again=True)[4:] == ["Command core show uptime seconds"]
         assert made.uptime == 7
 
+    def test_with_filters_the_absence_of_fully_booted_means_nothing(self):
+        """The login is one without events, so that FullyBooted does not follow it: the console says it."""
+        plan = LoginPlan(make_options({"secret": "x"}))
+        plan.boot_seen = True
+        plan.learn(Action("Filter", Operation="Add", Filter="Event: Newexten"), OK)
+        said = ["Challenge", "Login off", "Filter", "Events on", "Ping", "Command core waitfullybooted"]
+        assert self.said(plan, again=True)[:6] == said
+
     def test_what_was_learned_is_said_again(self):
         plan = LoginPlan(make_options({"secret": "x", "event_mask": "call"}))
         for action in (

@@ -389,6 +389,7 @@ def test_a_link_that_stays_down_is_named():
                 ami.send("Ping", timeout=0.5)
 
 
+@pytest.mark.promise(1)
 def test_a_crowd_with_hardly_any_time() -> None:
     """Answers and the ends of their callers' time cross all the while: every call ends, and is counted, once."""
     ends: list[str] = []

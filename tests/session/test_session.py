@@ -264,6 +264,7 @@ class TestStates:
         assert rig.session.connection(Deadline(0)) is rig.session.current
 
 
+@pytest.mark.promise(11)
 class TestGaps:
     def test_markers_stand_in_their_place(self, make, peer):
         def login(link, action):

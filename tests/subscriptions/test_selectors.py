@@ -54,6 +54,7 @@ class TestSelectors:
         assert Selectors(()).text == "any event"
         assert Selectors(("Hangup", "Queue*", events.Newchannel)).text == "Hangup, Queue*, Newchannel"
 
+    @pytest.mark.promise(11)
     @pytest.mark.parametrize(
         ("selectors", "wanted"),
         [

@@ -195,6 +195,7 @@ class TestOptions:
             bare.finish(None)
 
 
+@pytest.mark.promise(8)
 class TestOverflow:
     def test_the_newest_are_lost_and_told_at_their_place(self, owner):
         stream = owner.stream(maxsize=3)
@@ -333,6 +334,7 @@ class TestStrands:
         owner.run()
         assert seen == [1, 2, 3, 4, 5]
 
+    @pytest.mark.promise(7)
     def test_one_at_a_time_with_many_threads(self):
         jobs, signal, over = deque(), threading.Condition(), threading.Event()
 

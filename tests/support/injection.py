@@ -9,11 +9,13 @@ or in a system call or lock that it waits in. It can raise, run a function, or b
         assert outcome.interrupted or outcome.value < 5
     assert ami.ping() < 5                # and everything still works
 
-``PYAMI_INJECTIONS`` in the environment replaces the number of injections, for long runs.
+``PYAMI_INJECTIONS`` in the environment replaces the number of injections, for long runs, and ``PYAMI_SEED`` chooses
+other moments.
 """
 
 from __future__ import annotations
 
+import dis
 import os
 import random
 import signal
@@ -23,10 +25,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
-__all__ = ["Hang", "Injected", "Injector", "Outcome", "injections"]
+__all__ = ["Hang", "Injected", "Injector", "Outcome", "Stepper", "injections"]
+
+PACKAGE = f"{os.sep}pyami_sync{os.sep}"
 
 
 def injections(usual: int) -> int:
@@ -78,7 +82,7 @@ class Injector:
 
     def __init__(self, *, seed: int = 0, soonest: float = 2e-6, latest: float = 5e-3, limit: float = 30.0) -> None:
         assert threading.current_thread() is threading.main_thread(), "signals are handled on the main thread"
-        self.random = random.Random(seed)
+        self.random = random.Random(seed + 1000 * int(os.environ.get("PYAMI_SEED", "0")))
         self.soonest = soonest
         self.latest = latest
         self.limit = limit
@@ -159,3 +163,84 @@ def stacks() -> str:
     for ident, frame in sys._current_frames().items():
         found.append(f"--- {names.get(ident, ident)}\n{''.join(traceback.format_stack(frame))}")
     return "\n".join(found)
+
+
+class Stepper:
+    """Interrupts a call at each point, one after the other, at which the interpreter may run a signal handler.
+
+    Handlers run behind a call, at the beginning of a function and at a jump back. Where a real signal meets these by
+    chance, this counts them in the package's own code, on the calling thread, with a trace function::
+
+        for point in Stepper(lambda: ami.ping(timeout=5)):
+            ...  # the call has been interrupted there; is everything as it should be?
+
+    Args:
+        call: the call; it must take the same way each time, as far as possible.
+        act: run at the point; by default :exc:`Injected` is raised there.
+        longest: no more points than this, spread evenly.
+
+    """
+
+    def __init__(self, call: Callable[[], Any], act: Callable[[], object] | None = None, longest: int = 2000) -> None:
+        self.call = call
+        self.act = act
+        self.longest = longest
+        self.points = 0
+        """How many points the call had when it was not interrupted."""
+        self._count = 0
+        self._target = 0
+        self._opcodes: dict[CodeType, dict[int, bool]] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, Outcome]]:
+        for _ in range(2):  # Python 3.12 traces the instructions of a function from its second call on
+            self._run(0)
+        self.points = self._count
+        step = max(1, self.points // self.longest)
+        for target in range(1, self.points + 1, step):
+            outcome = self._run(target)
+            yield self._place, outcome
+
+    def _run(self, target: int) -> Outcome:
+        self._count, self._target, self._place = 0, target, ""
+        outcome = Outcome()
+        before = sys.gettrace()
+        sys.settrace(self._trace)
+        try:
+            outcome.value = self.call()
+        except Exception as exc:
+            outcome.error = exc
+        finally:
+            sys.settrace(before)
+        outcome.struck = bool(self._place)
+        return outcome
+
+    def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if PACKAGE not in frame.f_code.co_filename:
+            return None
+        frame.f_trace = self._step  # before the next line, which has no effect otherwise from Python 3.12 on
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        return self._step
+
+    def _step(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "opcode" and self._is_point(frame.f_code, frame.f_lasti):
+            self._count += 1
+            if self._count == self._target:
+                self._place = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
+                sys.settrace(None)
+                frame.f_trace = None
+                if self.act is None:
+                    raise Injected
+                self.act()
+                return None
+        return self._step
+
+    def _is_point(self, code: CodeType, offset: int) -> bool:
+        """Return True if the instruction before this one lets handlers run."""
+        found = self._opcodes.get(code)
+        if found is None:
+            found, before = {}, ""
+            for each in dis.get_instructions(code):
+                found[each.offset] = before.startswith(("CALL", "RESUME", "JUMP_BACKWARD")) and before != "RESUME_CHECK"
+                before = each.opname
+            self._opcodes[code] = found
+        return found.get(offset, False)

@@ -89,6 +89,7 @@ class TestValues:
 INJECTIONS = ["\r\nAction: Originate", "\nAction: Originate", "\r", "\n", "\0", "x\r\n\r\nAction: Y\r\n\r\n", "\r\n"]
 
 
+@pytest.mark.promise(15)
 class TestInjection:
     @pytest.mark.parametrize("bad", INJECTIONS)
     @pytest.mark.parametrize(
@@ -161,6 +162,7 @@ class TestInjection:
         assert caught.value.header == "Secret"
 
 
+@pytest.mark.promise(15)
 class TestLimits:
     def test_a_line_of_1022_bytes(self):
         assert Action("X", A="v" * (MAX_LINE - 3))

@@ -70,6 +70,7 @@ class TestMessages:
             assert framer.feed(b"\n") == []
             assert framer.pending == 0
 
+    @pytest.mark.promise(5)
     @pytest.mark.parametrize("inside", ["\n", "\n\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029", "\r", "\n\r"])
     def test_only_cr_lf_cr_lf_ends_a_message(self, inside):
         frame = f"Event: VarSet\r\nValue: a{inside}Event: Fake{inside}b".encode()
@@ -127,6 +128,7 @@ class TestOldCommandOutput:
         ]
 
 
+@pytest.mark.promise(16)
 class TestLimits:
     @pytest.mark.parametrize("step", [1, 7, 1000])
     def test_a_line_without_end(self, step):

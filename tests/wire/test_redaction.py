@@ -14,6 +14,7 @@ from pyami_sync.wire.response import Response
 S = b"hunter2"
 
 
+@pytest.mark.promise(17)
 @pytest.mark.parametrize(
     "raw",
     [
@@ -75,6 +76,7 @@ def test_a_few_messages_at_once():
     assert redact(raw).count(b"Action: Ping") == 2
 
 
+@pytest.mark.promise(17)
 @pytest.mark.parametrize(
     "message",
     [

@@ -43,13 +43,25 @@ function duration(seconds) {
 
 function who(party) {
   if (party.name && party.num && party.name !== party.num) return party.name + " (" + party.num + ")";
-  return party.name || party.num || party.channel || "unknown";
+  return party.name || party.num || device(party.channel) || "unknown";
 }
 
-function party(element, text) {
-  if (element.firstChild === null) element.append(node("bdi"));
+function device(channel) {
+  return channel ? channel.replace(/-[0-9a-f]{8}(;[12])?$/, "") : "";
+}
+
+// The text may be cut at its end, wherever its script ends; the tail behind it is not.
+function party(element, text, tail = "") {
+  if (element.firstChild === null) element.append(node("bdi"), node("span"));
   setText(element.firstChild, text);
-  if (element.title !== text) element.title = text;
+  setText(element.lastChild, tail);
+  element.style.setProperty("--tail", tail.length + "ch");
+  if (element.title !== text + tail) element.title = text + tail;
+}
+
+function fillParty(element, person, more = "") {
+  const named = person.name && person.num && person.name !== person.num;
+  party(element, named ? person.name : who(person), (named ? " (" + person.num + ")" : "") + more);
 }
 
 // "", "amber" or "red"; the second threshold is the worse one, whichever way they run.

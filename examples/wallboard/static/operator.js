@@ -92,8 +92,9 @@ function makeCall(call) {
 
 function fillCall(row, call) {
   row.call = call;
-  party(row.cells[0], who(call.from));
-  party(row.cells[1], call.to.num || call.to.name || call.to.channel ? who(call.to) : "–");
+  fillParty(row.cells[0], call.from);
+  if (call.to.num || call.to.name || call.to.channel) fillParty(row.cells[1], call.to);
+  else party(row.cells[1], "–");
   setText(row.cells[2], call.state + (call.queue && call.state === "queued" ? " in " + call.queue : ""));
   setText(row.cells[3], span(call.since));
 }

@@ -57,14 +57,14 @@ function fillQueue(card, queue) {
   setFigure(small.children[3], queue.talk ? duration(queue.talk) : "–", "");
   setClass(card, "queue" + (marks.includes("red") ? " red" : marks.includes("amber") ? " amber" : ""));
   card.setAttribute("aria-label", "Queue " + queue.name);
-  const shown = queue.callers.slice(0, MOST_CALLERS).map((each) => ({ ...each, text: who(each) }));
-  if (queue.callers.length > MOST_CALLERS) shown.push({ id: "more", text: "and " + (queue.callers.length - MOST_CALLERS) + " more", since: null });
+  const shown = queue.callers.slice(0, MOST_CALLERS);
+  if (queue.callers.length > MOST_CALLERS) shown.push({ id: "more", name: "and " + (queue.callers.length - MOST_CALLERS) + " more", since: null });
   follow(callers, shown, (each) => each.id, () => {
     const item = node("li");
     item.append(node("span", undefined, "who"), node("span", undefined, "time"));
     return item;
   }, (item, each) => {
-    party(item.firstChild, each.text);
+    fillParty(item.firstChild, each);
     setText(item.lastChild, span(each.since));
     setClass(item.lastChild, ("time " + (each.since ? grade("longest", now() - each.since) : "")).trim());
   });
@@ -113,10 +113,12 @@ const arrows = { talking: "↔", hold: "on hold", ringing: "ringing", dialing: "
 
 function fillCall(item, call) {
   const [from, state, to, time] = item.children;
-  party(from, who(call.from));
+  fillParty(from, call.from);
   setText(state, arrows[call.state] || call.state);
   const others = call.more ? " and " + call.more + " more" : "";
-  party(to, call.state === "queued" && call.queue ? call.queue : call.to.num || call.to.name || call.to.channel ? who(call.to) + others : "–");
+  if (call.state === "queued" && call.queue) party(to, call.queue);
+  else if (call.to.num || call.to.name || call.to.channel) fillParty(to, call.to, others);
+  else party(to, "–");
   setText(time, span(call.since));
 }
 

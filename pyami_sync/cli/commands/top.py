@@ -132,11 +132,10 @@ def run(screen: FullScreen, source: Source, console: Any, every: float, count: i
     left = count
     due = 0.0
     while not browser.ended and (left is None or left > 0):
-        now = time.monotonic()
-        if now >= due:
+        if time.monotonic() >= due:
             browser.look(source.views())
             left = None if left is None else left - 1
-            due = now + every
+            due = time.monotonic() + every  # from now on: looking at thousands of calls takes a while itself
         if under_way is not None and under_way.done():
             browser.message, under_way = outcome(under_way), None
         width, height = console.size

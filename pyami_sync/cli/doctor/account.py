@@ -13,6 +13,7 @@ from ...client import AMIClient
 from ...engine.deadline import Deadline
 from ...exceptions import ActionError, ActionTimeout, AMIError, ConnectError, LoginRejected, WaitTimeout
 from ...session.options import EVENT_CLASSES, Options
+from ...wire.message import Event
 from ..exits import LOGIN_REJECTED, NO_CONNECTION, TIMEOUT
 from .findings import Finding, Stop
 from .managerconf import ManagerConf, describe_filters
@@ -52,6 +53,8 @@ class Account:
         self.seen: set[str] = set()
         """Names of the events that came."""
         self._any = threading.Event()
+        self._own: Event | None = None  # the event of ours that came back
+        self._offset: float | None = None  # by how many seconds the server's clock is ahead
         self.read: set[str] | None = None
         """Classes of events, None where they can't be known; so is ``write`` of actions."""
         self.write: set[str] | None = None
@@ -80,6 +83,7 @@ class Account:
             if (finding := self._booted()) is not None:
                 yield finding
             yield self._clock()
+            yield self._lateness()
         except ActionTimeout as exc:
             raise Stop(
                 Finding("answers", "fail", f"the server has stalled: {exc}", "look at its log and its load", TIMEOUT)
@@ -273,7 +277,7 @@ class Account:
         started = time.monotonic()
         try:
             # Leaving the block waits for the event.
-            with self.client.expect("UserEvent", where={"Mark": mark}, timeout=self._left(FLOW_WAIT)):
+            with self.client.expect("UserEvent", where={"Mark": mark}, timeout=self._left(FLOW_WAIT)) as own:
                 self.client.send("UserEvent", UserEvent="PyamiSyncDoctor", Mark=mark, timeout=self._left())
         except ActionError:
             return self._passive_flow()
@@ -281,6 +285,7 @@ class Account:
             pass
         else:
             took = (time.monotonic() - started) * 1000
+            self._own = own.result()
             return Finding("events", "ok", f"an event of ours came back after {took:.1f} ms")
         others = sorted(self.seen)
         if self.read is not None and "user" in self.read:
@@ -349,12 +354,31 @@ class Account:
             offset = float(stamp) - (before + after) / 2
         except ValueError:
             return Finding("clock", "skip", "the server does not tell its time")
+        self._offset = offset
         text = f"the server's clock is {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'}"
         if abs(offset) > OFFSET_MOST:
             return Finding(
                 "clock", "warn", text, "set both clocks by NTP (timedatectl): times in events and logs differ"
             )
         return Finding("clock", "ok", text)
+
+    def _lateness(self) -> Finding:
+        """Compare when our event was stamped with when it came."""
+        event = self._own
+        if event is None or self._offset is None or event.received_at is None:
+            return Finding("lateness", "skip", "no event of ours came back, or the server does not tell its time")
+        if event.timestamp is None:
+            return Finding(
+                "lateness",
+                "skip",
+                "events carry no Timestamp, so that only Pings show when the server stalls",
+                "timestampevents = yes in [general] of manager.conf lets clients notice events that come late",
+            )
+        late = max(0.0, (event.received_at - event.timestamp).total_seconds() + self._offset)
+        text = f"an event came {late * 1000:.1f} ms after it had happened"
+        if late > SLOW:
+            return Finding("lateness", "warn", text, "the server stalls, or the network: look at its load, and its log")
+        return Finding("lateness", "ok", text)
 
 
 def _classes(text: str) -> set[str]:

@@ -89,7 +89,7 @@ def _resolve(options: Options, deadline: Deadline) -> tuple[list[str], Finding]:
             f"check /etc/resolv.conf and the name server (getent hosts {host}), or use the server's address",
         ) from None
     except (OSError, UnicodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no name of a host"
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not a valid host name"
         raise fail(
             "name",
             f"the name {host!r} does not resolve: {reason}",

@@ -78,7 +78,10 @@ def call_row(node: str, call: Call, view: View, now: datetime) -> Row:
     first = legs[0]
     to = first.connected_line_num or ""
     if len(legs) > 1:
-        to = party(legs[1]) + (f" +{len(legs) - 2}" if len(legs) > 2 else "")
+        to = party(legs[1])
+        if to == party(first):  # the leg of an agent behind a Local channel carries the caller's number
+            to = legs[1].channel.rpartition("-")[0]
+        to += f" +{len(legs) - 2}" if len(legs) > 2 else ""
     elif not to and first.uniqueid in view.channels:
         to = view.channels[first.uniqueid].exten
     talk = max((leg.talk_since for leg in legs if leg.talk_since is not None), default=None)

@@ -349,8 +349,8 @@ def split_variables(text: str) -> list[str]:
 
 
 def split_caller_id(text: str) -> tuple[str, str]:
-    """Take name and number out of ``"Name" <number>``, or out of a bare number."""
-    match = re.fullmatch(r'\s*"?([^"<]*?)"?\s*<([^>]*)>\s*', text)
+    """Take name and number out of ``"Name" <number>``, where the last ``<`` counts, or out of a bare number."""
+    match = re.fullmatch(r'\s*"?(.*?)"?\s*<([^<>]*)>\s*', text)
     if match:
         return match[1], match[2]
     return ("", text.strip()) if re.fullmatch(r"\s*\+?[\d*#]+\s*", text) else (text.strip(' "'), "")

@@ -136,7 +136,8 @@ def core_settings(call: Call) -> bytes:
 def add_filter(call: Call) -> bytes:
     if call.get("Operation") != "Add":
         return call.error("Unknown operation")
-    pattern, criteria = call.get("Filter"), call.get("MatchCriteria")
+    pattern = call.get("Filter")
+    criteria = call.get("MatchCriteria") if call.simulator.major >= 18 else ""  # older ones do not look at it
     try:
         call.session.filters.add(pattern, criteria or None)
     except BadFilter as exc:

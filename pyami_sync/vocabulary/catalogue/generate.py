@@ -57,7 +57,7 @@ FLAGS = ("fenced", "items_without_id", "glued", "unmarked", "bare_lf")
 
 
 def generated(facts: Mapping[str, Any]) -> dict[Path, str]:
-    """Give the text of every generated module by its path."""
+    """Return the text of every generated module by its path."""
     vocabulary = Vocabulary(facts)
     return {
         PACKAGE / "vocabulary" / "catalogue" / "answers.py": answers_module(vocabulary),
@@ -167,12 +167,12 @@ def events_module(vocabulary: Vocabulary) -> str:
         "from __future__ import annotations",
         "",
         *import_lines("vocabulary.fields", kinds),
-        "from .vocabulary.markers import ConnectionLost, Reconnected",
+        "from .vocabulary.markers import ConnectionLost, Reconnected, Recovered, Stalled",
         *import_lines(
             "vocabulary.model", ["ListComplete", "OriginateOutcome", "SentByUser", "TypedEvent", "event_class"]
         ),
         "",
-        *all_lines([*names, "ConnectionLost", "Reconnected", "event_class"]),
+        *all_lines([*names, "ConnectionLost", "Reconnected", "Recovered", "Stalled", "event_class"]),
         "",
         "",
         "\n\n\n".join(classes),

@@ -30,13 +30,13 @@ class AnswerRule:
     empty: tuple[str, ...] = ()
     """How the messages of those errors begin that only mean "there are none"."""
     fenced: bool = False
-    """Whether its answer, or a part of it, may be missing altogether, so that only the answer to a Ping sent
+    """True if its answer, or a part of it, may be missing altogether, so that only the answer to a Ping sent
     behind it shows that nothing more comes."""
     items_without_id: bool = False
-    """Whether its items carry no ActionID and are known by their place between response and closing event."""
+    """True if its items carry no ActionID and are known by their place between response and closing event."""
     glued: bool = False
-    """Whether items and closing event arrive as one message, each beginning with an ``Event`` line."""
+    """True if items and closing event arrive as one message, each beginning with an ``Event`` line."""
     unmarked: bool = False
-    """Whether servers before 13.2 begin it with a plain Success, without ``EventList: start``."""
+    """True if servers before 13.2 begin it with a plain Success, without ``EventList: start``."""
     bare_lf: bool = False
-    """Whether its items have a header line that ends in a bare LF (Agents)."""
+    """True if its items have a header line that ends in a bare LF (Agents)."""
