@@ -96,6 +96,22 @@ def test_base_fields() -> None:
     assert (event.privilege, event.sequence_number, event.system_name) == ("call,all", 7, "a22")
 
 
+def test_variables_of_a_varset_have_the_one_just_set_and_no_escapes() -> None:
+    event = events.VarSet.from_bytes(
+        b'Event: VarSet\r\nChannel: a\r\nVariable: FOO\r\nValue: b\\n\\"c\\"\r\n'
+        b"ChanVariable(IAX2/10.0.0.1:4569-00000001): foo=d\\\\e\r\n\r\n"
+    )
+    assert event.value == event.variables["FOO"] == 'b\n"c"'
+    assert event.variables["foo"] == "d\\e"
+
+
+def test_texts_of_a_presence_have_no_escapes() -> None:
+    event = events.PresenceStateChange.from_bytes(
+        b'Event: PresenceStateChange\r\nPresentity: x\r\nStatus: away\r\nSubtype: a\\nb\r\nMessage: c\\"d\r\n\r\n'
+    )
+    assert (event.subtype, event.message) == ("a\nb", 'c"d')
+
+
 def test_import_is_quick(tmp_path: Path) -> None:
     """The package and the whole vocabulary cost less than 100 ms of processor time over what any client needs."""
     code = (
