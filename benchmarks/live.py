@@ -140,16 +140,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
     parser.add_argument("--soak", type=int, default=0, metavar="CALLS")
     chosen: Any = parser.parse_args(arguments)
-    rate, count = reducer_rate()
-    print(f"{count} recorded events: {rate:,.0f} events/s through the reducer on one core")
     for size in (100, 10_000):
+        gc.collect()
+        before = resident()
         reducer = crowd(size)
         channels = len(reducer.view().channels)
+        memory = (resident() - before) / channels
         began = time.process_time()
         for number in range(2_000):
             reducer.apply(events_of([next(iter(life(number % size))).replace(b"Newchannel", b"Newstate")])[0])
         each = (time.process_time() - began) / 2_000
-        print(f"{channels} channels: a view takes {view_time(reducer) * 1e6:.1f} µs, an event {each * 1e6:.1f} µs")
+        print(
+            f"{channels} channels: a view takes {view_time(reducer) * 1e6:.1f} µs, an event {each * 1e6:.1f} µs,"
+            f" {memory:.1f} kB of memory a channel"
+        )
+    rate, count = reducer_rate()
+    print(f"{count} recorded events: {rate:,.0f} events/s through the reducer on one core")
     idle, busy = ping_times(None), ping_times(2_000)
     print(
         f"ping: idle {statistics.median(idle) * 1e6:.0f} µs, at 2,000 events/s {statistics.median(busy) * 1e6:.0f} µs"

@@ -100,6 +100,15 @@ TARGETS: tuple[Target, ...] = (
         _ratio("events-all", "asterisk-ami"),
         lambda x: x >= 4,
     ),
+    Target(
+        "Name and three headers read, one of them absent, times asterisk-ami (at least 4)",
+        _ratio("events-read", "asterisk-ami"),
+        lambda x: x >= 4,
+    ),
+    Target("The same, times a lazy parser (at least 0.8)", _ratio("events-read", "batches"), lambda x: x >= 0.8),
+    Target(
+        "List, a header read, times a lazy parser (at least 0.8)", _ratio("list-read", "batches"), lambda x: x >= 0.8
+    ),
     Target("Events, items and lines lost (none)", _lost, lambda x: x == 0, "{:.0f}"),
     Target(
         "Callback for one name, times asterisk-ami (at least 8)",
@@ -131,7 +140,13 @@ TARGETS: tuple[Target, ...] = (
         _ratio("ping", "reader-lock"),
         lambda x: x >= 0.9,
     ),
-    Target("16 threads, times asterisk-ami (at least 2)", _ratio("ping-16", "asterisk-ami"), lambda x: x >= 2),
+    Target(
+        "Round trip, time relative to a raw socket (at most 1.3)",
+        lambda results: None if (x := results.ratio("ping", OWN, "raw-socket")) is None else 1 / x,
+        lambda x: x <= 1.3,
+    ),
+    Target("16 threads, times asterisk-ami (at least 2.5)", _ratio("ping-16", "asterisk-ami"), lambda x: x >= 2.5),
+    Target("64 threads, times asterisk-ami (at least 3)", _ratio("ping-64", "asterisk-ami"), lambda x: x >= 3),
     Target(
         "Round trip in a flood, median in ms (under 10)", _figure("flood-ping", factor=1e-3), lambda x: x < 10, "{:.1f}"
     ),

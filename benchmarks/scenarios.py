@@ -331,11 +331,14 @@ def held(setting: Setting) -> Figures:
 def idle(setting: Setting) -> Figures:
     """A session that nothing happens in: how often its threads wake, and what it weighs."""
     seconds = 60 * setting.scale
+    # As installed: with its bytecode written. What compiles it first keeps megabytes of that.
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(setting.load.folder / "bytecode")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with setting.serve() as sender:
         code = f"port = {sender.port}\n{setting.cls.session}\nprint('open', flush=True)\ninput()"
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-c", code]
+        subprocess.run(command, input="\n", stdout=subprocess.DEVNULL, text=True, check=True, env=environment)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         assert process.stdout is not None
         process.stdout.readline()
         time.sleep(1)

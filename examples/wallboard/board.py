@@ -231,7 +231,8 @@ def draw_call(server, call, view):
         other["num"] = view.channels[first.uniqueid].exten or None
     if (other["num"], other["name"]) == (first.caller_id_num, first.caller_id_name):
         # The leg of an agent behind a Local channel, and that of whoever waits, carry the caller's number.
-        other = {"num": None, "name": agent_name(call, view, other["channel"]), "channel": other["channel"]}
+        channel = other["channel"] if groups else None
+        other = {"num": None, "name": agent_name(call, view, channel), "channel": channel}
     talk_since = max((leg.talk_since for leg in legs if leg.talk_since is not None), default=None)
     return {
         "server": server,

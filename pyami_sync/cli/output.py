@@ -24,6 +24,12 @@ __all__ = ["Output", "clean", "hide_secrets", "person", "span"]
 
 UNSEEN = re.compile(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e]")
 SPINNER = "|/-\\"
+OPTIONS = {
+    "as TLS(ca_file=…)": "by --tls-ca FILE",
+    "auth='plain'": "?auth=plain in the URL",
+    "pass secret=…, or ami://user:secret@host": "AMI_SECRET, or --secret-file",
+}
+"""What the library's errors call by the names of arguments, and how the program is told the same."""
 PATIENCE = 1.0
 """Seconds that something may take before a terminal shows that it is under way."""
 
@@ -212,7 +218,10 @@ class Output:
     def error(self, exc: BaseException | str, code: int) -> None:
         """Tell why it failed."""
         kind = "Usage" if isinstance(exc, str) else type(exc).__name__
-        self._remark({"error": str(exc), "type": kind, "exit": code}, f"pyami-sync: {exc}")
+        text = str(exc)
+        for argument, option in OPTIONS.items():
+            text = text.replace(argument, option)
+        self._remark({"error": text, "type": kind, "exit": code}, f"pyami-sync: {text}")
 
     def _remark(self, values: dict[str, Any], text: str) -> None:
         # Results that were printed before it are to be seen before it.

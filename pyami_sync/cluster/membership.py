@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from threading import Event, Lock
+from threading import Event, RLock
 
 from ..engine import forks
 from ..engine.deadline import Deadline
@@ -46,7 +46,8 @@ class Membership:
         self._make_locks()
 
     def _make_locks(self) -> None:
-        self._lock = Lock()  # for the set of nodes, and whether it is open
+        # For the set of nodes, and whether it is open. Reentrant: a signal handler may close it within any of these.
+        self._lock = RLock()
         self._changed = Waiters()  # notified after every change of a node; the engine thread must not wait for a lock
 
     def after_fork(self) -> None:
@@ -93,6 +94,8 @@ class Membership:
                 self.engine.start()
             except (OSError, RuntimeError) as exc:  # no descriptors, no threads; the next use tries again
                 raise ClusterError(f"the cluster can't be opened, this process lacks resources ({exc})") from exc
+            if self.closed:  # by a signal handler in the midst of it
+                raise ConnectionClosed("the cluster was closed")
             self.opened = True
             nodes = list(self.nodes.values())
         for node in nodes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from threading import Lock
+from threading import RLock
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -105,7 +105,7 @@ class ClusterPool(ClusterSender):
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
         self._balancer = Balancer()
         self._calls: Calls | None = None  # made with the first call
-        self._opening_calls = Lock()
+        self._opening_calls = RLock()
         for config in configs:
             self._members.add(config)
         pools.add(self)
@@ -336,7 +336,7 @@ class ClusterPool(ClusterSender):
             hook.after_fork()
         self.subscriptions.after_fork()
         self._members.after_fork()
-        self._opening_calls = Lock()
+        self._opening_calls = RLock()
         if self._calls is not None:
             self._calls.after_fork()
 

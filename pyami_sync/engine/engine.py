@@ -27,6 +27,8 @@ Lock                                    Guards                              Take
 ======================================  ==================================  =========================================
 one in :class:`Waiters` per wait        nothing; it is waited for           the waiting thread; released by any
 one per idle thread of ``Workers``      nothing; it is waited for           the idle thread; released by any
+``Metrics._lock`` (reentrant)           adding up what was counted          any; the engine thread only when it is free
+``Membership._lock`` (reentrant)        a cluster's nodes, its opening      callers
 ``Future._condition`` (standard)        ``wait()`` and ``as_completed()``   callers; the engine thread only when free
 ======================================  ==================================  =========================================
 """
@@ -159,7 +161,10 @@ class Engine:
         # Callbacks last: one that waits for an answer has been released by the end of its connection.
         for busy in self.workers.close(deadline):
             logger.warning("callback thread %s is still busy; its callback does not return", busy.name)
-        if thread is None or self._ended:
+        self._releases = (
+            True  # before the look: a thread that ends, or only starts, after it closes its descriptors itself
+        )
+        if self._ended or (thread is None and not self._launches):
             self._run_jobs()  # of those who asked after its last look, and before it was gone
             self._release()
 

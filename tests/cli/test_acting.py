@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -164,3 +165,40 @@ def test_help_is_grouped_by_purpose() -> None:
     text = run("--help").out
     heads = [line[:-1] for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert heads[-8:-2] == ["Look", "Act", "Ask", "Serve", "Find faults", "Learn and set up"]
+
+
+# A daily command, its exit code, and what is said of it.
+ERRORS: list[tuple[list[str], int, str]] = [
+    (["hangup", "PJSIP/nobody-00000001"], 1, "Hangup failed"),
+    (["transfer", "PJSIP/nobody-00000001", "100@default"], 1, "BlindTransfer failed"),
+    (["transfer", "PJSIP/nobody-00000001", "100@default", "--attended"], 1, "Atxfer failed"),
+    (["transfer", "PJSIP/nobody-00000001", "100@default", "--self"], 1, "Redirect failed"),
+    (["park", "PJSIP/nobody-00000001"], 1, "Park failed"),
+    (["pause", "PJSIP/nobody"], 1, "QueuePause failed"),
+    (["unpause", "PJSIP/nobody"], 1, "QueuePause failed"),
+    (["queue", "add", "nosuch", "PJSIP/alice"], 1, "QueueAdd failed"),
+    (["queue", "remove", "support", "PJSIP/nobody"], 1, "QueueRemove failed"),
+    (["queue", "show", "nosuch"], 1, "there is no queue 'nosuch'"),
+    (["db", "get", "nosuch", "key"], 1, "nosuch"),
+    (["db", "del", "nosuch", "key"], 1, "DBDel failed"),
+    (["reload", "no_such_module.so"], 1, "Reload failed"),
+    (["dial", "PJSIP/alice", "nosuch@nowhere"], 1, "Originate failed"),
+    (["events", "--call", "nosuch"], 2, "there is no call 'nosuch' now"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"), ERRORS, ids=lambda value: "-".join(value) if isinstance(value, list) else ""
+)
+def test_an_error_of_each_daily_command(server: Server, arguments: list[str], code: int, said: str) -> None:
+    done = server.run(*arguments, "--json")
+    assert done.code == code, done
+    assert not done.objects
+    told = json.loads(done.err.splitlines()[-1])
+    assert said in (told.get("error") or told["warning"])
+    assert told.get("exit", code) == code
+    plain = server.run(*arguments)
+    assert plain.code == code
+    assert not plain.out
+    assert plain.err.splitlines()[-1].startswith("pyami-sync: ")
+    assert said in plain.err

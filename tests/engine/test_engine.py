@@ -16,7 +16,7 @@ import pytest
 
 from pyami_sync.engine import launch as launch_module
 from pyami_sync.engine.engine import Engine, _after_fork, _at_exit, engines
-from pyami_sync.engine.poller import READ, WRITE
+from pyami_sync.engine.poller import READ, WRITE, make_poller
 from pyami_sync.exceptions import ConcurrencyError, ConnectionClosed
 
 from ..support.peer import eventually
@@ -167,6 +167,31 @@ class TestLife:
         engine.workers.submit(lambda: (engine.close(5), done.set()))
         assert done.wait(10)
         assert not engine._thread.is_alive()
+
+    def test_closing_while_it_is_still_being_started(self, monkeypatch):
+        """The descriptors of a thread that starts late on a busy machine must not be closed before it ends."""
+        going_on, made = threading.Event(), threading.Event()
+
+        def make_late(*args):
+            poller = make_poller(*args)
+            made.set()
+            assert going_on.wait(10)
+            return poller
+
+        monkeypatch.setattr("pyami_sync.engine.launch.make_poller", make_late)
+        before = len(os.listdir("/proc/self/fd"))
+        engine = Engine("pyami-late")
+        starting = threading.Thread(target=engine.start)
+        starting.start()
+        assert made.wait(10)
+        engine.close(timeout=0.01)
+        going_on.set()
+        starting.join(10)
+        thread = engine._thread
+        assert thread is not None
+        thread.join(10)
+        assert not thread.is_alive()
+        eventually(lambda: len(os.listdir("/proc/self/fd")) == before)
 
     def test_closing_from_many_threads_at_once(self, engine):
         threads = [threading.Thread(target=engine.close) for _ in range(8)]

@@ -55,7 +55,7 @@ function party(element, text, tail = "") {
   if (element.firstChild === null) element.append(node("bdi"), node("span"));
   setText(element.firstChild, text);
   setText(element.lastChild, tail);
-  element.style.setProperty("--tail", tail.length + "ch");
+  element.style.setProperty("--tail", Math.max(0, tail.length - 1) + "ch");
   if (element.title !== text + tail) element.title = text + tail;
 }
 

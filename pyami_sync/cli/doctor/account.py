@@ -370,9 +370,9 @@ class Account:
         if event.timestamp is None:
             return Finding(
                 "lateness",
-                "skip",
-                "events carry no Timestamp, so that only Pings show when the server stalls",
-                "timestampevents = yes in [general] of manager.conf lets clients notice events that come late",
+                "ok",
+                "events carry no Timestamp, so that only Pings show when the server stalls"
+                " (timestampevents = yes in manager.conf lets clients notice events that come late)",
             )
         late = max(0.0, (event.received_at - event.timestamp).total_seconds() + self._offset)
         text = f"an event came {late * 1000:.1f} ms after it had happened"

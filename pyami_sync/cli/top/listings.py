@@ -80,7 +80,7 @@ def call_row(node: str, call: Call, view: View, now: datetime) -> Row:
     if len(legs) > 1:
         to = party(legs[1])
         if to == party(first):  # the leg of an agent behind a Local channel carries the caller's number
-            to = legs[1].channel.rpartition("-")[0]
+            to = legs[1].channel.rpartition("-")[0] if groups else ""
         to += f" +{len(legs) - 2}" if len(legs) > 2 else ""
     elif not to and first.uniqueid in view.channels:
         to = view.channels[first.uniqueid].exten
