@@ -246,10 +246,10 @@ class Widening:
         return not self._outstanding
 
     def ended(self, request: FilterRequest, result: Response | BaseException) -> None:
-        """Take an answer; on the thread that brings it."""
+        """Take an answer; on the engine thread."""
         installed = self.installed
         if isinstance(result, Response):
-            installed.wants |= request.wants  # on the engine thread, or that of a leader, never both
+            installed.wants |= request.wants
         elif self.error is None:
             self.error = result
         for want in request.wants:
@@ -306,7 +306,8 @@ class FilterRequest(Request):
     def resolve(self, result: Response | BaseException) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._widening.ended(self, result)
+        # After the batch in which the answer came: events before it must not reach the subscription any more.
+        self._widening.installed.connection.engine.call_soon(lambda: self._widening.ended(self, result))
 
 
 class EventFilter:
