@@ -35,7 +35,8 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError  #
 
 from .envelope import Position, Record
 from .errors import BrokerUnavailable
-from .rabbitmq_link import EXCHANGE, PERSISTENT, RabbitLink, declare_stream, record_of, snapshot_name, stream_name
+from .rabbitmq_link import RabbitLink
+from .rabbitmq_messages import EXCHANGE, PERSISTENT, declare_stream, record_of, snapshot_name, stream_name
 from .requests import Answer, Request
 from .transport import Delivery, Lease, Start
 

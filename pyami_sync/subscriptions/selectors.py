@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
 from typing import Any, TypeAlias
 
-from ..wire.message import Event, needle
+from ..wire.message import Event
+from ..wire.needle import needle
 
 __all__ = ["HeaderFilter", "Selector", "Selectors", "Where", "freeze", "header_filter"]
 

@@ -27,7 +27,8 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar, cast, overload
 from urllib.parse import unquote
 
-from ..wire.message import Message, needle, unescape
+from ..wire.message import Message, unescape
+from ..wire.needle import needle
 
 __all__ = [
     "Assignments",

@@ -15,8 +15,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import repeat
-from typing import Annotated, Any, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
+from typing import Annotated, Any, NamedTuple, Self, TypeVar, cast, overload
 
+from .needle import Needle, needle, needles
 from .redaction import redact
 
 __all__ = ["Event", "Message", "Origin"]
@@ -24,7 +25,6 @@ __all__ = ["Event", "Message", "Origin"]
 FIRST_LOOK = 2048  # bytes of a long message that are searched before an index of it all is made
 REPR_LIMIT = 600
 REPR_LOOK = 65536  # bytes of a message that are redacted for its repr
-NO_NAME = b"\r\n:"
 COLONS = repeat(": ")
 
 
@@ -42,32 +42,6 @@ LOCAL = Origin()
 def make_origin(values: tuple[str, float, str | None]) -> Origin:
     """Make an origin in a third of the time that its constructor takes; there is one for each read."""
     return tuple.__new__(Origin, values)
-
-
-Needle: TypeAlias = tuple[bytes, bytes, bytes, int, bool, int]
-"""What to look for in a message's bytes to find a header. (A plain tuple: its items are read faster than
-those of a named one.)
-
-0. The header as most servers send it, with the line end before it;
-1. the name in lower case, with its line end and colon: for other spellings;
-2. the header as it stands in the first line, which has no line end before it;
-3. the first byte of that: a quick look whether the first line can be it;
-4. whether a search for its bytes alone can miss it;
-5. the first byte of the name in lower case.
-"""
-_needles: dict[str, Needle] = {}
-
-
-def needle(name: str) -> Needle:
-    """Make what finds the header of that name."""
-    found = _needles.get(name)
-    if found is None:
-        if len(_needles) > 10_000:  # names may come from outside: don't let them pile up
-            _needles.clear()
-        line = b"\r\n" + name.encode("utf-8", "surrogateescape") + b":"
-        odd = not line.isascii() or line == NO_NAME
-        found = _needles[name] = (line + b" ", line.lower(), line[2:], line[2], odd, line.lower()[2])
-    return found
 
 
 class Message:
@@ -162,7 +136,7 @@ class Message:
     def get(self, name: str, default: None) -> str | None: ...
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of a header, or ``default``."""
-        found = self._find(_needles.get(name) or needle(name))
+        found = self._find(needles.get(name) or needle(name))
         return default if found is None else found
 
     def _find(self, key: Needle) -> str | None:
@@ -369,7 +343,7 @@ class Event(Message):
         """The first value of a header, or ``default``."""
         # As _find(), in one step: in a flood a call more for each event is felt.
         try:
-            key = _needles[name]
+            key = needles[name]
         except KeyError:
             key = needle(name)
         raw = self._raw
@@ -386,7 +360,7 @@ class Event(Message):
     def __getitem__(self, name: str) -> str:
         # As get() does.
         try:
-            key = _needles[name]
+            key = needles[name]
         except KeyError:
             key = needle(name)
         raw = self._raw

@@ -15,7 +15,7 @@ pytest.importorskip("pika")
 def test_frames_are_those_that_pika_makes():
     from pika.frame import decode_frame
 
-    from pyami_sync.bridge.rabbitmq_link import EXCHANGE, frames_of, properties_of
+    from pyami_sync.bridge.rabbitmq_messages import EXCHANGE, frames_of, properties_of
 
     made = make_record("pä.ris", Position(1_700_000_000, 17), Event([("Event", "Foo"), ("Name", "Zoë")]), now=1.5)
     data = frames_of(made, 7)
