@@ -1,4 +1,4 @@
-"""Matching answers to requests: those of one connection that wait for theirs.
+"""Matching answers to requests, and deciding where a list ends: the requests of one connection that wait for theirs.
 
 A request is added before its bytes are sent, and is removed exactly once: whoever claims it, be it the engine with an
 answer, a caller whose time is up, or the end of the connection, alone decides its outcome.

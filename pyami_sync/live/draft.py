@@ -1,4 +1,7 @@
-"""The state of the model while it is being changed."""
+"""The state of the model while it is being changed, and the tombstones of what has ended.
+
+A tombstone is the unique id of a channel or bridge that has ended: no list or late event brings it back.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from .entities import (
     ParkingLot,
     Queue,
     Registration,
+    evolve,
 )
 from .table import Editor, Table
 
@@ -191,6 +195,10 @@ class Draft:
 
     def change(self, before: Any, after: Any) -> Change[Any]:
         """Return a change that happens now."""
+        if isinstance(before, Queue):
+            before = evolve(before, {"at": self.when})
+        if isinstance(after, Queue):
+            after = evolve(after, {"at": self.when})
         return Change(before, after, self.event, self.inferred, self.when, self.node)
 
     def drop(self, table: Editor[T], key: str) -> T | None:

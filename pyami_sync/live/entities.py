@@ -222,7 +222,7 @@ class Queue:
     """Calls answered within the service level, and completed."""
     abandoned_in_time: int | None = None
     at: datetime | None = field(default=None, compare=False, repr=False)
-    """The moment of the view that it was read from."""
+    """The moment of the view, or of the change, that it was read from."""
 
     @property
     def calls(self) -> int:
@@ -231,7 +231,10 @@ class Queue:
 
     @property
     def longest_wait(self) -> float:
-        """Seconds that the caller who has waited longest has waited so far, at the moment of the view; 0.0 for none."""
+        """Seconds that the caller who has waited longest has waited, at the moment of the view or change; 0.0 for none.
+
+        It grows without any event: to show it, take a new view, such as ``live.queues[name]``, every second.
+        """
         began = [caller.since for caller in self.waiting if caller.since is not None]
         if self.at is None or not began:
             return 0.0

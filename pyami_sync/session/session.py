@@ -1,4 +1,4 @@
-"""What survives connections: opening, logging in, noticing a loss, reconnecting.
+"""What survives connections: opening, login, loss, reconnecting; what an action sent while the link is down does.
 
 A session is a state machine that only the engine thread advances::
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from pyami_sync import Event
-from pyami_sync.live import Call, CallRecord, Channel, Queue, Reducer, View, apply, event_mask, replay
+from pyami_sync.live import Call, CallRecord, Channel, Queue, Reducer, View, apply, event_mask, replay, to_json
 from pyami_sync.live.draft import Tables
 from tests.live.support import CALLS, bridge, channel, event, recorded
 
@@ -262,6 +262,17 @@ def test_a_queues_longest_wait_is_that_of_the_views_moment():
     reducer.apply(event("VarSet", Timestamp=1042.5, Variable="x", Value="y", **channel("PJSIP/a-1", "1.1")))
     assert reducer.view().queues["q"].longest_wait == 42.5
     assert view.queues["q"].longest_wait == 0.0
+
+
+def test_a_queues_longest_wait_in_a_change_is_that_of_the_change():
+    joined = [
+        event("QueueCallerJoin", Timestamp=at, Queue="q", Position=n, Count=n, **channel(f"PJSIP/{n}-1", f"1.{n}"))
+        for n, at in ((1, 1000.0), (2, 1003.0))
+    ]
+    reducer = Reducer()
+    queues = [change.after for each in joined for change in reducer.apply(each) if change.kind is Queue]
+    assert [queue.longest_wait for queue in queues] == [0.0, 3.0]
+    assert to_json(queues[-1])["longest_wait"] == 3.0
 
 
 def test_callers_are_renumbered_and_members_replaced():

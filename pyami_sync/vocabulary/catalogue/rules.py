@@ -1,4 +1,4 @@
-"""How an action answers when it does not answer with one Response and nothing else."""
+"""How an action answers when it does not answer with one Response and nothing else: facts, applied elsewhere."""
 
 from __future__ import annotations
 
