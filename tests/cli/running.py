@@ -40,7 +40,13 @@ class Ran:
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a run: nothing of the tester's own servers and profiles, an empty configuration."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AMI_", "PYAMI_", "NO_COLOR"))}
-    return kept | {"PYAMI_CONFIG": os.devnull + ".none", "TERM": "xterm-256color", "COLUMNS": "", **(more or {})}
+    return kept | {
+        "PYAMI_CONFIG": os.devnull + ".none",
+        "TERM": "xterm-256color",
+        "COLUMNS": "",
+        "LINES": "",
+        **(more or {}),
+    }
 
 
 def run(*arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Ran:

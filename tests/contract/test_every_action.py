@@ -79,6 +79,7 @@ def fresh(request: pytest.FixtureRequest) -> Iterator[Target]:
     server.kill()  # in good order it would take a second
 
 
+@pytest.mark.filterwarnings("ignore:timeout=8 is how long")  # of the actions that have a header Timeout
 @pytest.mark.promise(1)
 def test_every_action_without_parameters(fresh: Target) -> None:
     differ: dict[str, tuple[Outcome, Outcome]] = {}
@@ -102,6 +103,7 @@ def test_every_action_without_parameters(fresh: Target) -> None:
     assert not differ, "\n".join(f"{name}: {got}\n  wire: {wire}" for name, (got, wire) in differ.items())
 
 
+@pytest.mark.filterwarnings("ignore:timeout=0.5 is how long")
 @pytest.mark.promise(1)
 def test_those_never_answered_end_in_time(fresh: Target) -> None:
     for action in NEVER_ANSWERED:
