@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -51,6 +52,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _own_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("pyami")]
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what a test, such as an example of the documentation, sets up: at DEBUG the library takes other paths."""
+    root, logger = logging.getLogger(), logging.getLogger("pyami_sync")
+    before = root.level, logger.level, root.handlers[:]
+    yield
+    root.level, logger.level, root.handlers[:] = before
+    root.setLevel(before[0])  # forgets what loggers remember of the levels
 
 
 @pytest.fixture(autouse=True)
