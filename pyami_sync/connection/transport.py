@@ -1,4 +1,4 @@
-"""How bytes get in and out: plain sockets, TLS, and anything that behaves like a connected socket.
+"""How bytes get in and out: plain sockets, TLS and its contexts, and anything that behaves like a connected socket.
 
 OpenSSL objects are not safe for a read and a write at the same time from two threads (cpython #151508). So the engine
 thread alone reads and writes a connection that uses TLS, and no lock is needed. TLS runs over memory buffers, which is
