@@ -101,6 +101,7 @@ def place_all(ami: AMIClient, exten: str, count: int) -> None:
             Application="Wait",
             Data="120",
             Async="true",
+            Timeout=30_000,
             timeout=60,
         )
         for _ in range(count)

@@ -90,6 +90,9 @@ def test_a_consumer_that_begins_with_a_snapshot_has_the_state_of_the_server(aste
 
             try:
                 until(same, 10)
+            except AssertionError:
+                assert picture(reducer.view()) == picture(live.view())
+                raise
             finally:
                 for channel in list(live.channels.values()):
                     direct.send("Hangup", Channel=channel.channel, check=False)
