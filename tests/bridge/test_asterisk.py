@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import signal
@@ -55,7 +56,9 @@ def test_a_consumer_that_begins_with_a_snapshot_has_the_state_of_the_server(aste
     place = {"Channel": "Local/100@default/n", "Application": "Wait", "Data": "60", "Async": True}
 
     def picture(view):
-        tables = {"channels": view.channels, "bridges": view.bridges, "queues": view.queues}
+        # No list tells since when a bridge is there: of those of earlier tests each model knows when it saw them first.
+        bridges = {key: dataclasses.replace(each, since=None) for key, each in view.bridges.items()}
+        tables = {"channels": view.channels, "bridges": bridges, "queues": view.queues}
         return {kind: {key: plain(each) for key, each in table.items()} for kind, table in tables.items()}
 
     with (
