@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import count
 
 from ..engine.engine import Engine
 from ..engine.poller import READ, WRITE
@@ -21,7 +20,7 @@ from ..vocabulary.catalogue.rules import AnswerRule
 from ..wire.protocol import Greeting, Limits
 from ..wire.redaction import shown
 from .leader import LeaderReading
-from .outbox import Entry, Outbox
+from .outbox import Outbox
 from .pending import PendingRequests
 from .receiver import Owner, Receiver
 from .transport import Transport
@@ -71,21 +70,18 @@ class BaseConnection:
         self.pending = pending
         self.encoding = encoding
         self.node = node
-        self.tapping = False
-        """True if the owner wants to see what goes over the wire."""
         self.on_greeted: Callable[[], None] = _nothing
         """Called once, when the greeting has come or the connection has ended before; must not block."""
         self._owner = owner
         self._find_rule = find_rule
         self._ended = False  # only for the engine thread
-        self._sent_order = count(1)
         self.outbox = Outbox(
             engine,
             transport,
             wait_writable=self._await_writable,
             failed=self._write_failed,
-            prepare=self._prepare,
-            is_lone=self._is_lone,
+            tap=partial(owner.tapped, "sent"),
+            forget=pending.remove,
         )
         self._reading = LeaderReading(engine, self._resume_reading, self._give_up_reading)
         self._wakeups = WakeChain(engine, self.outbox.flush)
@@ -270,32 +266,14 @@ class BaseConnection:
 
     # Writing
 
-    def _prepare(self, entries: list[Entry]) -> bytes:
-        """Return the bytes of entries that are about to be written, and note that they are; on the writing thread."""
-        frames = []
-        for frame, request, fence_frame, fence in entries:
-            request.order = next(self._sent_order)
-            if request.given_up:
-                if fence is not None:
-                    self.pending.remove(fence)
-                continue
-            frames.append(frame)
-            if fence is not None:
-                fence.order = next(self._sent_order)
-                frames.append(fence_frame)
-        if self.tapping and frames:
-            self._owner.tapped("sent", list(frames))
-        if logger.isEnabledFor(logging.DEBUG):
-            for frame in frames:
-                logger.debug("> %s", shown(frame))
-        return frames[0] if len(frames) == 1 else b"".join(frames)
+    @property
+    def tapping(self) -> bool:
+        """True if the owner wants to see what goes over the wire."""
+        return self.outbox.tapping
 
-    def _is_lone(self, entry: Entry) -> bool:
-        _, request, _, fence = entry
-        if fence is not None or self.tapping or logger.isEnabledFor(logging.DEBUG):
-            return False
-        request.order = next(self._sent_order)  # before the look at `given_up`: see Request
-        return not request.given_up
+    @tapping.setter
+    def tapping(self, on: bool) -> None:
+        self.outbox.tapping = on
 
     def _write_failed(self, exc: BaseException) -> None:
         """Have the engine end the connection, after it has read what the server sent before."""

@@ -124,8 +124,15 @@ class Connection(BaseConnection):
         request = BlockingRequest(action, key, self._find_rule(action.name), timeout, begun)
         lease: Lease | None = None
         try:
-            if request.rule is None and self._may_lead():
-                lease = self._reading.lease()
+            outbox = self.outbox
+            # Bytes that the engine holds, answers of other callers, or frames that wait to be sent would come before
+            # the answer of a caller that leads.
+            if (
+                request.rule is None
+                and not (self.pending.table or outbox.queue or outbox.tapping)
+                and self._reading.invites()
+            ):
+                lease = Lease(self._reading.number)
                 if not self._lead(lease):
                     lease = None
             self.send(request, lease)
@@ -133,7 +140,7 @@ class Connection(BaseConnection):
                 answer = self._read_answer(request, lease)
                 if answer is not None:
                     return answer
-            elif self.outbox.busy and self.outbox.written_here:
+            elif outbox.busy and outbox.written_here:
                 raise ConcurrencyError(
                     f"{action.name} was sent in a signal handler or finalizer that interrupted this thread while it was"
                     " writing, so its answer can't be waited for here; use submit(), or another thread"
@@ -180,17 +187,10 @@ class Connection(BaseConnection):
 
     # Leading: a lone caller reads its own answer
 
-    def _may_lead(self) -> bool:
-        """Return True if nothing would come before the answer of a caller that leads.
-
-        Bytes that the engine holds, other callers' answers, or frames that wait to be sent would.
-        """
-        return not (self.pending.table or self.outbox.queue or self.tapping) and self._reading.invites()
-
     def _lead(self, lease: Lease) -> bool:
         """Begin to lead, before the action is sent; return False if another thread reads, or has something to read."""
         reading = self._reading
-        if not reading.try_acquire(lease):
+        if reading.holder.setdefault(None, lease) is not lease:
             return False
         # The engine starts a wake chain while it reads, so that only now it is sure that there is none. While the
         # outbox is blocked the engine waits for the socket to accept more, which a caller that leads would undo.
@@ -210,18 +210,20 @@ class Connection(BaseConnection):
         reading = self._reading
         try:
             if reading.read(lease, self.transport, request.deadline):
-                self._receiver.last_received = time.monotonic()
+                receiver = self._receiver
+                receiver.last_received = time.monotonic()
                 left = reading.left
                 chunk = left[0] if left else None  # gone: the engine has relieved this thread
-                if isinstance(chunk, bytes) and len(chunk) <= self._receiver.protocol.framer.harmless:
+                if isinstance(chunk, bytes) and len(chunk) <= receiver.protocol.framer.harmless:
                     origin = make_origin((self.encoding, time.time(), self.node))
                     answer = self.pending.claim_own(request, chunk, origin)
                     if answer is not None:
+                        self.pending.answered_at = receiver.last_received
                         try:
                             left.remove(chunk)
                         except ValueError:  # the engine has taken it, and finds that nobody waits for it
                             pass
-                        self._receiver.bytes_received += len(chunk)
+                        receiver.bytes_received += len(chunk)
                         if logger.isEnabledFor(logging.DEBUG):
                             logger.debug("< %s", shown(chunk[:-4]))
                         return answer

@@ -20,7 +20,6 @@ from __future__ import annotations
 import select
 from collections import deque
 from collections.abc import Callable
-from itertools import starmap
 from threading import get_ident
 from time import monotonic
 
@@ -32,6 +31,8 @@ __all__ = ["LeaderReading", "Lease"]
 
 PATIENCE = 0.01  # seconds that a caller leads; the engine may have urgent things to do with the connection
 LAST = (-1,)  # of a list with one entry; a deque with one costs four times as much to make
+OFF = (0,)  # nothing is waited for
+ON = (READ,)
 TICK = 0.01  # seconds between two looks of the engine at who leads
 STUCK = 10  # looks at a read that has begun and left nothing, before the connection is given up
 ANSWER = 4096  # bytes; a longer answer is not worth a short cut
@@ -52,7 +53,7 @@ class Lease:
 
     def __init__(self, number: int) -> None:
         self.thread = get_ident()
-        self.mute: list[tuple[int, int]] = [(number, 0)]
+        self.mute = [number]
         """Permits to switch off that the engine waits for bytes."""
         self.muted: list[object] = []
         """Not empty when that has been done or will not be."""
@@ -60,23 +61,25 @@ class Lease:
         """Holds the size of the one read that the leader may make."""
         self.read = False
         """True when the read is over. Until then what it brought is in :attr:`LeaderReading.left`."""
-        self.unmute: list[tuple[int, int]] = [(number, READ)]
+        self.unmute = [number]
         """Permits to switch it on again."""
         self.unmuted: list[object] = []
         self.stopped = False
         """True when its own thread takes no step any more but the last."""
 
 
-def _take_step(permit: list[tuple[int, int]], step: Callable[[int, int], object], done: list[object]) -> None:
+def _take_step(
+    permit: list[int], step: Callable[[int, int], object], argument: tuple[int], done: list[object]
+) -> None:
     try:
-        done.extend(starmap(step, map(permit.pop, LAST)))  # one call of C code
+        done.extend(map(step, map(permit.pop, LAST), argument))  # one call of C code
     except IndexError:  # the engine has the permit
         pass
     except (OSError, ValueError):  # the connection has ended
         done.append(None)
 
 
-def _revoke(permit: list[tuple[int, int]], done: list[object]) -> bool:
+def _revoke(permit: list[int], done: list[object]) -> bool:
     """Keep a step from being taken; return False if it may be under way."""
     try:
         permit.pop()
@@ -109,7 +112,8 @@ class LeaderReading:
         self._give_up = give_up
         self._poll: select.poll | None = None
         self._modify: Callable[[int, int], object] | None = None
-        self._number = -1
+        self.number = -1
+        """Of the descriptor."""
         self._pause = 0
         self._leads = 0  # callers that have led so far; only compared
         self._watched = False  # whether the engine looks
@@ -118,14 +122,10 @@ class LeaderReading:
 
     def open(self, transport: Transport) -> None:
         """Let callers lead, if the platform and the transport allow for it."""
-        self._modify, self._number = self._engine.modify, transport.fileno()
+        self._modify, self.number = self._engine.modify, transport.fileno()
         if transport.direct and self._modify is not None:
             self._poll = select.poll()
-            self._poll.register(self._number, select.POLLIN)
-
-    def lease(self) -> Lease:
-        """Return a lease for the calling thread."""
-        return Lease(self._number)
+            self._poll.register(self.number, select.POLLIN)
 
     def invites(self) -> bool:
         """Return True if a caller may try to lead this time."""
@@ -173,12 +173,14 @@ class LeaderReading:
             except BaseException:  # of a signal handler: perhaps the engine is not going to look
                 self._watched = False
                 raise
-        _take_step(lease.mute, self._modify, lease.muted)
+        _take_step(lease.mute, self._modify, OFF, lease.muted)
 
     def read(self, lease: Lease, transport: Transport, deadline: float | None) -> bool:
         """Wait a moment for bytes and read them into :attr:`left`; return whether any came. On the leader's thread."""
         assert self._poll is not None
-        patience = PATIENCE if deadline is None else max(0.0, min(PATIENCE, deadline - monotonic()))
+        patience = PATIENCE
+        if deadline is not None and (left := deadline - monotonic()) < PATIENCE:
+            patience = max(0.0, left)
         try:
             ready = self._poll.poll(patience * 1000)
         except RuntimeError:  # one who was relieved is still within poll()
@@ -201,14 +203,15 @@ class LeaderReading:
 
     def stop(self, lease: Lease) -> None:
         """End leading, unless this leader has been relieved; on its thread. Safe to repeat, as after Ctrl-C in here."""
-        if self.holds(lease):
+        holder = self.holder
+        if holder.get(None) is lease:
             assert self._modify is not None
             lease.stopped = True
             # A handler stops the leader that it has interrupted; that one goes on behind it, and must take no step.
             lease.mute.clear()
             lease.permit.clear()
             if lease.muted:
-                _take_step(lease.unmute, self._modify, lease.unmuted)
+                _take_step(lease.unmute, self._modify, ON, lease.unmuted)
             self.release(lease)
 
     def back_off(self) -> None:

@@ -18,27 +18,28 @@ part of an action, and whatever followed would be read as the rest of it.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
-from itertools import repeat, starmap
-from operator import itemgetter
+from itertools import count
 from threading import Lock, get_ident, main_thread
 from time import monotonic
 
 from ..engine.engine import Engine
 from ..engine.waiting import Waiters
+from ..wire.redaction import shown
 from .request import Request
 from .transport import Transport
 
 __all__ = ["HIGH_WATER", "Entry", "Outbox"]
+
+logger = logging.getLogger("pyami_sync")
 
 HIGH_WATER = 2_000  # frames that may wait for the socket before callers do
 JOIN = 256 * 1024  # bytes of queued frames that are written in one go
 TICK = 0.01  # seconds between two looks at a main thread that has the right to write while others want it
 NAP = 1.0  # seconds after which a writer thread looks whether it is still wanted
 LAST = (-1,)  # of a list with one entry
-_frame = itemgetter(0)
-
 
 Entry = tuple[bytes, Request, bytes, Request | None]
 """One action in the queue: its frame and its request, and those of the fence that goes right behind it, if it has one.
@@ -46,19 +47,19 @@ A plain tuple, because one is made for each action."""
 
 
 class Write:
-    """The right to write, in the hands of one thread."""
+    """The right to write, held by one thread."""
 
-    __slots__ = ("frame", "permit", "sent", "thread")
+    __slots__ = ("lone", "permit", "sent", "thread")
 
-    def __init__(self, frame: bytes = b"") -> None:
+    def __init__(self, lone: Entry | None = None) -> None:
         self.thread = get_ident()
-        self.frame = frame
-        """The lone frame that the main thread writes; empty for any other write."""
-        if frame:
-            self.permit = [frame]
-            """Whoever takes it out decides whether the lone frame is written by the thread that wanted to."""
+        self.lone = lone
+        """The lone entry that the main thread writes; :data:`None` for any other write."""
+        if lone is not None:
+            self.permit = [lone[0]]
+            """The thread that takes it out decides whether the main thread writes the frame."""
             self.sent: list[int] = []
-            """How many bytes of it were written, once they were."""
+            """How many bytes of the frame were written, once they were."""
 
 
 class Outbox:
@@ -69,9 +70,8 @@ class Outbox:
         transport: written to.
         wait_writable: has the engine wait until the socket accepts more; from any thread.
         failed: called when a write has failed, on the thread that wrote.
-        prepare: called with the entries that are about to be written; returns the bytes. On the thread that writes.
-        is_lone: called on the main thread with the only entry; notes that it is about to be written and returns True,
-            or False if it can't be written as it is.
+        tap: called with the frames that are about to be written, while :attr:`tapping`; on the thread that writes.
+        forget: called with the fence of a request that was given up before it was written.
 
     """
 
@@ -82,20 +82,23 @@ class Outbox:
         *,
         wait_writable: Callable[[], None],
         failed: Callable[[BaseException], None],
-        prepare: Callable[[list[Entry]], bytes],
-        is_lone: Callable[[Entry], bool],
+        tap: Callable[[list[bytes]], None],
+        forget: Callable[[Request], object],
     ) -> None:
         self.high_water = HIGH_WATER
         self.blocked = False
         """True while the socket accepts no more: the engine goes on when it does."""
+        self.tapping = False
+        """True if the frames are shown before they are written."""
         self.queue: deque[Entry] = deque()
         """What waits to be written; any thread appends to it, and then calls :attr:`flush`."""
         self._engine = engine
         self._transport = transport
         self._wait_writable = wait_writable
         self._failed = failed
-        self._prepare = prepare
-        self._is_lone = is_lone
+        self._tap = tap
+        self._forget = forget
+        self._order = count(1)  # in which actions are written
         self._unsent = b""
         self._writer: dict[None, Write] = {}  # who writes now, if anybody; setdefault and pop on it are atomic
         self.busy = self._writer
@@ -134,12 +137,6 @@ class Outbox:
 
     # Writing
 
-    def _write_direct(self) -> None:
-        if get_ident() == self._main:
-            self._write_lone()
-        else:
-            self._write()
-
     def writable(self) -> None:
         """Write on; the engine thread calls it when the socket accepts more."""
         self.blocked = False
@@ -161,16 +158,19 @@ class Outbox:
     def _answer(self) -> None:
         self._asked = False  # before writing: what is queued from now on asks again
         holder = self._writer.get(None)
-        if holder is not None and holder.frame and holder.sent:  # it may have asked to have the rest written
+        if holder is not None and holder.lone and holder.sent:  # it may have asked to have the rest written
             self._complete(holder)
         self._write()
 
-    def _write_lone(self) -> None:
-        """Write the only frame that waits, in one step; on the main thread, where signal handlers run.
+    def _write_direct(self) -> None:
+        """Write what waits; on the main thread, where signal handlers run, only a lone frame, in one step.
 
         A handler may run between any two steps, for as long as it likes. So at none of them is anything in the hands of
         this thread alone but the right to write, of which :meth:`_relieve` can relieve it.
         """
+        if get_ident() != self._main:
+            self._write()
+            return
         queue, writer = self.queue, self._writer
         try:
             entry = queue[0]
@@ -179,12 +179,25 @@ class Outbox:
                 self._ask_engine()
             return
         holder = writer.get(None)
-        if holder is not None and holder.frame and holder.thread == get_ident():
+        if holder is not None and holder.lone and holder.thread == get_ident():
             self._relieve(holder)  # this is a signal handler, within the write that it has interrupted
-        if len(queue) != 1 or self._unsent or self.blocked or self._closed or not self._is_lone(entry):
+        if (
+            entry[3] is not None
+            or len(queue) != 1
+            or self._unsent
+            or self.blocked
+            or self._closed
+            or self.tapping
+            or logger.isEnabledFor(logging.DEBUG)
+        ):
             self._ask_engine()
             return
-        write = Write(entry[0])
+        request = entry[1]
+        request.order = next(self._order)  # before the look at `given_up`: see Request
+        if request.given_up:
+            self._ask_engine()
+            return
+        write = Write(entry)
         try:
             if writer.setdefault(None, write) is write and not self._write_once(write):
                 return
@@ -196,12 +209,11 @@ class Outbox:
 
     def _write_once(self, write: Write) -> bool:
         """Write a lone frame; return False if the connection has ended over it."""
-        # One call of C code: claim the permit, take the entry out of the queue, write its frame, keep how much was
-        # written.
-        claim = zip(map(write.permit.pop, LAST), starmap(self.queue.popleft, repeat((), 1)), strict=False)
         try:
-            write.sent.extend(map(self._transport.sock.send, map(_frame, claim)))
-        except IndexError:  # a signal handler or the engine has relieved this thread, or the entry was written before
+            if self.queue[0] is write.lone:  # and stays there: only a thread with the right to write takes entries out
+                # One call of C code: take the permit, write the frame, keep how much was written.
+                write.sent.extend(map(self._transport.sock.send, map(write.permit.pop, LAST)))
+        except IndexError:  # the entry was written before, or a signal handler or the engine has relieved this thread
             pass
         except (BlockingIOError, InterruptedError):
             write.sent.append(0)
@@ -219,14 +231,21 @@ class Outbox:
 
     def _complete(self, write: Write) -> None:
         """End a lone write: keep what was not written, and let others write; safe to repeat after an exception."""
-        if write.sent and write.sent[0] < len(write.frame):
-            if not self._engine.on_own_thread:
-                self._ask_engine()  # one thread alone keeps the rest, and none that an exception can strike
-                return
-            if self._writer.get(None) is write:
-                self._unsent = write.frame[write.sent[0] :]
-                self.blocked = True
-                self._wait_writable()
+        assert write.lone is not None
+        if write.sent:
+            frame, sent = write.lone[0], write.sent[0]
+            if sent < len(frame):
+                if not self._engine.on_own_thread:
+                    self._ask_engine()  # one thread alone keeps the rest, and none that an exception can strike
+                    return
+                if self._writer.get(None) is write:
+                    self._unsent = frame[sent:]
+                    self.blocked = True
+                    self._wait_writable()
+            try:
+                self.queue.remove(write.lone)  # the first, found at once; before others may write
+            except ValueError:  # taken out by the thread that has relieved this one
+                pass
         self._release(write)
 
     def _relieve(self, write: Write) -> bool:
@@ -243,7 +262,7 @@ class Outbox:
         """Relieve a main thread that has had the right to write since the last look; on the engine thread."""
         self._watched = False
         write = self._writer.get(None)
-        if write is None or not write.frame:
+        if write is None or not write.lone:
             self._write()
         elif write is not self._seen or not self._relieve(write):
             self._seen = write
@@ -276,7 +295,7 @@ class Outbox:
             try:
                 holder = writer.setdefault(None, write)
                 if holder is not write:
-                    if holder.frame:
+                    if holder.lone:
                         self._watch()  # the main thread, which a signal handler may hold up
                     return
                 try:
@@ -300,15 +319,29 @@ class Outbox:
                 return
 
     def _next(self) -> bytes:
-        """Take entries out of the queue, as many as are written in one go."""
-        queue, entries, size = self.queue, [], 0
+        """Take entries out of the queue, as many as are written in one go, and return their bytes."""
+        queue, order, size = self.queue, self._order, 0
+        frames: list[bytes] = []
         while queue and size < JOIN:
-            entry = queue.popleft()
-            entries.append(entry)
-            size += len(entry[0])
+            frame, request, fence_frame, fence = queue.popleft()
+            request.order = next(order)  # before the look at `given_up`: see Request
+            if request.given_up:
+                if fence is not None:
+                    self._forget(fence)
+                continue
+            frames.append(frame)
+            size += len(frame)
+            if fence is not None:
+                fence.order = next(order)
+                frames.append(fence_frame)
         if self._space and not self.crowded:
             self._space.notify_all()
-        return self._prepare(entries) if entries else b""
+        if self.tapping and frames:
+            self._tap(list(frames))
+        if logger.isEnabledFor(logging.DEBUG):
+            for frame in frames:
+                logger.debug("> %s", shown(frame))
+        return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def fail(self, exc: BaseException) -> None:
         """Write nothing more: part of an action may have been sent."""
@@ -321,7 +354,7 @@ class Outbox:
     def written_here(self) -> bool:
         """True if the calling thread is within a write, and it can't be relieved of it."""
         write = self._writer.get(None)
-        return write is not None and write.thread == get_ident() and not (self._closed or (write.frame and write.sent))
+        return write is not None and write.thread == get_ident() and not (self._closed or (write.lone and write.sent))
 
     def close(self) -> bool:
         """Write nothing more; return True once no thread can be within a write. On the engine thread."""
@@ -332,7 +365,7 @@ class Outbox:
             return True
         mine = Write()
         holder = self._writer.setdefault(None, mine)
-        if holder.frame and self._relieve(holder):  # a signal handler holds the main thread up before or behind it
+        if holder.lone and self._relieve(holder):  # a signal handler holds the main thread up before or behind it
             holder = self._writer.setdefault(None, mine)
         return holder.thread == get_ident()
 

@@ -117,10 +117,14 @@ class PendingRequests:
 
     def remove(self, request: Request) -> bool:
         """Remove a request; return whether it was still under way, so that the caller decides its outcome."""
-        if self.table.get(request.key) is not request or not request.claim():
+        if self.table.get(request.key) is not request:
+            return False
+        try:
+            request.claims.pop()
+        except IndexError:
             return False
         # An ActionID that a user chose may be used again, but not before the request is out of the table, and only
-        # the one that has claimed it takes it out: so this never takes out another request.
+        # the thread that has claimed it takes it out: so this never takes out another request.
         self._collecting.pop(request.key, None)
         self.table.pop(request.key, None)
         return True
@@ -165,10 +169,7 @@ class PendingRequests:
             return None
         if self._late or not chunk.startswith(request.key + b"\r\n", chunk.find(ACTION_ID) + 12):
             return None
-        if not self.remove(request):
-            return None
-        self.answered_at = monotonic()
-        return request.action.response_class._success(chunk[:-4], origin)
+        return request.action.response_class._success(chunk[:-4], origin) if self.remove(request) else None
 
     def feed(self, frames: list[bytes], span: tuple[bytes, bytes], origin: Origin) -> list[bytes]:
         """Hand answers and list items that came in to their requests; return the events among them, all of them.
@@ -282,7 +283,7 @@ class PendingRequests:
                 and b"eventlist:" not in frame[:HEAD].lower()
             ):
                 if self.remove(request):
-                    request.store(request.action.response_class._success(frame, origin))
+                    request.outcome = request.action.response_class._success(frame, origin)
                     self.answered.append(request)
                 return
         request = self._owner(frame, origin)
@@ -487,7 +488,7 @@ class PendingRequests:
         if not self.remove(request):
             return
         if isinstance(request, BlockingRequest):
-            request.store(result)
+            request.outcome = result
             self.answered.append(request)
         else:
             request.resolve(result)

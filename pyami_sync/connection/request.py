@@ -25,9 +25,9 @@ class Request:
     """One action under way: what it asked, what has come of it so far."""
 
     __slots__ = (
-        "_claims",
         "action",
         "begun",
+        "claims",
         "deadline",
         "given_up",
         "items",
@@ -60,7 +60,8 @@ class Request:
         self.order = 0
         """Its place in the order in which actions were sent on the connection; 0 while it was not sent."""
         self.given_up = False
-        self._claims = [None]
+        self.claims = [None]
+        """The thread that takes the entry out, one atomic step, decides the outcome."""
         self.response: Response | None = None  # the start of a list
         self.items: list[Event] = []
         self.names = NO_NAMES  # event names known to be items of this list, as spelled on the wire
@@ -69,14 +70,6 @@ class Request:
     def sent(self) -> bool:
         """True if the action may have reached the server."""
         return self.order > 0
-
-    def claim(self) -> bool:
-        """Return True for the one caller, of any number of threads, that decides the outcome."""
-        try:
-            self._claims.pop()  # one atomic step
-        except IndexError:
-            return False
-        return True
 
     def resolve(self, result: Response | BaseException) -> None:
         """Accept the outcome; called once, on the thread that has claimed the request."""
@@ -105,22 +98,18 @@ class BlockingRequest(Request):
         timeout: float | None,
         begun: float | None = None,
     ) -> None:
-        super().__init__(action, key, rule, timeout, begun)
+        Request.__init__(self, action, key, rule, timeout, begun)  # super() costs as much as the rest; each call counts
         self.thread = get_ident()
         self.outcome: Response | BaseException | None = None
-        """The outcome, once :attr:`wait` has returned True."""
+        """The outcome, once :attr:`wait` has returned True; the thread that sets it wakes the caller, at once or later."""
         self._done = done = Lock()
         self.wait = done.acquire
         """``wait(True, seconds)``: wait for the outcome, and return whether it is there; -1 means no limit."""
         self.wait()
 
     def resolve(self, result: Response | BaseException) -> None:
-        self.store(result)
-        self.wake()
-
-    def store(self, result: Response | BaseException) -> None:
-        """Accept the outcome; its caller is woken later."""
         self.outcome = result
+        self.wake()
 
     def wake(self) -> None:
         """Let its caller have the outcome; doing it again changes nothing."""

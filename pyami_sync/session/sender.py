@@ -40,7 +40,8 @@ MOST_BARE = 200
 RING = 30.0  # seconds that a phone may ring when Originate does not say
 RING_MARGIN = 5.0  # seconds from the end of the ringing to the event that tells of it
 MOST_RING = 2_000_000.0  # seconds; the server reads milliseconds into 31 bits
-_bare: dict[str, Action[Any]] = {}  # actions without headers, which need not be made again: they can't change
+_bare: dict[tuple[str, str], Action[Any]] = {}
+"""Actions without headers, by name and encoding, which need not be made again: they can't change."""
 
 
 class Sender(Listener):
@@ -202,16 +203,17 @@ class Sender(Listener):
         if isinstance(action, str):
             if timeout is not DEFAULT:
                 advise_timeout(action, headers, timeout, stacklevel=stacklevel)
+            encoding = self.options.encoding
             if headers or type(action) is not str:  # another class of text may look otherwise than it compares
-                made = Action(action, headers, encoding=self.options.encoding)
+                made = Action(action, headers, encoding=encoding)
                 if headers:
                     advise(action, headers, stacklevel=stacklevel)
                 return made
-            bare = _bare.get(action)
-            if bare is None or bare.encoding != self.options.encoding:
-                bare = Action(action, encoding=self.options.encoding)
+            bare = _bare.get((action, encoding))
+            if bare is None:
+                bare = Action(action, encoding=encoding)
                 if len(_bare) < MOST_BARE:
-                    _bare[action] = bare
+                    _bare[action, encoding] = bare
             return bare
         if not isinstance(action, Action):
             raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")

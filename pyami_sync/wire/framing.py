@@ -44,13 +44,13 @@ class Framer:
     __slots__ = (
         "_line",
         "_parts",
-        "_size",
         "_tail",
         "_until",
         "harmless",
         "max_frame",
         "max_headers",
         "max_line",
+        "pending",
         "range",
     )
 
@@ -64,15 +64,11 @@ class Framer:
         self.harmless = min(max_frame, max_line, 2 * max_headers)
         """Bytes up to which no message passes a limit."""
         self._parts: list[bytes] = []  # the message that is not complete yet, as it came
-        self._size = 0  # bytes in _parts
+        self.pending = 0
+        """Bytes held of a message that is not complete."""
         self._line = 0  # bytes of its last line so far
         self._tail = b""  # its last bytes: the terminator may lie across the border
         self._until = BLANK  # what ends it
-
-    @property
-    def pending(self) -> int:
-        """Bytes held of a message that is not complete."""
-        return self._size
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take bytes as they came; give the messages that they complete.
@@ -83,7 +79,7 @@ class Framer:
             RemoteProtocolError: a limit was passed; the stream can't be used any further.
 
         """
-        if not self._size:
+        if not self.pending:
             return self._split(chunk)
         # What is held has no terminator in it: only the new bytes are searched, and those at the border.
         until = self._until
@@ -136,7 +132,7 @@ class Framer:
             parts[-1] += last
         parts[-1] = parts[-1][: -len(BLANK)]
         frame = b"".join(parts)
-        self._size = self._line = 0
+        self.pending = self._line = 0
         self._tail = b""
         self._until = BLANK
         if len(frame) > self.harmless:
@@ -163,7 +159,7 @@ class Framer:
 
     def _hold(self, chunk: bytes) -> None:
         """Keep bytes of a message whose end has not come."""
-        if not self._size:
+        if not self.pending:
             # Stray line ends before a message are no part of it.
             chunk = chunk.lstrip(NOISE)
             if not chunk:
@@ -171,10 +167,10 @@ class Framer:
             if is_follows(chunk):
                 self._until = END_COMMAND
         self._parts.append(chunk)
-        self._size += len(chunk)
+        self.pending += len(chunk)
         self._tail = (self._tail + chunk[-len(END_COMMAND) :])[-len(END_COMMAND) :]
         self._note_lines(chunk)
-        if self._size > self.max_frame:
+        if self.pending > self.max_frame:
             raise RemoteProtocolError(f"the server sent a message of more than {self.max_frame} bytes")
 
     def _note_lines(self, piece: bytes) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from pyami_sync.connection import leader as leader_module
-from pyami_sync.connection.outbox import Write
+from pyami_sync.connection.leader import Lease
+from pyami_sync.connection.outbox import Entry, Write
+from pyami_sync.connection.request import Request
 from pyami_sync.connection.transport import SSLSocketTransport
 from pyami_sync.exceptions import ActionTimeout, ConcurrencyError, ConnectionLost
 from pyami_sync.wire.action import Action
@@ -23,6 +25,10 @@ from ..support.peer import certificates, eventually, server_context
 from ..support.rig import PING, Rig
 
 PONG = "Response: Success\nActionID: {}\nPing: Pong\n\n"
+
+
+def lone_entry() -> Entry:
+    return b"Action: Ping\r\n\r\n", Request(Action("Ping"), b"1", None, None), b"", None
 
 
 @pytest.fixture
@@ -91,7 +97,7 @@ def test_a_handler_that_waits_for_another_thread_while_its_own_thread_leads(
     reading = rig.connection._reading
     read, struck = reading.read, []
 
-    def struck_read(lease: leader_module.Lease, *rest: Any) -> bool:
+    def struck_read(lease: Lease, *rest: Any) -> bool:
         struck.append(reading.holds(lease))
         send()
         return read(lease, *rest)
@@ -222,18 +228,18 @@ def test_a_call_in_a_handler_within_a_write(rig: Rig, monkeypatch: pytest.Monkey
 
 def test_waiting_for_one_s_own_write_is_an_error(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A finalizer that calls within the library's own write, on another than the main thread."""
-    prepare, errors = rig.connection._prepare, []
+    following, errors = rig.connection.outbox._next, []
 
-    def interrupted(entries: Any) -> bytes:
+    def interrupted() -> bytes:
         if not errors:
             errors.append(None)
             try:
                 rig.connection.call(Action("Inner"), 5.0)
             except ConcurrencyError as exc:
                 errors[0] = exc
-        return prepare(entries)
+        return following()
 
-    monkeypatch.setattr(rig.connection.outbox, "_prepare", interrupted)
+    monkeypatch.setattr(rig.connection.outbox, "_next", interrupted)
     outcome = rig.begin()
     rig.says(PONG.format(rig.hears()["ActionID"]))
     assert outcome.get().ok
@@ -341,7 +347,7 @@ class TestTransports:
             server.close()
 
     def test_the_descriptor_is_closed_when_nobody_can_be_using_it(self, rig: Rig) -> None:
-        lease = rig.connection._reading.lease()
+        lease = Lease(rig.connection._reading.number)
         lease.permit.clear()  # as a thread that is within recv()
         assert rig.connection._reading.try_acquire(lease)
         rig.connection.close()
@@ -355,11 +361,11 @@ class TestTransports:
     def test_the_engine_closes_the_descriptor_before_its_end(self, rig: Rig, user: str) -> None:
         """A thread that is within send() or recv() when the link ends keeps the descriptor only until it has left."""
         if user == "writer":
-            write = Write(b"Action: Ping\r\n\r\n")
+            write = Write(lone_entry())
             write.permit.clear()  # it has begun
             assert rig.connection.outbox._writer.setdefault(None, write) is write
         else:
-            lease = rig.connection._reading.lease()
+            lease = Lease(rig.connection._reading.number)
             lease.permit.clear()
             assert rig.connection._reading.try_acquire(lease)
         rig.connection.close()
@@ -374,7 +380,7 @@ class TestTransports:
         assert rig.mine.fileno() < 0
 
     def test_a_thread_that_is_held_up_for_long_does_not_keep_the_engine_from_ending(self, rig: Rig) -> None:
-        write = Write(b"Action: Ping\r\n\r\n")
+        write = Write(lone_entry())
         write.permit.clear()
         assert rig.connection.outbox._writer.setdefault(None, write) is write
         rig.connection.close()

@@ -172,7 +172,7 @@ class TestEnd:
 
     def test_waking_twice_is_no_error(self):
         (call,) = batch(1)
-        call.store(ValueError())
+        call.outcome = ValueError()
         call.wake()
         call.wake()
         assert call.wait(False)
