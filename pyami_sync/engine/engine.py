@@ -302,7 +302,9 @@ class Engine:
         # The main thread leaves it to the engine thread, too, as long as that runs: starting a thread is not to be
         # interrupted by the exception of a signal handler, and those run on the main thread.
         me = get_ident()
-        if self._closed or not self.running or (me != self.ident and me != main_thread().ident):
+        if me == self.ident and not self._closed:
+            self._jobs.append(partial(self.workers.submit, job))
+        elif self._closed or not self.running or me != main_thread().ident:
             self.workers.submit(job)
         else:
             self.call_soon(partial(self.workers.submit, job))

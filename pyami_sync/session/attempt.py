@@ -435,7 +435,7 @@ class _Asked(Request):
         self, ask: Ask, connection: Connection, deadline: Deadline, then: Callable[[Response | BaseException], None]
     ) -> None:
         action = ask.action
-        super().__init__(action, connection.make_key(action), connection.rule(action), within(ask, deadline))
+        super().__init__(action, connection.make_key(action), connection.find_rule(action.name), within(ask, deadline))
         self._then = then
 
     def resolve(self, result: Response | BaseException) -> None:
