@@ -41,6 +41,7 @@ MAX_ANSWER = 1_048_576
 _result = re.compile(r"(\d{3})[ -](?:result=(\S*) ?)?(.*)", re.DOTALL)
 _endpos = re.compile(r"endpos=(-?\d+)")
 _name = re.compile(r"agi_(\w+)\Z")
+_special = re.compile(r'[\r\n\0"\\]')
 _bad = re.compile(r"[\r\n\0]")
 
 
@@ -59,6 +60,8 @@ def quote(argument: str) -> str:
         InvalidCommand: it holds CR, LF or NUL, which end a command.
 
     """
+    if _special.search(argument) is None:
+        return f'"{argument}"'
     found = _bad.search(argument)
     if found is not None:
         what = {"\r": "a carriage return", "\n": "a line feed", "\0": "NUL"}[found[0]]
@@ -252,6 +255,11 @@ class Answers:
         self._buffer += data
         if len(self._buffer) > MAX_ANSWER:
             raise RemoteProtocolError(f"the AGI peer sent an answer of more than {MAX_ANSWER} bytes")
+
+    @property
+    def buffered(self) -> bool:
+        """True if bytes have come that are not read yet."""
+        return bool(self._buffer)
 
     def _line(self) -> bytes | None:
         end = self._buffer.find(b"\n", self._scanned)
