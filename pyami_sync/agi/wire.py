@@ -40,6 +40,7 @@ MAX_ANSWER = 1_048_576
 
 _result = re.compile(r"(\d{3})[ -](?:result=(\S*) ?)?(.*)", re.DOTALL)
 _endpos = re.compile(r"endpos=(-?\d+)")
+_cut_escape = re.compile(r"%[0-9A-Fa-f]?\Z")
 _name = re.compile(r"agi_(\w+)\Z")
 _special = re.compile(r'[\r\n\0"\\]')
 _bad = re.compile(r"[\r\n\0]")
@@ -203,7 +204,7 @@ def parse_reply(raw: bytes) -> Reply:
 
 def decode_result(text: str) -> bytes:
     """Return the bytes of a percent-encoded header, ``Env`` or ``Result``; a character cut in two is left out."""
-    return unquote_to_bytes(re.sub(r"%[0-9A-Fa-f]?\Z", "", text).encode("utf-8", "surrogateescape"))
+    return unquote_to_bytes(_cut_escape.sub("", text).encode("utf-8", "surrogateescape"))
 
 
 def parse_block(raw: bytes) -> Reply:
