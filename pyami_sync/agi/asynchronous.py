@@ -81,7 +81,7 @@ class AsyncAGI:
         self._adopts = adopt
         self._running = ScriptThreads(threads)
         self._refusals = ScriptThreads(MOST_REFUSALS)
-        self._lock = threading.Lock()  # guards the next one; nothing else is done under it
+        self._lock = threading.RLock()  # guards the next one; reentrant for a signal handler that closes, too
         self._transports: dict[str, AsyncTransport] = {}
         self._orphans: set[str] = set()  # unique ids of calls whose scripts a lost link has ended
         self._closed = False

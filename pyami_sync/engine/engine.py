@@ -194,11 +194,11 @@ class Engine:
         return self._closed
 
     def _release(self) -> None:
-        poller, wakeup = self._poller, self._wakeup
-        self._wakeup = None
-        for each in (poller, wakeup):
+        # All of it is harmless to repeat, as after an exception of a signal handler in here.
+        for each in (self._poller, self._wakeup):
             if each is not None:
-                each.close()  # harmless to repeat
+                each.close()
+        self._wakeup = None
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the threads.

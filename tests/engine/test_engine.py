@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 import warnings
+from unittest.mock import Mock
 
 import pytest
 
@@ -515,3 +516,17 @@ class TestProcesses:
             env={**os.environ, "PYTHONPATH": os.getcwd()},
         )
         assert (done.returncode, done.stdout) == (0, "end\n")
+
+
+def test_a_close_that_is_interrupted_can_be_repeated(monkeypatch):
+    """An exception of a signal handler right behind the closing of the poller leaves no descriptor open."""
+    engine = Engine("test")
+    engine.start()
+    wakeup = engine._wakeup
+    assert wakeup is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(wakeup, "close", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            engine.close()
+    engine.close()
+    assert wakeup.fileno() == -1
