@@ -229,35 +229,36 @@ class Engine:
     def register(self, link: Pollable) -> None:
         """Serve a link from now on."""
 
-        def add() -> None:
-            assert self._poller is not None
-            self._poller.add(link)
-            # Bytes that came along with a TLS handshake make no descriptor readable any more.
-            self._serve(link, READ)
-
-        self.on_thread(add)
+        if get_ident() != self.ident:
+            self.call_soon(partial(self.register, link))
+            return
+        self.watch(link)
+        # Bytes that came along with a TLS handshake make no descriptor readable any more.
+        self._serve(link, READ)
 
     def watch(self, link: Pollable) -> None:
-        """Wait for a link that is not connected yet."""
-
-        def add() -> None:
-            assert self._poller is not None
-            self._poller.add(link)
-
-        self.on_thread(add)
+        """Wait for what a link is interested in; on the engine thread."""
+        assert self._poller is not None
+        self._poller.add(link)
 
     def unregister(self, link: Pollable, then: Callable[[], None]) -> None:
         """Serve it no more; ``then`` runs when nobody waits for it any longer."""
+        if get_ident() != self.ident:
+            self.call_soon(partial(self._unregister, link, then))
+        else:
+            self._unregister(link, then)
 
-        def out() -> None:
-            try:
-                if self._poller is not None:  # None: closed before it was ever started
-                    self._poller.remove(link)
-            except (OSError, ValueError):  # closed in the meantime
-                pass
-            then()
+    def _unregister(self, link: Pollable, then: Callable[[], None]) -> None:
+        self.unwatch(link)
+        then()
 
-        self.on_thread(out)
+    def unwatch(self, link: Pollable) -> None:
+        """Wait for a link no more; on the engine thread, or when that does not run any more."""
+        try:
+            if self._poller is not None:  # None: closed before it was ever started
+                self._poller.remove(link)
+        except (OSError, ValueError):  # closed in the meantime
+            pass
 
     def rearm(self, link: Pollable) -> None:
         """Wait for what the link is interested in now; on the engine thread."""
@@ -302,7 +303,9 @@ class Engine:
         # The main thread leaves it to the engine thread, too, as long as that runs: starting a thread is not to be
         # interrupted by the exception of a signal handler, and those run on the main thread.
         me = get_ident()
-        if self._closed or not self.running or (me != self.ident and me != main_thread().ident):
+        if me == self.ident and not self._closed:
+            self._jobs.append(partial(self.workers.submit, job))
+        elif self._closed or not self.running or me != main_thread().ident:
             self.workers.submit(job)
         else:
             self.call_soon(partial(self.workers.submit, job))
@@ -362,6 +365,9 @@ class Engine:
 
     def _serve(self, link: Pollable, mask: int) -> None:
         try:
+            if mask == READ:  # and no error: it waits for bytes
+                link.readable()
+                return
             mask &= link.interest  # an error is reported to those who wait for something else, too
             if mask & WRITE:
                 link.writable()

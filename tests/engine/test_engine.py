@@ -339,7 +339,7 @@ class TestLinks:
 
     def test_watching(self, engine, link):
         link.interest = WRITE
-        engine.watch(link)
+        on_thread(engine, lambda: engine.watch(link))
         eventually(lambda: link.written > 0)
         assert link.threads == set()
 
