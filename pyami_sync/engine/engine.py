@@ -229,10 +229,11 @@ class Engine:
     def register(self, link: Pollable) -> None:
         """Serve a link from now on."""
 
-        if get_ident() != self.ident:
-            self.call_soon(partial(self.register, link))
-            return
-        self.watch(link)
+        self.on_thread(partial(self._register, link))
+
+    def _register(self, link: Pollable) -> None:
+        assert self._poller is not None
+        self._poller.add(link)
         # Bytes that came along with a TLS handshake make no descriptor readable any more.
         self._serve(link, READ)
 
@@ -243,10 +244,7 @@ class Engine:
 
     def unregister(self, link: Pollable, then: Callable[[], None]) -> None:
         """Serve it no more; ``then`` runs when nobody waits for it any longer."""
-        if get_ident() != self.ident:
-            self.call_soon(partial(self._unregister, link, then))
-        else:
-            self._unregister(link, then)
+        self.on_thread(partial(self._unregister, link, then))
 
     def _unregister(self, link: Pollable, then: Callable[[], None]) -> None:
         self.unwatch(link)

@@ -92,12 +92,17 @@ class DetachedFuture(Future[T]):
             raise exc
         return exc
 
-    def _wait(self, timeout: float | None) -> tuple[Any, BaseException | None]:
+    def settled(self, deadline: Deadline) -> tuple[Any, BaseException | None] | None:
+        """Wait for the outcome; return :data:`None` if there is none at the deadline."""
         if self.outcome is None:
-            self._wait_until(self.done, Deadline(timeout))
-        if self.outcome is None:
-            raise TimeoutError
+            self._wait_until(self.done, deadline)
         return self.outcome
+
+    def _wait(self, timeout: float | None) -> tuple[Any, BaseException | None]:
+        outcome = self.outcome or self.settled(Deadline(timeout))
+        if outcome is None:
+            raise TimeoutError
+        return outcome
 
     def _wait_until(self, ready: Callable[[], object], deadline: Deadline) -> bool:
         while not (met := self._done.wait(ready, deadline.remaining())) and not deadline.expired:

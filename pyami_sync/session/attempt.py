@@ -27,7 +27,7 @@ from ..exceptions import AMIError, ConnectError, ConnectionLost
 from ..wire.action import Action
 from ..wire.response import Response
 from .gate import EventGate
-from .login import LoginPlan
+from .login import LoginPlan, find_rule
 from .steps import AwaitBoot, Steps
 
 if TYPE_CHECKING:
@@ -45,11 +45,8 @@ class Racer:
 
     def __init__(self, attempt: ConnectAttempt, sock: socket.socket) -> None:
         self.sock = sock
+        self.fileno = sock.fileno
         self._attempt = attempt
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self.sock.fileno()
 
     def writable(self) -> None:
         """Handle that the connection is established, or has failed."""
@@ -213,7 +210,8 @@ class ConnectAttempt:
             racer.sock.close()
             self._race(exc)
             return
-        self._drop_racers()
+        if self._racers or self._next is not None:
+            self._drop_racers()
         sock = self._sock = racer.sock
         try:
             set_options(sock)
@@ -325,7 +323,7 @@ class ConnectAttempt:
         if within is not None:
             due = now + within if due is None else min(now + within, due)
         timeout = None if due is None else max(0.0, due - now)
-        self._request = request = _Step(action, connection.make_key(action), connection.rule(action), timeout, now)
+        self._request = request = _Step(action, connection.make_key(action), find_rule(action.name), timeout, now)
         request.attempt = self
         if due != self._due:
             self._arm(due)
@@ -419,7 +417,7 @@ class ConnectAttempt:
         self.finished = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._racers:
+        if self._racers or self._next is not None:
             self._drop_racers()
         if self._sock is not None and not self._busy:
             self._drop_socket()

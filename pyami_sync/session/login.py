@@ -208,7 +208,8 @@ class LoginPlan:
             node=self.options.node,
             find_rule=find_rule,
         )
-        connection.tapping = self.tapping
+        if self.tapping:
+            connection.tapping = True
         return connection
 
     def steps(self, connection: Connection, gate: EventGate, timeout: float | None, *, again: bool) -> Steps:

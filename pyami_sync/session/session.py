@@ -250,7 +250,8 @@ class Session:
         if marker is not None:
             self.publisher.publish_marker(marker)
         gate.release()
-        self.openings.settle_all(None)
+        if self.openings.waiting:
+            self.openings.settle_all(None)
         # It may have ended before it was adopted, when the session did not listen to it yet.
         if connection.close_exc is not None and self.current is connection:
             lost = connection.lost(sent=True)
