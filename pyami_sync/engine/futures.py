@@ -99,10 +99,11 @@ class DetachedFuture(Future[T]):
         return self.outcome
 
     def _wait(self, timeout: float | None) -> tuple[Any, BaseException | None]:
-        outcome = self.outcome or self.settled(Deadline(timeout))
-        if outcome is None:
+        if self.outcome is None:
+            self._wait_until(self.done, Deadline(timeout))
+        if self.outcome is None:
             raise TimeoutError
-        return outcome
+        return self.outcome
 
     def _wait_until(self, ready: Callable[[], object], deadline: Deadline) -> bool:
         while not (met := self._done.wait(ready, deadline.remaining())) and not deadline.expired:

@@ -74,8 +74,8 @@ class Timers:
                 heap[:] = [entry for entry in heap if entry[2].callback is not None]
                 heapq.heapify(heap)
                 self.cancelled = 0
-            # A cancelled timer stays until it would be due: waking once for nothing costs less than being woken for each
-            # later timer, as that of every action is, and then cancelled.
+            # A cancelled timer stays until it would be due: to wake up once for nothing costs less than to be woken for
+            # each later timer, which those of actions are, and cancelled before long.
             self._wakes_at = heap[0][0] if heap else float("inf")
             left = self._wakes_at - monotonic()
             if left > 0:

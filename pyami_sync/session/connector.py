@@ -81,17 +81,14 @@ class Connector:
         delay = random.random() * SPREAD * len(self._attempts)
         self._attempts.add(attempt)
         if delay:
-            self.engine.call_at(time.monotonic() + delay, partial(self._enter, attempt))
+            self.engine.call_at(time.monotonic() + delay, partial(self._admit, attempt))
         else:
-            self._enter(attempt)
+            self._admit(attempt)
         return attempt
 
-    def _enter(self, attempt: ConnectAttempt) -> None:
-        self._waiting.append(attempt)
-        self._admit()
-
-    def _admit(self) -> None:
-        """Begin those that wait, as far as there are not too many."""
+    def _admit(self, *more: ConnectAttempt) -> None:
+        """Begin those that wait, and more, as far as there are not too many."""
+        self._waiting.extend(more)
         waiting, begun = self._waiting, self._begun
         while waiting and not self._closed:
             if len(begun) >= MOST_AT_ONCE:

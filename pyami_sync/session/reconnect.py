@@ -143,7 +143,8 @@ class Reconnect:
         if session.connected_at or self.attempts > 1:
             outage = time.monotonic() - self._began
             restarted = _restarted(attempt.gate.uptime, session.connected_at)
-            session.metrics.outage(outage)
+            session.metrics.outage_last = outage
+            session.metrics.outage_total += outage
             marker = markers.Reconnected.make(
                 outage, server_restarted=restarted, attempts=self.attempts, origin=session.origin()
             )

@@ -131,6 +131,7 @@ def test_until_one_succeeds():
     assert adopted is attempt
     assert (marker.name, marker.attempts, marker.server_restarted) == ("Reconnected", 3, None)
     assert marker.gap == pytest.approx(rig.metrics.outage_last, abs=0.001)
+    assert rig.metrics.outage_total == rig.metrics.outage_last
     assert rig.loop.attempts == rig.metrics.attempts == 3
     assert str(rig.last_error) == str(ConnectError("no"))
     assert rig.told == 2
