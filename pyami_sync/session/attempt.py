@@ -346,8 +346,9 @@ class ConnectAttempt:
 
     def _booted(self, end: ConnectionLost | None) -> None:
         self.gate.on_booted = self.gate.on_ended = None
-        self._arm(self._ends_at)
-        self.answered(end)
+        if not self.finished:
+            self._arm(self._ends_at)
+            self.answered(end)
 
     # The end
 

@@ -86,10 +86,11 @@ class Connector:
             self._admit(attempt)
         return attempt
 
-    def _admit(self, *more: ConnectAttempt) -> None:
-        """Begin those that wait, and more, as far as there are not too many."""
-        self._waiting.extend(more)
+    def _admit(self, attempt: ConnectAttempt | None = None) -> None:
+        """Begin those that wait, a new one last, as far as there are not too many."""
         waiting, begun = self._waiting, self._begun
+        if attempt is not None:
+            waiting.append(attempt)
         while waiting and not self._closed:
             if len(begun) >= MOST_AT_ONCE:
                 oldest = next(iter(begun))
@@ -113,7 +114,7 @@ class Connector:
         """Forget an attempt that is over."""
         self._attempts.discard(attempt)
         self._begun.pop(attempt, None)
-        if self._waiting:
+        if self._waiting:  # not here: the next one may end at once as well, and thousands may wait
             self.engine.call_soon(self._admit)
 
     def context(self, tls: Any) -> Any:
