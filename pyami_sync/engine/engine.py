@@ -344,7 +344,13 @@ class Engine:
         while not self._closed:
             left = min(self._timers.run(), LONGEST_SLEEP)
             for link, mask in poller.poll(0 if self._jobs else left):
-                self._serve(link, mask)
+                if mask != READ:
+                    self._serve(link, mask)
+                    continue
+                try:  # bytes and no error: it waits for them
+                    link.readable()
+                except BaseException as exc:
+                    self._broke(link, exc)
             if self._jobs:
                 self._run_jobs()
         self._run_jobs()
@@ -363,18 +369,18 @@ class Engine:
 
     def _serve(self, link: Pollable, mask: int) -> None:
         try:
-            if mask == READ:  # and no error: it waits for bytes
-                link.readable()
-                return
             mask &= link.interest  # an error is reported to those who wait for something else, too
             if mask & WRITE:
                 link.writable()
             if mask & READ:
                 link.readable()
         except BaseException as exc:
-            # A bug must not take the other links, nor this thread, with it.
-            logger.exception("serving a connection raised")
-            link.broken(exc)
+            self._broke(link, exc)
+
+    def _broke(self, link: Pollable, exc: BaseException) -> None:
+        # A bug must not take the other links, nor this thread, with it.
+        logger.error("serving a connection raised", exc_info=exc)
+        link.broken(exc)
 
     def _run_jobs(self) -> None:
         # Not more than there are now: a job that asks for another one must not keep the sockets waiting.
