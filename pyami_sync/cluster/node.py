@@ -129,7 +129,7 @@ class Inquiry(Request):
     def __init__(
         self, action: Action[Any], connection: Connection, timeout: float, then: Callable[[Inquiry, Any], None]
     ) -> None:
-        super().__init__(action, connection.make_key(action), connection.rule(action), timeout)
+        super().__init__(action, connection.make_key(action), connection.find_rule(action.name), timeout)
         self._then = then
         self.timer: Timer | None = None
 

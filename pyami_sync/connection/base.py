@@ -73,7 +73,8 @@ class BaseConnection:
         self.on_greeted: Callable[[], None] = _nothing
         """Called once, when the greeting has come or the connection has ended before; must not block."""
         self._owner = owner
-        self._find_rule = find_rule
+        self.find_rule = find_rule
+        """Returns how an action answers, by its name; :data:`None` for one Response."""
         self._ended = False  # only for the engine thread
         self.outbox = Outbox(
             engine,
@@ -206,7 +207,7 @@ class BaseConnection:
     def readable(self) -> None:
         """Read what is there, within measure."""
         reading = self._reading
-        if self.close_exc is not None or not reading.try_acquire(self):
+        if self.close_exc is not None or reading.holder.setdefault(None, self) is not self:
             return  # ended, or a caller leads
         try:
             self._read()

@@ -100,7 +100,10 @@ class DetachedFuture(Future[T]):
 
     def _wait(self, timeout: float | None) -> tuple[Any, BaseException | None]:
         if self.outcome is None:
-            self._wait_until(self.done, Deadline(timeout))
+            if timeout is None:
+                self._done.wait(self.done)
+            else:
+                self._wait_until(self.done, Deadline(timeout))
         if self.outcome is None:
             raise TimeoutError
         return self.outcome

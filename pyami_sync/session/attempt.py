@@ -27,7 +27,7 @@ from ..exceptions import AMIError, ConnectError, ConnectionLost
 from ..wire.action import Action
 from ..wire.response import Response
 from .gate import EventGate
-from .login import LoginPlan, find_rule
+from .login import LoginPlan
 from .steps import AwaitBoot, Steps
 
 if TYPE_CHECKING:
@@ -323,7 +323,8 @@ class ConnectAttempt:
         if within is not None:
             due = now + within if due is None else min(now + within, due)
         timeout = None if due is None else max(0.0, due - now)
-        self._request = request = _Step(action, connection.make_key(action), find_rule(action.name), timeout, now)
+        rule = connection.find_rule(action.name)
+        self._request = request = _Step(action, connection.make_key(action), rule, timeout, now)
         request.attempt = self
         if due != self._due:
             self._arm(due)

@@ -114,7 +114,8 @@ class EventGate:
 
     def publish(self, frames: list[bytes], origin: Origin) -> None:
         if self._watched <= 0:
-            self._session.publisher.publish(frames, origin)
+            self.publish = self._session.publisher.publish  # type: ignore[method-assign]  # out of the way from now on
+            self.publish(frames, origin)
             return
         if not self.booted:
             for frame in frames:

@@ -23,6 +23,7 @@ from .redaction import redact
 __all__ = ["Event", "Message", "Origin"]
 
 FIRST_LOOK = 2048  # bytes of a long message that are searched before an index of it all is made
+KNOWN_LAYOUTS = 1_000
 REPR_LIMIT = 600
 REPR_LOOK = 65536  # bytes of a message that are redacted for its repr
 COLONS = repeat(": ")
@@ -233,10 +234,15 @@ class Message:
 
     def to_dict(self) -> dict[str, str | list[str]]:
         """A plain dict for JSON: a repeated header is a list; the first spelling of a name is its key."""
+        lines = self._raw.decode(self._origin[0], "surrogateescape").split("\r\n")
+        try:
+            plain: dict[str, Any] = dict([line.split(": ", 1) for line in lines])
+        except ValueError:  # a line without a blank behind its first colon
+            pass
+        else:
+            if len(plain) == len(lines) and _are_plain(tuple(plain)):
+                return plain
         pairs = self.items()
-        plain: dict[str, Any] = dict(pairs)
-        if len(plain) == len(pairs) == len(set(map(str.lower, plain))):
-            return plain  # no header is there twice, in any spelling: as good as always
         spelled: dict[str, str] = {}
         made: dict[str, str | list[str]] = {}
         for name, value in pairs:
@@ -351,11 +357,17 @@ class Event(Message):
             value = self._find(key)
             return default if value is None else value
         _, exact, rest = raw.partition(key[0])
-        if not exact or (raw[0] == key[3] and raw.startswith(key[2])):
-            value = self._find_folded(key)
-            return default if value is None else value
-        text = rest.partition(b"\r\n")[0]
-        return text.decode() if text.isascii() else text.decode(self._origin[0], "surrogateescape")
+        if exact:
+            if raw[0] != key[3] or not raw.startswith(key[2]):
+                text = rest.partition(b"\r\n")[0]
+                return text.decode() if text.isascii() else text.decode(self._origin[0], "surrogateescape")
+        elif raw and not key[4]:
+            # Whether it is there in another spelling, as _find_folded() looks for it.
+            folded = raw.lower()
+            if folded[0] != key[5] and folded.find(key[1]) < 0:
+                return default
+        value = self._find_folded(key)
+        return default if value is None else value
 
     def __getitem__(self, name: str) -> str:
         # As get() does.
@@ -458,6 +470,22 @@ kinds: dict[bytes, type[Message]] = {b"event": Event}
 def kind_of(raw: bytes) -> type[Message]:
     """Which class a message is: the first header decides, whatever else is in it."""
     return kinds.get(raw[: raw.find(b":")].lower(), Message)
+
+
+_plain: dict[tuple[str, ...], bool] = {}
+
+
+def _are_plain(names: tuple[str, ...]) -> bool:
+    """Return True if none of the names is there twice, in any spelling, and none has a colon.
+
+    Kept, because a server writes an event with the same headers in the same order each time.
+    """
+    plain = _plain.get(names)
+    if plain is None:
+        if len(_plain) >= KNOWN_LAYOUTS:  # names may come from outside: don't let them pile up
+            _plain.clear()
+        plain = _plain[names] = len(set(map(_fold, names))) == len(names) and ":" not in "".join(names)
+    return plain
 
 
 def _odd_pair(line: str) -> tuple[str, str]:

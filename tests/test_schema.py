@@ -24,7 +24,7 @@ from pyami_sync import Event, actions, events, schema
 from pyami_sync.vocabulary.model import ListResponse
 from tests.support.vocabulary import typed_events
 
-TRAFFIC = Path(__file__).parents[1] / "traffic" / "asterisk-22.10-400-calls.ami.xz"
+TRAFFIC = Path(__file__).parent / "traffic" / "asterisk-22.10-400-calls.ami.xz"
 HANGUP = events.Hangup.from_bytes(
     b"Event: Hangup\r\nTimestamp: 1795311952.75\r\nChannel: PJSIP/a-1\r\nCause: 16\r\nCause-txt: Normal Clearing\r\n"
     b"ChanVariable: A=1\r\nChanVariable: B=2\r\nX-New: 1"
