@@ -114,7 +114,9 @@ class AsyncAGI:
         self._adopts = adopt
         self._running = ScriptThreads(threads)
         self._refusals = ScriptThreads(MOST_REFUSALS)
-        self._lock = threading.Lock()  # guards changes of the next one; nothing else is done under it
+        self._lock = (
+            threading.RLock()
+        )  # guards changes of the next one; reentrant for a signal handler that closes, too
         self._transports: dict[str, AsyncTransport] = {}
         self._orphans: set[str] = set()  # unique ids of calls whose scripts a lost link has ended
         self._closed = False

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
-from threading import Condition, Lock
+from threading import Condition
 from urllib.parse import urlsplit
 
 from .envelope import Position, Record
@@ -21,14 +21,12 @@ MAXLEN = 100_000
 CLAIM = 30.0
 
 _brokers: dict[str, MemoryTransport] = {}
-_brokers_lock = Lock()
 
 
 def open_memory(url: str) -> MemoryTransport:
     """Return the broker of ``memory://name``, the same for everyone in this process who names it."""
     name = urlsplit(url).netloc
-    with _brokers_lock:
-        return _brokers.setdefault(name, MemoryTransport())
+    return _brokers.setdefault(name, MemoryTransport())
 
 
 class MemoryTransport:
@@ -43,7 +41,7 @@ class MemoryTransport:
         self.maxlen = maxlen
         self.available = True
         """Set to :data:`False` to have everything raise :exc:`BrokerUnavailable`, as with a broker that is down."""
-        self._changed = Condition(Lock())
+        self._changed = Condition()  # its lock is reentrant: a signal handler may close what this very thread uses
         self._records: dict[str, deque[Record]] = {}
         self._last: dict[str, Position] = {}
         self._epochs: dict[str, int] = {}

@@ -23,15 +23,13 @@ Strategy: TypeAlias = "Named | Chooser"
 order in which to try them."""
 
 
-def matcher(where: NodeFilter) -> Matcher:
+def matcher(where: str | State | Iterable[str] | Mapping[str, object] | Matcher) -> Matcher:
     """Make a predicate of what a caller may say.
 
     Raises:
         TypeError: it is nothing of the kind.
 
     """
-    if where is None:
-        return lambda node: True
     if isinstance(where, State):
         return lambda node: node.state is where
     if isinstance(where, str):

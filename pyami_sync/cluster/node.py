@@ -116,7 +116,7 @@ class NodeClient(AMIClient):
         connection = self._session.current
         if connection is None or connection.close_exc is not None:
             raise self._session.down()
-        if connection.crowded:
+        if connection.outbox.crowded:
             raise ActionTimeout(action.name, limit, sent=False)
         return connection
 

@@ -194,11 +194,11 @@ class Engine:
         return self._closed
 
     def _release(self) -> None:
-        poller, wakeup = self._poller, self._wakeup
-        self._wakeup = None
-        for each in (poller, wakeup):
+        # All of it is harmless to repeat, as after an exception of a signal handler in here.
+        for each in (self._poller, self._wakeup):
             if each is not None:
-                each.close()  # harmless to repeat
+                each.close()
+        self._wakeup = None
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the threads.
@@ -229,35 +229,34 @@ class Engine:
     def register(self, link: Pollable) -> None:
         """Serve a link from now on."""
 
-        def add() -> None:
-            assert self._poller is not None
-            self._poller.add(link)
-            # Bytes that came along with a TLS handshake make no descriptor readable any more.
-            self._serve(link, READ)
+        self.on_thread(partial(self._register, link))
 
-        self.on_thread(add)
+    def _register(self, link: Pollable) -> None:
+        assert self._poller is not None
+        self._poller.add(link)
+        # Bytes that came along with a TLS handshake make no descriptor readable any more.
+        self._serve(link, READ)
 
     def watch(self, link: Pollable) -> None:
-        """Wait for a link that is not connected yet."""
-
-        def add() -> None:
-            assert self._poller is not None
-            self._poller.add(link)
-
-        self.on_thread(add)
+        """Wait for what a link is interested in; on the engine thread."""
+        assert self._poller is not None
+        self._poller.add(link)
 
     def unregister(self, link: Pollable, then: Callable[[], None]) -> None:
         """Serve it no more; ``then`` runs when nobody waits for it any longer."""
+        self.on_thread(partial(self._unregister, link, then))
 
-        def out() -> None:
-            try:
-                if self._poller is not None:  # None: closed before it was ever started
-                    self._poller.remove(link)
-            except (OSError, ValueError):  # closed in the meantime
-                pass
-            then()
+    def _unregister(self, link: Pollable, then: Callable[[], None]) -> None:
+        self.unwatch(link)
+        then()
 
-        self.on_thread(out)
+    def unwatch(self, link: Pollable) -> None:
+        """Wait for a link no more; on the engine thread, or when that does not run any more."""
+        try:
+            if self._poller is not None:  # None: closed before it was ever started
+                self._poller.remove(link)
+        except (OSError, ValueError):  # closed in the meantime
+            pass
 
     def rearm(self, link: Pollable) -> None:
         """Wait for what the link is interested in now; on the engine thread."""
@@ -345,7 +344,13 @@ class Engine:
         while not self._closed:
             left = min(self._timers.run(), LONGEST_SLEEP)
             for link, mask in poller.poll(0 if self._jobs else left):
-                self._serve(link, mask)
+                if mask != READ:
+                    self._serve(link, mask)
+                    continue
+                try:  # bytes and no error: it waits for them
+                    link.readable()
+                except BaseException as exc:
+                    self._broke(link, exc)
             if self._jobs:
                 self._run_jobs()
         self._run_jobs()
@@ -370,9 +375,12 @@ class Engine:
             if mask & READ:
                 link.readable()
         except BaseException as exc:
-            # A bug must not take the other links, nor this thread, with it.
-            logger.exception("serving a connection raised")
-            link.broken(exc)
+            self._broke(link, exc)
+
+    def _broke(self, link: Pollable, exc: BaseException) -> None:
+        # A bug must not take the other links, nor this thread, with it.
+        logger.error("serving a connection raised", exc_info=exc)
+        link.broken(exc)
 
     def _run_jobs(self) -> None:
         # Not more than there are now: a job that asks for another one must not keep the sockets waiting.

@@ -15,10 +15,9 @@ from ..connection.connection import Connection
 from ..connection.request import Request
 from ..engine.engine import Timer
 from ..exceptions import AMIError, ConcurrencyError, ConnectionLost
-from .options import Options
 from .watchdog import Beat, Watchdog
 
-__all__ = ["Keepalive", "keep_alive"]
+__all__ = ["Keepalive"]
 
 GRACE = 2  # further timeouts that a Ping may take while bytes arrive
 
@@ -111,12 +110,3 @@ class Keepalive:
         else:
             reason = f"no sign of life for {now - last:.1f} s, a Ping was not answered"
         connection.close(ConnectionLost(reason))
-
-
-def keep_alive(connection: Connection, options: Options, watchdog: Watchdog | None) -> Keepalive | None:
-    """Begin to send Pings on a connection, if the options say so."""
-    if options.keepalive is None:
-        return None
-    keepalive = Keepalive(connection, options.keepalive, options.keepalive_timeout, watchdog)
-    keepalive.start()
-    return keepalive

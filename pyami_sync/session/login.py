@@ -1,7 +1,7 @@
 """What is said on a new connection before it is a session's: the login, filters, the boot of the server.
 
 The steps are generators of :class:`Ask` and :class:`AwaitBoot`, and are sent each answer; so they know nothing of
-threads. :class:`~pyami_sync.session.connector.ConnectAttempt` runs them on the engine thread.
+threads. :class:`~pyami_sync.session.attempt.ConnectAttempt` runs them on the engine thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 from ..connection.connection import Connection
 from ..connection.pending import PendingRequests
 from ..connection.transport import Transport
-from ..engine.deadline import Deadline
 from ..engine.engine import Engine
 from ..exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
 from ..vocabulary.catalogue.answers import ANSWERS
@@ -34,11 +33,7 @@ logger = logging.getLogger("pyami_sync")
 
 UPTIME_WAIT = 0.5  # seconds that the server may take to say how long it is up
 BOOT_WAIT = 60.0  # seconds that a restarted server may take to load its modules before the session goes on without
-
-
-def within(ask: Ask, deadline: Deadline) -> float | None:
-    """Return how many seconds an answer may take."""
-    return min((each for each in (ask.within, deadline.remaining()) if each is not None), default=None)
+CHALLENGE = challenge_action()
 
 
 def login_steps(options: Options, *, event_mask: str | None, timeout: float | None) -> Steps:
@@ -58,7 +53,7 @@ def login_steps(options: Options, *, event_mask: str | None, timeout: float | No
             username=options.username,
         )
     challenge = None
-    action: Action[Any] = challenge_action()
+    action: Action[Any] = CHALLENGE
     try:
         if options.auth == "md5":
             answer = yield Ask(action)
@@ -213,7 +208,8 @@ class LoginPlan:
             node=self.options.node,
             find_rule=find_rule,
         )
-        connection.tapping = self.tapping
+        if self.tapping:
+            connection.tapping = True
         return connection
 
     def steps(self, connection: Connection, gate: EventGate, timeout: float | None, *, again: bool) -> Steps:
@@ -230,12 +226,12 @@ class LoginPlan:
         mask, chosen = self.event_mask, self.event_filter
         hears = mask is None or mask == "on" or "system" in mask.lower().split(",")
         hears = hears and not self.filters  # they may keep it out, and the login is one without events
-        installed = Installed(connection)
         # Filters must be there before events flow, or what they keep out slips in at each new login. Nobody minds what
         # those of subscriptions keep out, and FullyBooted is sent to those who take events of its class.
         if self.filters or chosen is not None:
             yield from login_steps(self.options, event_mask="system" if hears else "off", timeout=timeout)
             if chosen is not None:
+                installed = Installed(connection)
                 yield from chosen.login_steps(installed)
             yield from filter_steps(self.filters, mask)
         else:

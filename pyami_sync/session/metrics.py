@@ -142,11 +142,6 @@ class Metrics:
             del noted[:number]
             return sums
 
-    def outage(self, seconds: float) -> None:
-        """Note an outage that has ended."""
-        self.outage_last = seconds
-        self.outage_total += seconds
-
     def actions(self) -> dict[str, int]:
         """Actions by outcome."""
         return dict(self._add_up()[0])

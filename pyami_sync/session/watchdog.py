@@ -27,9 +27,8 @@ from ..wire.message import Origin
 from ..wire.response import Response
 from .gate import Publisher
 from .metrics import Metrics
-from .options import Options
 
-__all__ = ["Beat", "Clock", "Watchdog", "watch"]
+__all__ = ["Beat", "Clock", "Watchdog"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -254,12 +253,3 @@ class Watchdog:
 
     def _origin(self) -> Origin:
         return Origin(self._connection.encoding, time.time(), self._connection.node)
-
-
-def watch(connection: Connection, options: Options, metrics: Metrics, publisher: Publisher) -> Watchdog | None:
-    """Begin to watch a connection, if the options say so."""
-    if options.stall_after is None:
-        return None
-    watchdog = Watchdog(connection, options.stall_after, metrics, publisher, options.address)
-    watchdog.start()
-    return watchdog
