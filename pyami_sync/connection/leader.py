@@ -25,12 +25,12 @@ from time import monotonic
 
 from ..engine.engine import Engine
 from ..engine.poller import READ
+from .holder import LAST, let_go
 from .transport import Transport
 
 __all__ = ["LeaderReading", "Lease"]
 
 PATIENCE = 0.01  # seconds that a caller leads; the engine may have urgent things to do with the connection
-LAST = (-1,)  # of a list with one entry; a deque with one costs four times as much to make
 OFF = (0,)  # nothing is waited for
 ON = (READ,)
 TICK = 0.01  # seconds between two looks of the engine at who leads
@@ -49,7 +49,7 @@ class Lease:
 
     """
 
-    __slots__ = ("mute", "muted", "permit", "read", "stopped", "thread", "unmute", "unmuted")
+    __slots__ = ("mute", "muted", "once", "permit", "read", "stopped", "thread", "unmute", "unmuted")
 
     def __init__(self, number: int) -> None:
         self.thread = get_ident()
@@ -66,6 +66,7 @@ class Lease:
         self.unmuted: list[object] = []
         self.stopped = False
         """True when its own thread takes no step any more but the last."""
+        self.once = [None]
 
 
 def _take_step(permit: list[int], step: Callable[[int, int], object], argument: tuple[int], done: list[object]) -> None:
@@ -142,10 +143,12 @@ class LeaderReading:
 
     def release(self, reader: object) -> None:
         """Let others read, if this one does."""
-        holder = self.holder
-        # Nothing is called between the look and the act, so that no signal handler runs there.
-        if None in holder and holder[None] is reader:
-            del holder[None]
+        if self.holder.get(None) is not reader:
+            return
+        if isinstance(reader, Lease):
+            let_go(self.holder, reader.once)
+        else:
+            del self.holder[None]  # the engine's: no other thread does
 
     def close(self, reader: object) -> bool:
         """Become the one who reads for good; return False while a leader may be within its read."""
