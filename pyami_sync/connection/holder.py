@@ -1,7 +1,7 @@
 """Who may do something that one thread at a time may do: a dict with at most one entry.
 
-``setdefault(None, claim) is claim`` acquires it and never blocks. :func:`let_go` releases it; either the thread that has
-acquired it calls that, or one that relieves it while a signal handler runs on it.
+``setdefault(None, claim) is claim`` acquires it and never blocks. :func:`let_go` releases it; it is called by the thread
+that has acquired it, or by one that relieves it while a signal handler runs there.
 """
 
 from __future__ import annotations
