@@ -1,7 +1,7 @@
-"""Who may do something that one thread at a time may do: a dict with at most one entry.
+"""A try-lock that another thread can release: a dict with at most one entry, the holder.
 
-``setdefault(None, claim) is claim`` acquires it and never blocks. :func:`let_go` releases it; it is called by the thread
-that has acquired it, or by one that relieves it while a signal handler runs there.
+``setdefault(None, claim) is claim`` acquires it and never blocks. :func:`let_go` releases it. It is called by the
+thread that has acquired the lock, or by one that relieves that thread while a signal handler runs there.
 """
 
 from __future__ import annotations

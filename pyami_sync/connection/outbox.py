@@ -42,7 +42,7 @@ TICK = 0.01  # seconds between two looks at a main thread that has the right to 
 NAP = 1.0  # seconds after which a writer thread looks whether it is still wanted
 
 Entry = tuple[bytes, Request, bytes, Request | None]
-"""One action in the queue: its frame and its request, and those of the fence that goes right behind it, if it has one.
+"""One action in the queue: its frame and its request, and those of the fence that is sent right after it, if it has one.
 A plain tuple, because one is made for each action."""
 
 
@@ -368,7 +368,7 @@ class Outbox:
             return True
         mine = Write()
         holder = self._writer.setdefault(None, mine)
-        if holder.lone and self._relieve(holder):  # a signal handler holds the main thread up before or behind it
+        if holder.lone and self._relieve(holder):  # a signal handler runs on the main thread, before or after its write
             holder = self._writer.setdefault(None, mine)
         return holder.thread == get_ident()
 
