@@ -42,8 +42,8 @@ PAUSE = 15  # requests that leave the reading to the engine after a leader that 
 class Lease:
     """The right to read one connection, in the hands of one thread.
 
-    The permit of each step is a list with one entry, an argument of the step. The thread that takes the entry out decides
-    about the step.
+    The permit of each step is a list with one entry, an argument of the step. The thread that takes the entry out
+    decides about the step.
 
     Args:
         number: of the descriptor.
