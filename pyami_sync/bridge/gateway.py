@@ -39,6 +39,7 @@ USERNAME = "bridge"
 BANNER = b"Asterisk Call Manager/0 (pyami-sync bridge)\r\n"
 BATCH = 1_000
 IDLE = 0.25
+PLACE_WAIT = 10.0  # seconds that the answer to a login waits for the place from which events are read
 MARGIN = 0.4  # part of an action's time that is left for saying that it has expired
 MOST_MARGIN = 0.25
 NOT_SUPPORTED = frozenset({"filter", "waitevent"})
@@ -293,6 +294,8 @@ class _Connection:
         self._challenge = str(secrets.randbelow(10**9))
         self._over = Flag()
         self._listening = Flag()
+        self._placed = Flag()
+        """Set when events are read from their place on, or it is known that they can't be read now."""
         self._mask: frozenset[str] | None = None  # None: every class
         self.threads = [
             Thread(target=self._read, name="pyami-bridge-actions", daemon=True),
@@ -302,6 +305,7 @@ class _Connection:
     def close(self) -> None:
         self._over.set()
         self._listening.set()
+        self._placed.set()
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -393,6 +397,8 @@ class _Connection:
             self._mask = words
         if self._mask != frozenset():
             self._listening.set()
+            # Before the answer: a client that is told that events are on misses none that happens from then on.
+            self._placed.wait(PLACE_WAIT)
 
     # The thread that writes events
 
@@ -406,9 +412,11 @@ class _Connection:
                     if reader is None:
                         self._pass_on(self._gateway.first_records(sequence), sequence)
                         reader = self._gateway.open_reader(sequence)
+                        self._placed.set()
                     found = reader.read(BATCH, IDLE)
                 except BrokerUnavailable as exc:
                     logger.info("events of node %r wait: %s", self._gateway.node, exc)
+                    self._placed.set()
                     if reader is not None:
                         reader.close()
                         reader = None

@@ -174,7 +174,7 @@ class PendingRequests:
     def feed(self, frames: list[bytes], span: tuple[bytes, bytes], origin: Origin) -> list[bytes]:
         """Hand answers and list items that came in to their requests; return the events among them, all of them.
 
-        Answers are handed over before any of the events is published: they must not wait for a flood of events to be published.
+        Answers are handed over before any of the events is published, so that they do not wait for a flood.
 
         Args:
             frames: messages as they came.
