@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from ..client import AMIClient
-from ..connection.transport import TLS
+from ..connection.tls import TLS
 from ..session.options import Options, broker_url, options_from_url
 from ..subscriptions.selectors import Selectors
 from ..subscriptions.subscribers import MAXSIZE, EventStream, Overflow

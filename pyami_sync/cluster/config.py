@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..connection.transport import TLS
+from ..connection.tls import TLS
 from ..session.options import BROKERS, Options, check_names, make_options, url_settings
 from ..session.reconnect import ReconnectPolicy
 from ..wire.protocol import Limits

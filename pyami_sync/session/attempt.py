@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..connection.connection import Connection, no_greeting
 from ..connection.request import Request
-from ..connection.transport import TLS, TLSHandshake, Transport, connect_error, make_transport, set_options
+from ..connection.tls import TLS, TLSHandshake
+from ..connection.transport import Transport, connect_error, make_transport, set_options
 from ..engine.deadline import Deadline
 from ..engine.engine import Timer
 from ..engine.poller import READ, WRITE

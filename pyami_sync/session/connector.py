@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..connection.connection import Connection
-from ..connection.transport import TLS, Transport, make_context
+from ..connection.tls import TLS, make_context
+from ..connection.transport import Transport
 from ..engine.deadline import Deadline
 from ..engine.engine import Engine
 from ..engine.workers import Workers

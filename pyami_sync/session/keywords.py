@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterable
 from typing import Any, Literal, TypedDict
 
-from ..connection.transport import TLS
+from ..connection.tls import TLS
 from ..wire.action import HeaderValue
 from ..wire.protocol import Limits
 from .reconnect import ReconnectPolicy

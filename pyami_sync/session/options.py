@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ..connection.transport import TLS
+from ..connection.tls import TLS
 from ..wire.protocol import Limits
 from .reconnect import ReconnectPolicy
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from queue import Empty, Queue
 from typing import Any
 
-from ...connection.transport import TLS
+from ...connection.tls import TLS
 from ...engine.deadline import Deadline
 from ...session.options import PORT, TLS_PORT, Options
 from ..exits import NO_CONNECTION, TIMEOUT
