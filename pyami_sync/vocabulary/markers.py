@@ -1,4 +1,4 @@
-"""Events that no server sends: a client puts them into the order of events where its link was down or slow."""
+"""Marker events: made by the client, not by a server, where its link was lost, restored or slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MARKERS", "ConnectionLost", "Marker", "Reconnected", "Recovered", "S
 
 
 class Marker(TypedEvent):
-    """A mark in the order of events; ``received_at`` is when it was set."""
+    """Base class of the markers; ``received_at`` is the moment at which the marker was made."""
 
     __slots__ = ()
 
@@ -50,7 +50,7 @@ class ConnectionLost(Marker):
 
 
 class Reconnected(Marker):
-    """The link is there again and logged in: events from here on are complete."""
+    """The link is restored and logged in: events from here on are complete."""
 
     __slots__ = ()
 
@@ -59,9 +59,9 @@ class Reconnected(Marker):
     gap = Float("Gap")
     """Seconds since the link was lost."""
     server_restarted = Bool("ServerRestarted")
-    """True if the server started anew meanwhile; None when that is not known."""
+    """True if the server was restarted meanwhile; None if that is not known."""
     attempts = Int("Attempts")
-    """How many attempts it took."""
+    """Number of attempts to reconnect."""
 
     @classmethod
     def make(
@@ -71,8 +71,8 @@ class Reconnected(Marker):
 
         Args:
             gap: seconds since the link was lost.
-            attempts: how many attempts it took.
-            server_restarted: whether the server started anew meanwhile, if that is known.
+            attempts: number of attempts to reconnect.
+            server_restarted: whether the server was restarted meanwhile; None if that is not known.
             origin: when, and which node's link it is.
 
         """
@@ -81,7 +81,7 @@ class Reconnected(Marker):
 
 
 class Stalled(Marker):
-    """Events or answers come late, by more than ``stall_after`` seconds: what follows may be old news."""
+    """Events or answers arrive more than ``stall_after`` seconds late: the events that follow may be old."""
 
     __slots__ = ()
 
@@ -106,7 +106,7 @@ class Stalled(Marker):
 
 
 class Recovered(Marker):
-    """Events and answers come in time again, after :class:`Stalled`."""
+    """Events and answers arrive in time again, after :class:`Stalled`."""
 
     __slots__ = ()
 
