@@ -1,8 +1,9 @@
 """One attempt to connect to one server and log in, without blocking.
 
-An attempt is a row of steps: the name, TCP, TLS, the greeting, the login. Between two of them it is an entry in the
-engine's poller and a timer, so a thousand servers that never answer cost a thousand sockets and delay nobody. The
-addresses of a name are tried side by side, a new one every quarter of a second (RFC 8305, "Happy Eyeballs").
+An attempt is a sequence of steps: resolving the name, TCP, TLS, the greeting, the login. Between two steps it is an
+entry in the engine's poller and a timer, so a thousand servers that never answer cost a thousand sockets and cause no
+delay for others. The addresses of a name are tried in parallel, a new one every quarter of a second (RFC 8305, "Happy
+Eyeballs").
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Outcome = Connection | Exception
 
 
 class Racer:
-    """A TCP connection that is being established to one of the addresses. Belongs to the engine thread."""
+    """A TCP connection that is being established to one of the addresses. Used on the engine thread only."""
 
     interest = WRITE
 
@@ -53,7 +54,7 @@ class Racer:
 
     def writable(self) -> None:
         """Handle that the connection is established, or has failed."""
-        if self.sock.fileno() < 0:  # another one was first, in the same round of the engine
+        if self.sock.fileno() < 0:  # another one was established first, in the same round of the engine
             return
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self._attempt.raced(self, OSError(code, os.strerror(code)) if code else None)
@@ -66,7 +67,7 @@ class Racer:
 
 
 class ConnectAttempt:
-    """One attempt to connect to one server and log in. Belongs to the engine thread."""
+    """One attempt to connect to one server and log in. Used on the engine thread only."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class ConnectAttempt:
         deadline: Deadline | None,
         transport: Any,
     ) -> None:
-        self.counted = False  # among those at once
+        self.counted = False  # True while it counts towards the connector's limit of concurrent attempts
         self.finished = False
         self.interest = WRITE
         self.connection: Connection | None = None
@@ -111,10 +112,10 @@ class ConnectAttempt:
         if self.connection is not None:
             self.connection.abandon()
 
-    # The name
+    # Name resolution
 
     def begin(self) -> None:
-        """Start: its turn has come."""
+        """Start; the connector calls this when the attempt's turn has come."""
         if self.finished:
             return
         self._deadline = self._fixed_deadline or Deadline(self._options.connect_timeout)
@@ -220,7 +221,7 @@ class ConnectAttempt:
             self._engine.unregister(each, _nothing)
             each.sock.close()
 
-    # TLS: the attempt itself is what the engine waits for
+    # TLS: the attempt itself is registered with the poller
 
     def fileno(self) -> int:
         """Return the descriptor."""
@@ -327,7 +328,7 @@ class ConnectAttempt:
             self._fail(exc)
 
     def _later(self, answer: Response | BaseException | None) -> None:
-        # After the batch in which the answer came: events behind it have a place in the gate before the steps go on.
+        # After the batch that contains the answer, so that the gate holds the events after it before the next step.
         self._engine.call_soon(lambda: self._answered(answer))
 
     def _await_boot(self, seconds: float) -> None:
@@ -353,7 +354,7 @@ class ConnectAttempt:
     # The end
 
     def _arm(self, when: float | None, then: Callable[[], None]) -> None:
-        """Request ``then`` at a moment, unless the attempt has advanced before."""
+        """Have ``then`` called at a moment, unless the attempt has advanced before."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -388,7 +389,7 @@ class ConnectAttempt:
         self._done(self._explained(exc))
 
     def _explained(self, exc: Exception) -> Exception:
-        """Return the exception that says where to and what to check."""
+        """Return an exception that names the server and says what to check."""
         options = self._options
         if isinstance(exc, ConnectError):
             if not exc.host:
@@ -399,12 +400,12 @@ class ConnectAttempt:
         elif isinstance(exc, RuntimeError | AMIError | MemoryError):  # no thread can be started
             error = ConnectError(str(exc), host=options.host, port=options.port)
         else:
-            return exc  # a bug, or what a transport of the user's raised
+            return exc  # a bug, or an exception of the user's transport
         error.__cause__ = exc
         return error
 
     def cancel(self) -> None:
-        """Cancel: ``done`` is not called any more. On the engine thread; too late is no error."""
+        """Cancel the attempt: ``done`` will not be called. Does nothing if it is over. On the engine thread."""
         if not self.finished:
             self._end()
             if self.connection is not None:
@@ -428,7 +429,7 @@ class ConnectAttempt:
 
 
 class _Asked(Request):
-    """An action of the login; its answer goes to the attempt."""
+    """A request of the login; it passes its answer to the attempt."""
 
     __slots__ = ("_then",)
 
@@ -444,11 +445,11 @@ class _Asked(Request):
 
 
 def interleave(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return addresses with their families taking turns, the first one's first (RFC 8305, section 4)."""
+    """Return the addresses with their families alternating, beginning with the first one's (RFC 8305, section 4)."""
     first = [each for each in found if each[0] == found[0][0]]
     others = [each for each in found if each[0] != found[0][0]]
     return [each for each in chain.from_iterable(zip_longest(first, others)) if each is not None]
 
 
 def _nothing() -> None:
-    """Do nothing more."""
+    """Do nothing."""

@@ -1,4 +1,4 @@
-"""Reconnecting: when to try again (a value that looks at no clock), and the loop over the attempts."""
+"""Reconnecting: ReconnectPolicy computes the backoff between attempts; Reconnect is the loop over the attempts."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ LEAST_DELAY = 0.001  # seconds between two attempts
 
 @dataclass(frozen=True, slots=True)
 class ReconnectPolicy:
-    """How to reconnect after a link was lost.
+    """How to reconnect after the link was lost.
 
-    The first try is immediate; then the delays grow by a factor up to a maximum, each shortened at random so
-    that the clients of one server do not all reconnect at the same moment.
+    The first attempt is immediate; the delays before further ones grow exponentially up to a maximum. Each is
+    shortened at random (jitter), so that the clients of one server do not all reconnect at the same moment.
 
     Raises:
-        ValueError: a value makes no sense.
+        ValueError: a value is not allowed.
 
     """
 
     __module__ = "pyami_sync"  # its public path
 
     initial: float = 0.25
-    """Seconds before the second try."""
+    """Seconds before the second attempt."""
     factor: float = 2.0
-    """What each further delay is multiplied by."""
+    """Factor by which each further delay grows."""
     maximum: float = 30.0
-    """Seconds that no delay exceeds."""
+    """Longest delay in seconds."""
     jitter: float = 0.5
-    """Share of each delay, 0 to 1, that is left to chance."""
+    """Share of each delay, 0 to 1, that is random."""
     give_up_after: float | None = None
-    """Seconds without a link after which the session is closed; :data:`None` tries for ever."""
+    """Seconds without a link after which the session is closed; :data:`None` for never."""
     retry_login: bool = False
-    """True if a rejected login is tried again; it is not by default, as each try looks like an attack."""
+    """True if a rejected login is tried again. By default it is not, since repeated attempts look like an attack."""
 
     def __post_init__(self) -> None:
         if self.initial < 0 or self.maximum < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
@@ -50,10 +50,10 @@ class ReconnectPolicy:
             raise ValueError("give_up_after must not be negative")
 
     def delay(self, attempt: int, chance: float | None = None) -> float:
-        """Seconds to wait before a try.
+        """Return the seconds to wait before an attempt.
 
         Args:
-            attempt: number of the try, from zero.
+            attempt: number of the attempt, from zero.
             chance: a number from 0 to 1 in place of a random one.
 
         """
@@ -68,35 +68,36 @@ class ReconnectPolicy:
         return full * (1 - self.jitter * chance)
 
     def gives_up(self, outage: float) -> bool:
-        """Return True if a link that has been down for that many seconds is given up."""
+        """Return True if the session gives up after the link was down for ``outage`` seconds."""
         return self.give_up_after is not None and outage >= self.give_up_after
 
 
 class Cancellable(Protocol):
-    """An attempt under way."""
+    """An attempt that can be cancelled."""
 
     def cancel(self) -> None:
-        """Cancel it; its outcome is not reported any more."""
+        """Cancel it; its outcome will not be reported."""
         ...
 
 
 class Scheduler(Protocol):
-    """What calls a function at a moment."""
+    """Something that calls a function at some moment."""
 
     def call_at(self, when: float, callback: Callable[[], None], /) -> Cancellable:
-        """Call it on the engine thread at a moment of :func:`time.monotonic`."""
+        """Call a function on the engine thread at a moment of :func:`time.monotonic`."""
         ...
 
 
 class Reconnect(Generic[T]):
     """Attempts to connect, one after the other, until one succeeds or the policy gives up.
 
-    Belongs to the engine thread; nothing here blocks.
+    Used on the engine thread only; nothing here blocks.
 
     Args:
         policy: when to try and when to give up; :data:`None` for a single attempt.
         scheduler: calls the next attempt when its delay is over.
-        attempt: starts one; given the function to call with its outcome, which must not happen before it returns.
+        attempt: starts an attempt; its argument is the function to call with the outcome, but not before ``attempt``
+            has returned.
         succeeded: called with the result of the successful attempt.
         failed: called with the exception of each attempt that failed, and whether it was the last one.
 
@@ -112,7 +113,7 @@ class Reconnect(Generic[T]):
         failed: Callable[[Exception, bool], None],
     ) -> None:
         self.attempts = 0
-        """Attempts that were started."""
+        """Number of attempts that were started."""
         self.cancelled = False
         self._policy = policy
         self._scheduler = scheduler
@@ -128,11 +129,11 @@ class Reconnect(Generic[T]):
         return time.monotonic() - self._began
 
     def begin(self) -> None:
-        """Start the first attempt when the policy says so."""
+        """Start the first attempt after the policy's delay."""
         self._after(self._policy.delay(0) if self._policy is not None else 0.0)
 
     def cancel(self) -> None:
-        """Make no further attempt, and give up one under way."""
+        """Cancel the attempt under way, and make no further ones."""
         self.cancelled = True
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
@@ -162,5 +163,5 @@ class Reconnect(Generic[T]):
         last = policy is None or policy.gives_up(self.outage) or (rejected and not policy.retry_login)
         self._failed(outcome, last)
         if policy is not None and not last and not self.cancelled:
-            # Never at once: attempts that fail on the spot must leave the engine thread to others.
+            # Never at once: attempts that fail immediately must not keep the engine thread from its other work.
             self._after(max(policy.delay(self.attempts), LEAST_DELAY))
