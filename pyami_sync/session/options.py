@@ -100,7 +100,7 @@ def make_options(given: dict[str, Any]) -> Options:
 
     Raises:
         TypeError: an option that does not exist.
-        ValueError: a value that can't be.
+        ValueError: a value that is not allowed.
 
     """
     check_names(given)
