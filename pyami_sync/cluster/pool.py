@@ -163,9 +163,7 @@ class ClusterPool(ClusterSender):
         self._errors.reraise_exit(exc)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
-        """Block until the cluster is closed; return False after ``timeout`` seconds. For scripts that only have
-        callbacks.
-        """
+        """Block until the cluster is closed; return False after ``timeout`` seconds."""
         self.engine.check_thread("waiting for the end")
         return self._over() or self._members.wait(lambda: self._members.closed, Deadline(timeout))
 
