@@ -1,4 +1,4 @@
-"""``hangup``, ``transfer``, ``park``, ``pause``, ``unpause`` and ``reload``: act once, and report each outcome."""
+"""The commands ``hangup``, ``transfer``, ``park``, ``pause``, ``unpause`` and ``reload``."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def act(output: Output, client: AMIClient, action: Action[Any], done: str, **mor
     """Send an action, report its outcome, and return whether it succeeded.
 
     Args:
-        output: where to report it.
+        output: where to print it.
         client: sends it.
-        action: what to do.
-        done: what to print for a person when it has succeeded.
+        action: the action.
+        done: text to print on success, unless the output is JSON.
         more: further fields of the JSON record.
 
     """
@@ -47,7 +47,7 @@ def act(output: Output, client: AMIClient, action: Action[Any], done: str, **mor
 
 
 def matching(client: AMIClient, names: Iterable[str]) -> list[str]:
-    """Return the channels that a person means: a name or Uniqueid as it is, a glob as all that match it.
+    """Return the channels for the arguments: names and Uniqueids as they are, and for globs all matching channels.
 
     Raises:
         click.UsageError: no channel matches a glob or has that Uniqueid.
