@@ -1,4 +1,4 @@
-"""The pytest plugin: a simulator, a client of it, and a check that nothing is left behind.
+"""The pytest plugin: fixtures for a simulator, a client of it, and a check for leaked threads and sockets.
 
 Options of the simulator are given with a marker::
 

@@ -1,4 +1,4 @@
-"""Actions about channels and calls."""
+"""The simulator's answers to actions about channels and calls."""
 
 from __future__ import annotations
 

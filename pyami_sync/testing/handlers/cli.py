@@ -1,4 +1,4 @@
-"""The action ``Command``: a few commands of the console, in the form of the version."""
+"""The simulator's answers to the action ``Command``: a few console commands, in the form of the version."""
 
 from __future__ import annotations
 

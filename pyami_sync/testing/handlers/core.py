@@ -1,4 +1,4 @@
-"""Login and the actions of manager.c itself."""
+"""The simulator's answers to the login, and to the actions of manager.c itself."""
 
 from __future__ import annotations
 
