@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def _restore(cls: type[AMIError], args: tuple[Any, ...], state: dict[str, Any]) 
     return exc
 
 
+@cache
 def documentation(cls: type[BaseException]) -> str:
     """Return the address of the section that explains an exception, or of its nearest base that has one."""
     name = next((each.__name__ for each in cls.__mro__ if globals().get(each.__name__) is each), "AMIError")
@@ -90,7 +92,7 @@ class AMIError(Exception):
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
-        self.add_note(documentation(type(self)))
+        self.add_note(documentation(type(self)))  # type: ignore[arg-type]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses have keyword-only constructors, which the default protocol can't call.

@@ -81,7 +81,7 @@ class AsyncAGI:
         self._adopts = adopt
         self._running = ScriptThreads(threads)
         self._refusals = ScriptThreads(MOST_REFUSALS)
-        self._lock = threading.Lock()  # guards _transports; nothing else is done while it is held
+        self._lock = threading.RLock()  # guards _transports; reentrant, for a signal handler that calls close()
         self._transports: dict[str, AsyncTransport] = {}
         self._orphans: set[str] = set()  # unique ids of calls whose scripts were ended by a lost link
         self._closed = False

@@ -240,7 +240,7 @@ class FastAGIServer:
         self.threads = threads
         self._running = ScriptThreads(threads)
         self._refusals = ScriptThreads(MOST_REFUSALS)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # guards the next one; reentrant for a signal handler that stops, too
         self._transports: set[FastTransport] = set()
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None

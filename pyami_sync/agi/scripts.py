@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from threading import Lock, Thread, current_thread
+from threading import RLock, Thread, current_thread
 from time import monotonic
 
 from ..engine.deadline import Deadline
@@ -72,7 +72,7 @@ class ScriptThreads:
         if limit < 1:
             raise ValueError(f"threads is a positive number, not {limit!r}")
         self.limit = limit
-        self._lock = Lock()
+        self._lock = RLock()  # reentrant, for a signal handler that calls close()
         self._threads: set[Thread] = set()
         self._closed = False
 

@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from hashlib import md5
 from threading import Event as Flag
-from threading import Lock, Thread, current_thread
+from threading import Lock, RLock, Thread, current_thread
 from typing import Literal
 
 from .. import AMIError, Message
@@ -84,9 +84,10 @@ class Gateway:
 
     def _reset(self) -> None:
         self.requester = uuid.uuid4().hex
-        self._lock = Lock()  # guards the following attributes
+        # Guards the following attributes. Reentrant: a signal handler may call close() while its own thread holds it.
+        self._lock = RLock()
         self._waiting: dict[str, tuple[Request, str, _Connection]] = {}
-        self._limits: dict[str, float] = {}
+        self._limits: dict[str, float] = {}  # changed by single steps, without the lock: any thread notes one
         self._connections: set[_Connection] = set()
         self._threads: list[Thread] = []
         self._closed = Flag()
@@ -106,11 +107,10 @@ class Gateway:
 
     def limit(self, action_id: str, seconds: float | None) -> None:
         """Set the time limit, in seconds, within which the action with an ActionID must begin to run."""
-        with self._lock:
-            if len(self._limits) > 10_000:
-                self._limits.clear()
-            if seconds is not None:
-                self._limits[action_id] = time.time() + seconds
+        if len(self._limits) > 10_000:
+            self._limits.clear()
+        if seconds is not None:
+            self._limits[action_id] = time.time() + seconds
 
     def stop(self) -> None:
         """End all connections and threads; does not wait."""
@@ -182,8 +182,7 @@ class Gateway:
     def ask(self, action: Message, connection: _Connection) -> None:
         """Send an action to the bridge that leads the node; the answer is received on the answers' thread."""
         action_id = action.get("ActionID", "")
-        with self._lock:
-            limit = self._limits.pop(action_id, None)
+        limit = self._limits.pop(action_id, None)
         now = time.time()
         left = (self._timeout if limit is None else limit - now) or self._timeout
         deadline = now + max(0.0, left - min(MARGIN * left, MOST_MARGIN))
@@ -201,10 +200,12 @@ class Gateway:
             self._deliver([answer])
 
     def _take_answers(self) -> None:
-        while not self._closed.is_set():
+        while True:
             with self._lock:
                 if not self._waiting:
                     self._asked.clear()
+            if self._closed.is_set():  # after the clearing, since stop() sets both
+                return
             self._asked.wait()
             try:
                 answers = self._transport.answers(self.requester, 0.05)

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
-from threading import Condition, Lock
+from threading import Condition
 from urllib.parse import urlsplit
 
 from .envelope import Position, Record
@@ -20,14 +20,12 @@ MAXLEN = 100_000
 CLAIM = 30.0
 
 _brokers: dict[str, MemoryTransport] = {}
-_brokers_lock = Lock()
 
 
 def open_memory(url: str) -> MemoryTransport:
     """Return the broker of ``memory://name``, the same object for all users in this process."""
     name = urlsplit(url).netloc
-    with _brokers_lock:
-        return _brokers.setdefault(name, MemoryTransport())
+    return _brokers.setdefault(name, MemoryTransport())
 
 
 class MemoryTransport:
@@ -42,7 +40,7 @@ class MemoryTransport:
         self.maxlen = maxlen
         self.available = True
         """Set it to :data:`False` to simulate a broker that is down: all methods raise :exc:`BrokerUnavailable`."""
-        self._changed = Condition(Lock())
+        self._changed = Condition()  # its lock is reentrant, for a signal handler that calls close()
         self._records: dict[str, deque[Record]] = {}
         self._last: dict[str, Position] = {}
         self._epochs: dict[str, int] = {}

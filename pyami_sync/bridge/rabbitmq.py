@@ -27,13 +27,14 @@ from contextlib import contextmanager
 from copy import copy
 from datetime import UTC, datetime
 from functools import partial
-from threading import Lock
+from threading import Lock, RLock, get_ident
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pika  # type: ignore[import-untyped]
 from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError  # type: ignore[import-untyped]
 
+from ..exceptions import ConcurrencyError
 from .envelope import Position, Record
 from .errors import BrokerUnavailable
 from .rabbitmq_link import RabbitLink
@@ -88,7 +89,7 @@ class RabbitTransport:
         parameters.heartbeat = 0
         self.parameters = parameters
         self._heartbeat = heartbeat
-        self._lock = Lock()  # guards the following attributes
+        self._lock = RLock()  # guards the following attributes; reentrant, for a signal handler that calls close()
         self._link: RabbitLink | None = None
         self._closed = False
         self._channel = _Channel(parameters)
@@ -276,6 +277,8 @@ class _Channel:
         self._parameters = parameters
         self._heartbeat = heartbeat
         self._lock = Lock()  # held while the connection is used, which blocks for TIMEOUT at most
+        self._user: int | None = None  # the thread that uses it
+        self._closed = False
         self._connection: Any = None
         self._channel: Any = None
         self.last: Any = None
@@ -288,18 +291,32 @@ class _Channel:
             job: called with the channel, once.
             closed: results to return if the broker closes the channel, by the code.
 
+        Raises:
+            ConcurrencyError: in a signal handler that has interrupted its own thread's use of the connection.
+
         """
+        if self._user == get_ident():
+            raise ConcurrencyError("a signal handler has interrupted its own thread's use of the RabbitMQ connection")
         with self._lock, _broker_errors():
-            channel = self._open()
+            self._user = get_ident()
             try:
-                return job(channel)
-            except ChannelClosedByBroker as exc:
-                if closed is not None and exc.reply_code in closed:
-                    return closed[exc.reply_code]
-                raise
-            except (AMQPError, OSError):
-                self._drop()
-                raise
+                return self._use(job, closed)
+            finally:
+                self._user = None
+                if self._closed:
+                    self._drop()
+
+    def _use(self, job: Callable[[Any], T], closed: Mapping[int, T] | None) -> T:
+        channel = self._open()
+        try:
+            return job(channel)
+        except ChannelClosedByBroker as exc:
+            if closed is not None and exc.reply_code in closed:
+                return closed[exc.reply_code]
+            raise
+        except (AMQPError, OSError):
+            self._drop()
+            raise
 
     def _open(self) -> Any:
         if self._connection is not None:
@@ -320,6 +337,9 @@ class _Channel:
         close_quietly(connection)
 
     def close(self) -> None:
+        self._closed = True  # before the look at the user, which looks at this afterwards
+        if self._user == get_ident():
+            return  # in a signal handler: the call that it has interrupted closes the connection
         if self._lock.acquire(timeout=2 * TIMEOUT):
             try:
                 self._drop()

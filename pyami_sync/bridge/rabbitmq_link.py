@@ -15,7 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from copy import copy
 from dataclasses import dataclass, field
 from threading import Event as Flag
-from threading import Lock, Thread
+from threading import RLock, Thread
 from typing import Any
 
 import pika  # type: ignore[import-untyped]
@@ -113,7 +113,7 @@ class RabbitLink:
         self._bridges = 1
         self._why = "not connected yet"
         self._closed = Flag()
-        self._lock = Lock()  # guards _loop only
+        self._lock = RLock()  # guards _loop only; reentrant for a signal handler that closes
         self._loop: Any = None
         self._thread = Thread(target=self._run, name="pyami-bridge-amqp", daemon=True)
         self._thread.start()

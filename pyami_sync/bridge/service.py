@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Event as Flag
-from threading import Lock, Thread, current_thread
+from threading import RLock, Thread, current_thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -101,7 +101,7 @@ class Bridge:
         self._snapshots = snapshots
         self._defaults = {"when_down": "fail", "keepalive": 15.0, **(defaults or {})}
         self._pool = ClusterPool({}, **self._defaults)
-        self._lock = Lock()  # guards _leaders; nothing is called while it is held
+        self._lock = RLock()  # guards _leaders; nothing is called while it is held; reentrant, for signal handlers
         self._leaders: dict[str, Leader] = {}
         self._bridges = 1
         self._broker = True
@@ -130,7 +130,7 @@ class Bridge:
         self._closing.set()
         self._wake.set()
         if current_thread() not in (self._keeper, self._taker):
-            self._keeper.join(timeout)
+            _join(self._keeper, timeout)
             if self._keeper.is_alive():
                 logger.warning("bridge %s: events left unpublished after %g s", self.name, timeout)
         self._halt.set()
@@ -139,9 +139,9 @@ class Bridge:
             leader.abandon()
         for leader in self._led():
             leader.join(timeout)
-        self._keeper.join(timeout)
+        _join(self._keeper, timeout)
         self._pool.close()
-        self._taker.join(timeout)
+        _join(self._taker, timeout)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -299,3 +299,8 @@ class Bridge:
                 if self._halt.wait(0.1 * 2**number):
                     return
         logger.warning("the answer to request %s (%s) could not be sent", request.id, answer.outcome)
+
+
+def _join(thread: Thread, timeout: float) -> None:
+    if thread.ident is not None:  # else a signal handler closes the bridge before start() has started it
+        thread.join(timeout)

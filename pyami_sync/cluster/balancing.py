@@ -24,15 +24,13 @@ several in the order in which to try them.
 """
 
 
-def matcher(where: NodeFilter) -> Matcher:
+def matcher(where: str | State | Iterable[str] | Mapping[str, object] | Matcher) -> Matcher:
     """Return a predicate for a node filter.
 
     Raises:
         TypeError: the filter is of another type.
 
     """
-    if where is None:
-        return lambda node: True
     if isinstance(where, State):
         return lambda node: node.state is where
     if isinstance(where, str):

@@ -10,7 +10,7 @@ from ..engine.futures import DetachedFuture
 from ..exceptions import ActionError, ActionTimeout, AMIError, ConnectionClosed, InvalidAction, NoNodeAvailable
 from ..wire.action import Action
 from ..wire.response import Response
-from .balancing import Matcher
+from .balancing import NodeFilter
 from .membership import Membership
 from .node import Node, certainly_not_run
 
@@ -24,11 +24,13 @@ def send_to_all(nodes: list[Node], action: Action[Any], deadline: Deadline, chec
         InvalidAction: the action is not valid; nothing was sent.
 
     """
-    answers: dict[str, Any] = {node.id: None for node in nodes}
+    answers: dict[str, Any] = {}
     under_way: list[tuple[Node, DetachedFuture[Any]]] = []
+    limit = deadline.remaining()
     for node in nodes:
+        answers[node.id] = None  # in this order
         try:
-            under_way.append((node, node.client.submit_now(action, deadline.remaining(), check)))
+            under_way.append((node, node.client.submit_now(action, limit, check)))
         except AMIError as exc:
             if isinstance(exc, InvalidAction) and not under_way:
                 raise
@@ -40,7 +42,7 @@ def send_to_all(nodes: list[Node], action: Action[Any], deadline: Deadline, chec
 
 def send_to_any(
     members: Membership,
-    accepts: Matcher,
+    where: NodeFilter,
     order: Callable[[list[Node]], Iterator[Node]],
     attempt: Callable[[], Attempt],
     *,
@@ -50,7 +52,7 @@ def send_to_any(
 
     Args:
         members: the nodes.
-        accepts: predicate of the nodes that may be used.
+        where: which of them come into question.
         order: orders the nodes.
         attempt: tries one node after the other.
         waits: whether to wait for a node while none is connected.
@@ -62,7 +64,7 @@ def send_to_any(
     """
     while True:
         changes = members.changes  # before the nodes are checked, so that no change is missed
-        nodes = members.matching(accepts)
+        nodes = members.matching(where)
         if not nodes:
             raise NoNodeAvailable("the cluster has no node that matches")
         round_ = attempt()
@@ -133,13 +135,14 @@ def _about(exc: AMIError, node: Node) -> AMIError:
 
 def _outcome(node: Node, future: DetachedFuture[Any], action: Action[Any], deadline: Deadline) -> Any:
     """Return a node's answer to a broadcast, or its exception."""
-    try:
-        exc = future.exception(deadline.remaining())
-    except TimeoutError:
+    outcome = future.settled(deadline)
+    if outcome is None:
         # The request's own timer reports the same, but late if the engine thread is busy.
         if future.cancel():
             return _about(ActionTimeout(action.name, deadline.timeout), node)
-        exc = future.exception()
+        outcome = future.settled(Deadline(None))
+        assert outcome is not None
+    answer, exc = outcome
     if exc is None:
-        return future.result()
+        return answer
     return _about(exc, node) if isinstance(exc, AMIError) else exc

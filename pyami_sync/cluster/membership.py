@@ -15,6 +15,7 @@ from ..exceptions import ClusterError, ConcurrencyError, ConnectionClosed, Unkno
 from ..session.connector import Connector
 from ..session.state import State
 from ..subscriptions.dispatch import Subscriptions
+from .balancing import NodeFilter, matcher
 from .config import NodeConfig
 from .node import Node, NodeClient
 
@@ -73,8 +74,16 @@ class Membership:
         except KeyError:
             raise UnknownNode(node_id) from None
 
-    def matching(self, accepts: Callable[[Node], object]) -> list[Node]:
-        """Return the nodes that a predicate accepts, in the order in which they were added."""
+    def matching(self, where: NodeFilter) -> list[Node]:
+        """The nodes that match, in the order in which they were added.
+
+        Raises:
+            TypeError: ``where`` is no filter of nodes.
+
+        """
+        if where is None:
+            return list(self.nodes.values())
+        accepts = matcher(where)
         return [node for node in self.nodes.values() if accepts(node)]
 
     def start(self) -> None:

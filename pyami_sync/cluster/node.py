@@ -116,7 +116,7 @@ class NodeClient(AMIClient):
         connection = self._session.current
         if connection is None or connection.close_exc is not None:
             raise self._session.down()
-        if connection.crowded:
+        if connection.outbox.crowded:
             raise ActionTimeout(action.name, limit, sent=False)
         return connection
 
@@ -129,7 +129,7 @@ class Inquiry(Request):
     def __init__(
         self, action: Action[Any], connection: Connection, timeout: float, then: Callable[[Inquiry, Any], None]
     ) -> None:
-        super().__init__(action, connection.make_key(action), connection.rule(action), timeout)
+        super().__init__(action, connection.make_key(action), connection.find_rule(action.name), timeout)
         self._then = then
         self.timer: Timer | None = None
 

@@ -22,7 +22,7 @@ from ..subscriptions.errors import ErrorCallback, ErrorReports
 from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.model import event_class
 from ..wire.response import Response
-from .balancing import Balancer, NodeFilter, matcher
+from .balancing import Balancer, NodeFilter
 from .config import Nodes, Target, check_defaults, node_config, read_nodes
 from .health import NodeHealth, Readiness
 from .membership import Membership
@@ -279,7 +279,7 @@ class ClusterPool(ClusterSender):
 
         """
         self._members.start()
-        nodes = self._members.matching(matcher(where))
+        nodes = self._members.matching(where)
         down = {}
         for node in nodes:
             if not node.connected:

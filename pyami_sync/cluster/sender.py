@@ -14,7 +14,7 @@ from ..vocabulary.advice import advise, advise_timeout
 from ..wire.action import Action, HeaderValue
 from ..wire.message import Message
 from ..wire.response import Response
-from .balancing import Balancer, NodeFilter, Strategy, matcher
+from .balancing import Balancer, NodeFilter, Strategy
 from .broadcast import Attempt, send_to_all, send_to_any
 from .membership import Membership
 from .node import NodeClient
@@ -124,7 +124,7 @@ class ClusterSender(Listener):
         deadline = Deadline(self._timeout if timeout is DEFAULT else timeout)
         if not self._members.opened:
             self.open(None if deadline.timeout is None else deadline.timeout / 2)
-        return send_to_all(self._members.matching(matcher(where)), made, deadline, check)
+        return send_to_all(self._members.matching(where), made, deadline, check)
 
     @overload
     def send_any(
@@ -201,7 +201,7 @@ class ClusterSender(Listener):
         chosen = strategy or ("round_robin" if key is None else "hash")
         return send_to_any(
             self._members,
-            matcher(where),
+            where,
             lambda nodes: self._balancer.order(chosen, nodes, key),
             lambda: Attempt(made, deadline, check, repeatable),
             waits=self._waits,
@@ -212,8 +212,10 @@ class ClusterSender(Listener):
     ) -> Action[Any]:
         if isinstance(action, str):
             made: Action[Any] = Action(action, headers, encoding=self._defaults.get("encoding", "utf-8"))
-            advise(action, headers, stacklevel=4)
-            advise_timeout(action, headers, timeout, stacklevel=4)
+            if headers:
+                advise(action, headers, stacklevel=4)
+            if timeout is not DEFAULT:
+                advise_timeout(action, headers, timeout, stacklevel=4)
             return made
         if not isinstance(action, Action):
             raise TypeError(f"an action is an Action or its name, not {type(action).__name__}")

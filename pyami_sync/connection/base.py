@@ -73,7 +73,8 @@ class BaseConnection:
         self.on_greeted: Callable[[], None] = _nothing
         """Called once, when the greeting has come or the connection has ended before; must not block."""
         self._owner = owner
-        self._find_rule = find_rule
+        self.find_rule = find_rule
+        """Returns how an action answers, by its name; :data:`None` for one Response."""
         self._ended = False  # only for the engine thread
         self.outbox = Outbox(
             engine,
@@ -127,8 +128,10 @@ class BaseConnection:
         if self.transport.blocking:
             self.engine.pump(self._receiver.pump)
             self.engine.pump(self.outbox.write_blocking)
+        elif self.transport.direct:
+            self.engine.on_thread(partial(self.engine.watch, self))
         else:
-            self.engine.register(self)
+            self.engine.register(self)  # which also reads: bytes may have come along with the TLS handshake
 
     def close(self, exc: AMIError | None = None) -> None:
         """End it: every pending request fails at once. Idempotent, from any thread, and never blocks.
@@ -139,7 +142,7 @@ class BaseConnection:
         if self.close_exc is not None:
             return
         exc = exc or ConnectionLost("closed by this side")
-        if self.engine.running and not self.engine.on_own_thread:
+        if not self.engine.on_own_thread and self.engine.running:
             # Posted first, so that an exception of a signal handler after this line changes nothing.
             self.engine.call_soon(partial(self._end, exc))
             vars(self).setdefault("close_exc", exc)  # one atomic step: the first reason stays
@@ -206,7 +209,7 @@ class BaseConnection:
     def readable(self) -> None:
         """Read what is there, within measure."""
         reading = self._reading
-        if self.close_exc is not None or not reading.try_acquire(self):
+        if self.close_exc is not None or reading.holder.setdefault(None, self) is not self:
             return  # ended, or a caller leads
         try:
             self._read()

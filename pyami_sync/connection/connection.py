@@ -13,7 +13,6 @@ from typing import Any
 
 from ..engine.deadline import Deadline
 from ..exceptions import ActionTimeout, ConcurrencyError, ConnectError, ConnectionLost
-from ..vocabulary.catalogue.rules import AnswerRule
 from ..wire.action import Action, check_action_id
 from ..wire.message import make_origin
 from ..wire.redaction import shown
@@ -40,10 +39,6 @@ class Connection(BaseConnection):
             return self.pending.new_key()
         check_action_id(action.action_id)  # of one made of bytes nobody has yet
         return action.action_id.encode("ascii")
-
-    def rule(self, action: Action[Any]) -> AnswerRule | None:
-        """Return how an action answers; :data:`None` for one Response."""
-        return self._find_rule(action.name)
 
     @property
     def crowded(self) -> bool:
@@ -121,7 +116,7 @@ class Connection(BaseConnection):
 
         """
         key = self.pending.new_key() if action.action_id is None else self.make_key(action)
-        request = BlockingRequest(action, key, self._find_rule(action.name), timeout, begun)
+        request = BlockingRequest(action, key, self.find_rule(action.name), timeout, begun)
         lease: Lease | None = None
         try:
             outbox = self.outbox

@@ -68,9 +68,7 @@ class Lease:
         """True when its own thread takes no step any more but the last."""
 
 
-def _take_step(
-    permit: list[int], step: Callable[[int, int], object], argument: tuple[int], done: list[object]
-) -> None:
+def _take_step(permit: list[int], step: Callable[[int, int], object], argument: tuple[int], done: list[object]) -> None:
     try:
         done.extend(map(step, map(permit.pop, LAST), argument))  # one call of C code
     except IndexError:  # the engine has the permit

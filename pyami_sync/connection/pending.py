@@ -274,17 +274,21 @@ class PendingRequests:
         if self._late and self._is_late(frame, origin):
             return
         if frame.startswith(PLAIN):
-            # The usual answer, whole and to a caller who waits: in as few steps as can be.
+            # The usual answer, whole: in as few steps as can be.
             request = self.table.get(frame[len(PLAIN) : HEAD].partition(b"\r\n")[0])
             if (
-                isinstance(request, BlockingRequest)
+                request is not None
                 and request.rule is None
                 and request.response is None
                 and b"eventlist:" not in frame[:HEAD].lower()
             ):
                 if self.remove(request):
-                    request.outcome = request.action.response_class._success(frame, origin)
-                    self.answered.append(request)
+                    response = request.action.response_class._success(frame, origin)
+                    if isinstance(request, BlockingRequest):
+                        request.outcome = response
+                        self.answered.append(request)
+                    else:
+                        request.resolve(response)
                 return
         request = self._owner(frame, origin)
         if request is None:

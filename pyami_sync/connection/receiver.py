@@ -60,6 +60,7 @@ class Receiver:
         self.sample_at = math.inf
         """When :attr:`sample` is to see events, on :func:`time.monotonic`'s clock."""
         self.sample: Callable[[list[bytes]], None] | None = None
+        self._receive = self.protocol.receive
         self._connection = connection
         self._owner = owner
         self._wakeups = wakeups
@@ -95,11 +96,12 @@ class Receiver:
         protocol = self.protocol
         greeted = protocol.greeting is not None
         try:
-            frames = protocol.receive(chunk)
+            frames = self._receive(chunk)
         except (RemoteProtocolError, ConnectError) as exc:
             connection.close(exc)
             return False
         if not greeted and protocol.greeting is not None:
+            self._receive = protocol.framer.feed  # the rest of the connection is messages
             connection.pending.ami_version = protocol.greeting.version
             if connection.tapping:  # before anybody answers the greeting
                 self._owner.tapped("received", [protocol.greeting.text.encode() + b"\r\n"])

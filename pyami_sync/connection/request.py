@@ -101,7 +101,7 @@ class BlockingRequest(Request):
         Request.__init__(self, action, key, rule, timeout, begun)  # super() costs as much as the rest; each call counts
         self.thread = get_ident()
         self.outcome: Response | BaseException | None = None
-        """The outcome, once :attr:`wait` has returned True; the thread that sets it wakes the caller, at once or later."""
+        """The outcome, once :attr:`wait` has returned True. Who sets it also wakes the caller."""
         self._done = done = Lock()
         self.wait = done.acquire
         """``wait(True, seconds)``: wait for the outcome, and return whether it is there; -1 means no limit."""

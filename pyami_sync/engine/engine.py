@@ -191,11 +191,11 @@ class Engine:
         return self._closed
 
     def _release(self) -> None:
-        poller, wakeup = self._poller, self._wakeup
-        self._wakeup = None
-        for each in (poller, wakeup):
+        # All of it is harmless to repeat, as after an exception of a signal handler in here.
+        for each in (self._poller, self._wakeup):
             if each is not None:
-                each.close()  # harmless to repeat
+                each.close()
+        self._wakeup = None
 
     def after_fork(self) -> None:
         """Reset the state in a forked child, which has none of the threads.
@@ -226,35 +226,34 @@ class Engine:
     def register(self, link: Pollable) -> None:
         """Poll a link from now on."""
 
-        def add() -> None:
-            assert self._poller is not None
-            self._poller.add(link)
-            # Bytes that arrived with a TLS handshake are read already: they make no descriptor readable.
-            self._serve(link, READ)
+        self.on_thread(partial(self._register, link))
 
-        self.on_thread(add)
+    def _register(self, link: Pollable) -> None:
+        assert self._poller is not None
+        self._poller.add(link)
+        # Bytes that arrived with a TLS handshake are read already: they make no descriptor readable.
+        self._serve(link, READ)
 
     def watch(self, link: Pollable) -> None:
-        """Poll a link that is still connecting."""
-
-        def add() -> None:
-            assert self._poller is not None
-            self._poller.add(link)
-
-        self.on_thread(add)
+        """Wait for what a link is interested in; on the engine thread."""
+        assert self._poller is not None
+        self._poller.add(link)
 
     def unregister(self, link: Pollable, then: Callable[[], None]) -> None:
         """Stop polling a link; ``then`` is called once no system call uses its descriptor any more."""
+        self.on_thread(partial(self._unregister, link, then))
 
-        def out() -> None:
-            try:
-                if self._poller is not None:  # None: closed before it was ever started
-                    self._poller.remove(link)
-            except (OSError, ValueError):  # closed in the meantime
-                pass
-            then()
+    def _unregister(self, link: Pollable, then: Callable[[], None]) -> None:
+        self.unwatch(link)
+        then()
 
-        self.on_thread(out)
+    def unwatch(self, link: Pollable) -> None:
+        """Stop polling a link; on the engine thread, or after that has ended."""
+        try:
+            if self._poller is not None:  # None: closed before it was ever started
+                self._poller.remove(link)
+        except (OSError, ValueError):  # closed in the meantime
+            pass
 
     def rearm(self, link: Pollable) -> None:
         """Update the events that are polled for after the link's interest has changed; on the engine thread."""
@@ -299,7 +298,9 @@ class Engine:
         # The main thread leaves it to the engine thread, too, as long as that runs: starting a thread is not to be
         # interrupted by the exception of a signal handler, and those run on the main thread.
         me = get_ident()
-        if self._closed or not self.running or (me != self.ident and me != main_thread().ident):
+        if me == self.ident and not self._closed:
+            self._jobs.append(partial(self.workers.submit, job))
+        elif self._closed or not self.running or me != main_thread().ident:
             self.workers.submit(job)
         else:
             self.call_soon(partial(self.workers.submit, job))
@@ -340,7 +341,13 @@ class Engine:
         while not self._closed:
             left = min(self._timers.run(), LONGEST_SLEEP)
             for link, mask in poller.poll(0 if self._jobs else left):
-                self._serve(link, mask)
+                if mask != READ:
+                    self._serve(link, mask)
+                    continue
+                try:  # bytes and no error: it waits for them
+                    link.readable()
+                except BaseException as exc:
+                    self._broke(link, exc)
             if self._jobs:
                 self._run_jobs()
         self._run_jobs()
@@ -365,9 +372,12 @@ class Engine:
             if mask & READ:
                 link.readable()
         except BaseException as exc:
-            # A bug must end neither the other links nor this thread.
-            logger.exception("serving a connection raised")
-            link.broken(exc)
+            self._broke(link, exc)
+
+    def _broke(self, link: Pollable, exc: BaseException) -> None:
+        # A bug must end neither the other links nor this thread.
+        logger.error("serving a connection raised", exc_info=exc)
+        link.broken(exc)
 
     def _run_jobs(self) -> None:
         # Only those that are there now: a job that adds another one must not delay the sockets.

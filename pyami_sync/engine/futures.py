@@ -92,9 +92,18 @@ class DetachedFuture(Future[T]):
             raise exc
         return exc
 
+    def settled(self, deadline: Deadline) -> tuple[Any, BaseException | None] | None:
+        """Wait for the outcome; return :data:`None` if there is none at the deadline."""
+        if self.outcome is None:
+            self._wait_until(self.done, deadline)
+        return self.outcome
+
     def _wait(self, timeout: float | None) -> tuple[Any, BaseException | None]:
         if self.outcome is None:
-            self._wait_until(self.done, Deadline(timeout))
+            if timeout is None:
+                self._done.wait(self.done)
+            else:
+                self._wait_until(self.done, Deadline(timeout))
         if self.outcome is None:
             raise TimeoutError
         return self.outcome

@@ -76,8 +76,8 @@ class Timers:
                 heap[:] = [entry for entry in heap if entry[2].callback is not None]
                 heapq.heapify(heap)
                 self.cancelled = 0
-            while heap and heap[0][2].callback is None:
-                heapq.heappop(heap)
+            # A cancelled timer stays until it would be due: to wake up once for nothing costs less than to be woken for
+            # each later timer, which those of actions are, and cancelled before long.
             self._wakes_at = heap[0][0] if heap else float("inf")
             left = self._wakes_at - monotonic()
             if left > 0:
@@ -85,6 +85,8 @@ class Timers:
                     continue
                 return left
             callback = heapq.heappop(heap)[2].callback
+            while heap and heap[0][2].callback is None:
+                heapq.heappop(heap)
             if callback is not None:
                 try:
                     callback()

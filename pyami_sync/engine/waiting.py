@@ -19,19 +19,14 @@ FIRST_PAUSE = 0.25  # seconds of the first step of waiting; each further one is 
 LONGEST_PAUSE = 3600.0
 
 
-class Waiters:
-    """The threads that wait for a condition to become true.
+class Waiters(deque[Lock]):
+    """The threads that wait for some condition to become true: what each of them waits for, the oldest first.
 
-    Relies on :meth:`deque.append`, :meth:`deque.popleft` and :meth:`deque.remove` being atomic.
+    Relies on :meth:`deque.append`, :meth:`deque.popleft` and :meth:`deque.remove` being atomic. It is a deque itself
+    because one is made for every action.
     """
 
-    __slots__ = ("_locks",)
-
-    def __init__(self) -> None:
-        self._locks: deque[Lock] = deque()
-
-    def __len__(self) -> int:
-        return len(self._locks)
+    __slots__ = ()
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """Block until ``ready()`` is true; return False if it is not within ``timeout`` seconds.
@@ -46,8 +41,7 @@ class Waiters:
         at = None if timeout is None else monotonic() + timeout
         woken = Lock()
         woken.acquire()
-        locks = self._locks
-        locks.append(woken)
+        self.append(woken)
         try:
             # Check again after the lock is in place: a change before that has notified no one.
             pause = FIRST_PAUSE
@@ -58,20 +52,19 @@ class Waiters:
                 # A signal that arrives just before acquire() begins to wait is handled only when this wait is over.
                 slept, pause = min(left, pause), min(2 * pause, LONGEST_PAUSE)
                 if woken.acquire(timeout=slept):
-                    locks.append(woken)  # notify_all() has taken it out
+                    self.append(woken)  # notify_all() has taken it out
             return True
         finally:
-            # An exception before this line leaves a lock that nobody waits for; releasing it does no harm.
+            # An exception before this line leaves a lock that no thread waits for; releasing it does no harm.
             try:
-                locks.remove(woken)
+                self.remove(woken)
             except (ValueError, IndexError):
                 pass
 
     def notify_all(self) -> None:
         """Wake all waiting threads so that they check their condition again; never blocks. Change the state first."""
-        locks = self._locks
-        for _ in range(len(locks)):  # not those that check and begin to wait again meanwhile
+        for _ in range(len(self)):  # not those that look again and come back meanwhile
             try:
-                locks.popleft().release()
+                self.popleft().release()
             except IndexError:  # another thread was first
                 return

@@ -14,6 +14,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -24,19 +25,19 @@ from ..connection.transport import Transport, connect_error, make_transport, set
 from ..engine.deadline import Deadline
 from ..engine.engine import Timer
 from ..engine.poller import READ, WRITE
-from ..exceptions import AMIError, ConnectError
+from ..exceptions import AMIError, ConnectError, ConnectionLost
+from ..wire.action import Action
 from ..wire.response import Response
-from .login import Ask, AwaitBoot, Steps, within
-from .options import Options
+from .gate import EventGate
+from .login import LoginPlan
+from .steps import AwaitBoot, Steps
 
 if TYPE_CHECKING:
     from .connector import Connector
 
-__all__ = ["ConnectAttempt", "Outcome"]
+__all__ = ["ConnectAttempt"]
 
 STAGGER = 0.25  # seconds after which the next address of a name is tried too
-
-Outcome = Connection | Exception
 
 
 class Racer:
@@ -46,11 +47,8 @@ class Racer:
 
     def __init__(self, attempt: ConnectAttempt, sock: socket.socket) -> None:
         self.sock = sock
+        self.fileno = sock.fileno
         self._attempt = attempt
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self.sock.fileno()
 
     def writable(self) -> None:
         """Handle that the connection is established, or has failed."""
@@ -67,41 +65,58 @@ class Racer:
 
 
 class ConnectAttempt:
-    """One attempt to connect to one server and log in. Used on the engine thread only."""
+    """One attempt to connect to one server and log in. Used on the engine thread only.
+
+    The methods are in the order in which they run.
+
+    Args:
+        connector: starts the attempt, when not too many are under way.
+        plan: the session's options, and the steps of the login.
+        gate: the owner of that connection.
+        done: called with the attempt itself if it has succeeded, or with an exception; never before :meth:`begin`
+            returns.
+        again: whether the session has been logged in before.
+        deadline: of the attempt; by default ``connect_timeout`` after :meth:`begin`.
+        transport: a connected socket-like object to use instead of a TCP connection.
+
+    """
 
     def __init__(
         self,
         connector: Connector,
-        options: Options,
-        make: Callable[[Transport], Connection],
-        steps: Callable[[Connection], Steps],
-        done: Callable[[Outcome], None],
+        plan: LoginPlan,
+        gate: EventGate,
+        done: Callable[[ConnectAttempt | Exception], None],
+        *,
+        again: bool,
         deadline: Deadline | None,
         transport: Any,
     ) -> None:
-        self.counted = False  # True while it counts towards the connector's limit of concurrent attempts
+        self.gate = gate
+        self.connection: Connection | None = None
+        """The connection, once there is a transport."""
         self.finished = False
         self.interest = WRITE
-        self.connection: Connection | None = None
-        """The connection, from the greeting on."""
         self._connector = connector
         self._engine = connector.engine
-        self._options = options
-        self._make = make
-        self._make_steps = steps
+        self._options = plan.options
+        self._plan = plan
         self._done = done
-        self._fixed_deadline = deadline
+        self._cancelled = False
+        self._again = again
         self._transport = transport
-        self._deadline = deadline or Deadline(options.connect_timeout)
+        self._limit = plan.options.connect_timeout if deadline is None else deadline.timeout  # for messages
+        self._ends_at = None if deadline is None else deadline.at
         self._timer: Timer | None = None
+        self._due: float | None = None  # when the timer is due
+        self._request: Request | None = None  # the request that waits for its answer
         self._addresses: deque[tuple[Any, ...]] = deque()
         self._racers: list[Racer] = []
         self._next: Timer | None = None  # starts the next racer
         self._sock: socket.socket | None = None  # connected, while TLS is negotiated
         self._handshake: TLSHandshake | None = None
         self._busy = False  # a step of TLS runs on another thread, which owns the socket meanwhile
-        self._steps: Steps | None = None
-        self._awaits_boot = False
+        self._steps: Steps  # from the connection on
 
     def abandon(self) -> None:
         """Close the sockets in a forked child without sending anything to the server."""
@@ -116,10 +131,9 @@ class ConnectAttempt:
 
     def begin(self) -> None:
         """Start; the connector calls this when the attempt's turn has come."""
-        if self.finished:
-            return
-        self._deadline = self._fixed_deadline or Deadline(self._options.connect_timeout)
-        self._arm(self._deadline.at, self._too_slow)
+        if self._ends_at is None and self._limit is not None:
+            self._ends_at = time.monotonic() + self._limit
+        self._arm(self._ends_at)
         try:
             if self._transport is not None:
                 self._connected(make_transport(self._transport))
@@ -143,7 +157,7 @@ class ConnectAttempt:
             found = socket.getaddrinfo(self._options.host, self._options.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as exc:
             found = exc
-        self._engine.call_soon(lambda: self._resolved(found))
+        self._engine.call_soon(partial(self._resolved, found))
 
     def _resolved(self, found: Any) -> None:
         if self.finished:
@@ -153,7 +167,7 @@ class ConnectAttempt:
         elif isinstance(found, Exception):
             self._fail(OSError(f"{self._options.host!r} is not a valid host name"))
         else:
-            self._addresses.extend(interleave(found))
+            self._addresses.extend(interleave(found) if len(found) > 1 else found)
             self._race(OSError("the name has no address"))
 
     # TCP
@@ -193,22 +207,23 @@ class ConnectAttempt:
         if racer not in self._racers:
             return
         self._racers.remove(racer)
-        self._engine.unregister(racer, _nothing)  # takes effect at once on this thread
+        self._engine.unwatch(racer)
         if exc is not None:
             racer.sock.close()
             self._race(exc)
             return
-        self._drop_racers()
+        if self._racers or self._next is not None:
+            self._drop_racers()
         sock = self._sock = racer.sock
         try:
             set_options(sock)
             if self._options.tls is None:
-                transport = make_transport(sock)
+                transport = Transport(sock)
                 self._sock = None  # the transport's from now on
                 self._connected(transport)
             else:
                 self._busy = True
-                self._connector.workers.submit(lambda: self._begin_tls(sock))
+                self._connector.workers.submit(partial(self._begin_tls, sock))
         except Exception as error:
             self._fail(error)
 
@@ -218,7 +233,7 @@ class ConnectAttempt:
             self._next = None
         racers, self._racers = self._racers, []
         for each in racers:
-            self._engine.unregister(each, _nothing)
+            self._engine.unwatch(each)
             each.sock.close()
 
     # TLS: the attempt itself is registered with the poller
@@ -230,8 +245,9 @@ class ConnectAttempt:
     def writable(self) -> None:
         """Go on with the handshake."""
         if not self.finished and self._handshake is not None:
-            self._engine.unregister(self, _nothing)
-            self._go_on_with_tls(self._handshake)
+            self._engine.unwatch(self)
+            self._busy = True
+            self._connector.workers.submit(partial(self._step_tls, self._handshake))
 
     readable = writable
 
@@ -246,139 +262,123 @@ class ConnectAttempt:
             context = self._connector.context(tls)
             handshake = TLSHandshake(sock, context, name, host=self._options.host, port=self._options.port)
         except Exception as exc:
-            self._tls_went_on(exc)
+            self._engine.call_soon(partial(self._tls_went_on, exc))
             return
         self._handshake = handshake
         self._step_tls(handshake)
 
-    def _go_on_with_tls(self, handshake: TLSHandshake) -> None:
-        self._busy = True
-        self._connector.workers.submit(lambda: self._step_tls(handshake))
-
     def _step_tls(self, handshake: TLSHandshake) -> None:
+        outcome: Transport | Exception | None
         try:
-            self._tls_went_on(handshake.step())
+            outcome = handshake.step()
         except Exception as exc:
-            self._tls_went_on(exc)
+            outcome = exc
+        self._engine.call_soon(partial(self._tls_went_on, outcome))
 
     def _tls_went_on(self, outcome: Transport | Exception | None) -> None:
-        def take() -> None:
-            self._busy = False
-            if self.finished:
-                self._drop_socket()
-            elif isinstance(outcome, Exception):
-                self._fail(outcome)
-            elif outcome is not None:
-                self._sock = None  # the transport's from now on
-                self._connected(outcome)
-            else:
-                writes = self._handshake is not None and self._handshake.wants_write
-                self.interest = WRITE if writes else READ
-                self._engine.watch(self)
-
-        self._engine.call_soon(take)
+        self._busy = False
+        if self.finished:
+            self._drop_socket()
+        elif isinstance(outcome, Exception):
+            self._fail(outcome)
+        elif outcome is not None:
+            self._sock = None  # the transport's from now on
+            self._connected(outcome)
+        else:
+            writes = self._handshake is not None and self._handshake.wants_write
+            self.interest = WRITE if writes else READ
+            self._engine.watch(self)
 
     # The greeting and the login
 
     def _connected(self, transport: Transport) -> None:
         try:
-            self.connection = connection = self._make(transport)
-            connection.on_greeted = lambda: self._engine.call_soon(self._greeted)
+            self.connection = connection = self._plan.make(self._engine, transport, self.gate)
+            self._steps = self._plan.steps(connection, self.gate, self._limit, again=self._again)
+            connection.on_greeted = partial(self._go_on, None)
             connection.start()
         except Exception as exc:
             if self.connection is None:
                 transport.close()
             self._fail(exc)
 
-    def _greeted(self) -> None:
-        if self.finished or self.connection is None:
-            return
-        self._steps = self._make_steps(self.connection)
-        self._go_on(lambda steps: next(steps))
-
-    def _answered(self, answer: Response | BaseException | None) -> None:
+    def _go_on(self, answer: Response | BaseException | None) -> None:
+        """Send the result of the last step into the generator, and send the action that it yields next."""
         if self.finished:
             return
-        if isinstance(answer, BaseException):
-            self._go_on(lambda steps: steps.throw(answer))
-        else:
-            self._go_on(lambda steps: steps.send(answer))
-
-    def _go_on(self, go: Callable[[Steps], Ask | AwaitBoot]) -> None:
-        connection, steps = self.connection, self._steps
-        assert connection is not None
-        assert steps is not None
+        self._request = None
         try:
-            while True:
-                step = go(steps)
-                if isinstance(step, AwaitBoot):
-                    self._await_boot(step.within)
-                    return
-                call = _Asked(step, connection, self._deadline, self._later)
-                self._arm(call.deadline, lambda call=call: connection.pending.expire(call))  # type: ignore[misc]
-                try:
-                    connection.send(call)
-                except AMIError as exc:
-                    go = lambda steps, exc=exc: steps.throw(exc)  # type: ignore[misc]  # noqa: E731
-                else:
-                    return
+            steps = self._steps
+            step = steps.throw(answer) if isinstance(answer, BaseException) else steps.send(answer)
+            if isinstance(step, AwaitBoot):
+                self._await_boot(step.within)
+            else:
+                self._ask(step.action, step.within)
         except StopIteration:
-            self._succeed(connection)
+            self._succeed()
         except Exception as exc:
             self._fail(exc)
 
-    def _later(self, answer: Response | BaseException | None) -> None:
-        # After the batch that contains the answer, so that the gate holds the events after it before the next step.
-        self._engine.call_soon(lambda: self._answered(answer))
+    def _ask(self, action: Action[Any], within: float | None) -> None:
+        connection, now, due = self.connection, time.monotonic(), self._ends_at
+        assert connection is not None
+        if within is not None:
+            due = now + within if due is None else min(now + within, due)
+        timeout = None if due is None else max(0.0, due - now)
+        rule = connection.find_rule(action.name)
+        self._request = request = _Step(action, connection.make_key(action), rule, timeout, now)
+        request.attempt = self
+        if due != self._due:
+            self._arm(due)
+        try:
+            connection.send(request)
+        except AMIError as exc:
+            self.answered(exc)
+
+    def answered(self, answer: Response | BaseException | None) -> None:
+        """Continue with an answer after the batch that contains it, so that the gate has the later events by then."""
+        self._engine.call_soon(partial(self._go_on, answer))
 
     def _await_boot(self, seconds: float) -> None:
-        """Go on when :meth:`booted` is called, the connection ends, or the time is up."""
-        self._deadline = Deadline(seconds + self._options.connect_timeout)
-        self._awaits_boot = True
-        self._arm(time.monotonic() + seconds, self.booted)
+        """Continue when FullyBooted has arrived, the connection has ended, or the time is up."""
+        if self._ends_at is not None:  # the time that the server takes to boot does not count
+            self._ends_at = time.monotonic() + seconds + self._options.connect_timeout
+        self.gate.on_booted = partial(self._booted, None)
+        self.gate.on_ended = self._booted
+        self._arm(time.monotonic() + seconds)
 
-    def booted(self) -> None:
-        """Handle that FullyBooted has come; on the engine thread."""
-        if self._awaits_boot:
-            self._awaits_boot = False
-            self._arm(self._deadline.at, self._too_slow)
-            self._later(None)
-
-    def connection_ended(self) -> None:
-        """Handle that the connection ended while no answer is waited for."""
-        connection = self.connection
-        if not self.finished and self._awaits_boot and connection is not None:
-            self._awaits_boot = False
-            self._later(connection.lost(sent=True))
+    def _booted(self, end: ConnectionLost | None) -> None:
+        self.gate.on_booted = self.gate.on_ended = None
+        if not self.finished:
+            self._arm(self._ends_at)
+            self.answered(end)
 
     # The end
 
-    def _arm(self, when: float | None, then: Callable[[], None]) -> None:
-        """Have ``then`` called at a moment, unless the attempt has advanced before."""
+    def _arm(self, due: float | None) -> None:
+        """Set the timer."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if when is None:
-            return
+        self._due = due
+        self._timer = None if due is None else self._engine.call_at(due, self._out_of_time)
 
-        def due() -> None:
-            if self._timer is timer and not self.finished:
-                then()
-
-        timer = self._engine.call_at(when, due)
-        self._timer = timer
-
-    def _too_slow(self) -> None:
-        if self.connection is not None:
-            self._fail(no_greeting(self._deadline.timeout))
+    def _out_of_time(self) -> None:
+        self._due = None
+        connection = self.connection
+        if connection is not None and self._request is not None:
+            connection.pending.expire(self._request)
+        elif self.gate.on_booted is not None:
+            self._booted(None)
+        elif connection is not None:
+            self._fail(no_greeting(self._limit))
         elif self._handshake is not None:
-            self._fail(self._handshake.timed_out(self._deadline.timeout))
+            self._fail(self._handshake.timed_out(self._limit))
         else:
             self._fail(TimeoutError())
 
-    def _succeed(self, connection: Connection) -> None:
+    def _succeed(self) -> None:
         self._end()
-        self._done(connection)
+        self._done(self)
 
     def _fail(self, exc: Exception) -> None:
         if self.finished:
@@ -386,7 +386,12 @@ class ConnectAttempt:
         self._end()
         if self.connection is not None:
             self.connection.close()
-        self._done(self._explained(exc))
+        # Not at once: the caller of begin() must have stored the attempt before ``done`` is called.
+        self._engine.call_soon(partial(self._report, self._explained(exc)))
+
+    def _report(self, exc: Exception) -> None:
+        if not self._cancelled:
+            self._done(exc)
 
     def _explained(self, exc: Exception) -> Exception:
         """Return an exception that names the server and says what to check."""
@@ -396,7 +401,7 @@ class ConnectAttempt:
                 exc.host, exc.port = options.host, options.port
             return exc
         if isinstance(exc, OSError) and not isinstance(exc, AMIError):
-            error = connect_error(exc, options.host, options.port, self._deadline.timeout)
+            error = connect_error(exc, options.host, options.port, self._limit)
         elif isinstance(exc, RuntimeError | AMIError | MemoryError):  # no thread can be started
             error = ConnectError(str(exc), host=options.host, port=options.port)
         else:
@@ -406,6 +411,7 @@ class ConnectAttempt:
 
     def cancel(self) -> None:
         """Cancel the attempt: ``done`` will not be called. Does nothing if it is over. On the engine thread."""
+        self._cancelled = True
         if not self.finished:
             self._end()
             if self.connection is not None:
@@ -415,33 +421,28 @@ class ConnectAttempt:
         self.finished = True
         if self._timer is not None:
             self._timer.cancel()
-        self._drop_racers()
-        if not self._busy:
+        if self._racers or self._next is not None:
+            self._drop_racers()
+        if self._sock is not None and not self._busy:
             self._drop_socket()
         self._connector.ended(self)
 
     def _drop_socket(self) -> None:
-        sock = self._sock
-        if sock is not None:
-            self._engine.unregister(self, _nothing)  # takes effect at once on this thread
-            self._sock = None
-            sock.close()
+        assert self._sock is not None
+        self._engine.unwatch(self)
+        self._sock.close()
+        self._sock = None
 
 
-class _Asked(Request):
+class _Step(Request):
     """A request of the login; it passes its answer to the attempt."""
 
-    __slots__ = ("_then",)
+    __slots__ = ("attempt",)
 
-    def __init__(
-        self, ask: Ask, connection: Connection, deadline: Deadline, then: Callable[[Response | BaseException], None]
-    ) -> None:
-        action = ask.action
-        super().__init__(action, connection.make_key(action), connection.rule(action), within(ask, deadline))
-        self._then = then
+    attempt: ConnectAttempt
 
     def resolve(self, result: Response | BaseException) -> None:
-        self._then(result)
+        self.attempt.answered(result)
 
 
 def interleave(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -449,7 +450,3 @@ def interleave(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     first = [each for each in found if each[0] == found[0][0]]
     others = [each for each in found if each[0] != found[0][0]]
     return [each for each in chain.from_iterable(zip_longest(first, others)) if each is not None]
-
-
-def _nothing() -> None:
-    """Do nothing."""

@@ -10,17 +10,16 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from ..connection.connection import Connection
 from ..connection.tls import TLS, make_context
-from ..connection.transport import Transport
 from ..engine.deadline import Deadline
 from ..engine.engine import Engine
 from ..engine.workers import Workers
-from .attempt import ConnectAttempt, Outcome
-from .login import Steps
-from .options import Options
+from .attempt import ConnectAttempt
+from .gate import EventGate
+from .login import LoginPlan
 
 __all__ = ["ConnectAttempt", "Connector"]
 
@@ -55,7 +54,8 @@ class Connector:
         self.resolvers = Workers(f"{self.engine.name}-resolve", THREADS)
         self._waiting: deque[ConnectAttempt] = deque()
         self._attempts = set()
-        self._at_once = 0
+        self._begun: dict[ConnectAttempt, float] = {}  # attempts that count, with the time of their start, oldest first
+        self._looks = False  # True if a timer is set for waiting attempts
         self._closed = False
         self._contexts: dict[TLS, tuple[float, Any]] = {}
 
@@ -67,60 +67,55 @@ class Connector:
 
     def attempt(
         self,
-        options: Options,
+        plan: LoginPlan,
+        gate: EventGate,
+        done: Callable[[ConnectAttempt | Exception], None],
         *,
-        make: Callable[[Transport], Connection],
-        steps: Callable[[Connection], Steps],
-        done: Callable[[Outcome], None],
+        again: bool,
         deadline: Deadline | None = None,
         transport: Any = None,
     ) -> ConnectAttempt:
-        """Start an attempt.
-
-        Args:
-            options: of the session.
-            make: makes the connection when the transport is ready.
-            steps: the steps of the login, which follow the server's greeting.
-            done: called with the connection or with an exception; never before this method returns, and not after
-                :meth:`ConnectAttempt.cancel`.
-            deadline: of the attempt; by default ``connect_timeout`` after its turn has come.
-            transport: a connected socket-like object to use instead of a TCP connection.
-
-        """
-        attempt = ConnectAttempt(self, options, make, steps, done, deadline, transport)
+        """Start an attempt, as soon as there are not too many; see :class:`ConnectAttempt`."""
+        attempt = ConnectAttempt(self, plan, gate, done, again=again, deadline=deadline, transport=transport)
         # Many attempts that start at the same moment, as after a failure of the network, are spread at random.
         delay = random.random() * SPREAD * len(self._attempts)
         self._attempts.add(attempt)
         if delay:
-            self.engine.call_at(time.monotonic() + delay, lambda: self._enter(attempt))
+            self.engine.call_at(time.monotonic() + delay, partial(self._admit, attempt))
         else:
-            self.engine.call_soon(lambda: self._enter(attempt))
+            self._admit(attempt)
         return attempt
 
-    def _enter(self, attempt: ConnectAttempt) -> None:
-        self._waiting.append(attempt)
+    def _admit(self, attempt: ConnectAttempt | None = None) -> None:
+        """Begin the waiting attempts, and then a new one, up to the limit."""
+        waiting, begun = self._waiting, self._begun
+        if attempt is not None:
+            waiting.append(attempt)
+        while waiting and not self._closed:
+            if len(begun) >= MOST_AT_ONCE:
+                oldest = next(iter(begun))
+                due = begun[oldest] + SLOW
+                if time.monotonic() < due:
+                    if not self._looks:
+                        self._looks = True
+                        self.engine.call_at(due, self._look)
+                    return
+                del begun[oldest]  # it makes no progress
+            attempt = waiting.popleft()
+            if not attempt.finished:
+                begun[attempt] = time.monotonic()
+                attempt.begin()
+
+    def _look(self) -> None:
+        self._looks = False
         self._admit()
-
-    def _admit(self) -> None:
-        while self._waiting and self._at_once < MOST_AT_ONCE and not self._closed:
-            attempt = self._waiting.popleft()
-            if attempt.finished:
-                continue
-            self._at_once += 1
-            attempt.counted = True
-            self.engine.call_at(time.monotonic() + SLOW, lambda attempt=attempt: self._release(attempt))  # type: ignore[misc]
-            attempt.begin()
-
-    def _release(self, attempt: ConnectAttempt) -> None:
-        if attempt.counted:
-            attempt.counted = False
-            self._at_once -= 1
-            self._admit()
 
     def ended(self, attempt: ConnectAttempt) -> None:
         """Forget an attempt that is over."""
         self._attempts.discard(attempt)
-        self._release(attempt)
+        self._begun.pop(attempt, None)
+        if self._waiting:  # not here, but in a job: the next one may end at once, too, and thousands may wait
+            self.engine.call_soon(self._admit)
 
     def context(self, tls: Any) -> Any:
         """Return the TLS context of a node; nodes with equal settings share one, because making it reads files.

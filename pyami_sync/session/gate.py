@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable
 from typing import Protocol
@@ -16,6 +17,7 @@ __all__ = ["EventGate", "GateOwner", "Publisher", "WeakPublisher"]
 
 WATCHED = 4  # reads after the release that are searched for FullyBooted
 HELD_BYTES = 64 << 20  # of events that are held back at most
+_uptime = re.compile(rb"\r\nUptime: *([0-9]+)(?:\r\n|\Z)", re.IGNORECASE).search
 
 
 class Publisher(Protocol):
@@ -103,7 +105,7 @@ class EventGate:
         """The server's uptime at the login, in seconds; :data:`None` if it is not known."""
         self.on_booted: Callable[[], None] | None = None
         """Called once FullyBooted has come, on the engine thread."""
-        self.on_ended: Callable[[], None] | None = None
+        self.on_ended: Callable[[ConnectionLost], None] | None = None
         """Called when the connection has ended, on the engine thread."""
         self._held: list[tuple[list[bytes], Origin]] = []
         self._held_bytes = 0
@@ -112,12 +114,13 @@ class EventGate:
 
     def publish(self, frames: list[bytes], origin: Origin) -> None:
         if self._watched <= 0:
-            self._session.publisher.publish(frames, origin)
+            self.publish = self._session.publisher.publish  # type: ignore[method-assign]  # out of the way from now on
+            self.publish(frames, origin)
             return
         if not self.booted:
             for frame in frames:
                 if frame.startswith(b"Event: FullyBooted"):
-                    self._fully_booted(Event._wire(frame))
+                    self._fully_booted(frame)
         if self.released:
             self._watched -= 1
             self._session.publisher.publish(frames, origin)
@@ -127,11 +130,11 @@ class EventGate:
         if self._held_bytes > HELD_BYTES:
             self.release()
 
-    def _fully_booted(self, event: Event) -> None:
+    def _fully_booted(self, frame: bytes) -> None:
         self.booted = True
-        uptime = event.get("Uptime", "")  # absent in Asterisk 13
-        if uptime.isdecimal():
-            self.uptime = float(uptime)
+        uptime = _uptime(frame)  # absent in Asterisk 13
+        if uptime is not None:
+            self.uptime = float(uptime[1])
         if self.on_booted is not None:
             self.on_booted()
 
@@ -148,6 +151,8 @@ class EventGate:
             self._held.clear()
 
     def ended(self, connection: Connection, exc: ConnectionLost) -> None:
+        if self.on_ended is not None:
+            self.on_ended(exc)
         self._session.link_ended(connection, exc, self)
 
     def tapped(self, direction: str, frames: list[bytes]) -> None:

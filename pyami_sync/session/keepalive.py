@@ -15,16 +15,15 @@ from ..connection.connection import Connection
 from ..connection.request import Request
 from ..engine.engine import Timer
 from ..exceptions import AMIError, ConcurrencyError, ConnectionLost
-from .options import Options
 from .watchdog import Beat, Watchdog
 
-__all__ = ["Keepalive", "keep_alive"]
+__all__ = ["Keepalive"]
 
 GRACE = 2  # further timeouts that a Ping may take while bytes arrive
 
 
 class Keepalive:
-    """Watches one connection with timers on the engine thread; it has no thread of its own.
+    """Watches one connection with timers on the engine thread.
 
     Args:
         connection: to watch.
@@ -111,12 +110,3 @@ class Keepalive:
         else:
             reason = f"no sign of life for {now - last:.1f} s, a Ping was not answered"
         connection.close(ConnectionLost(reason))
-
-
-def keep_alive(connection: Connection, options: Options, watchdog: Watchdog | None) -> Keepalive | None:
-    """Start the keepalive of a connection, if the options ask for one; return it, or :data:`None`."""
-    if options.keepalive is None:
-        return None
-    keepalive = Keepalive(connection, options.keepalive, options.keepalive_timeout, watchdog)
-    keepalive.start()
-    return keepalive

@@ -1,7 +1,7 @@
 """The steps on a new connection before the session uses it: login, filters, waiting until the server has booted.
 
-The steps are generators that yield :class:`Ask` and :class:`AwaitBoot` and are sent each answer, so they do not
-depend on threads. :class:`~pyami_sync.session.attempt.ConnectAttempt` runs them on the engine thread.
+The steps are generators of :class:`Ask` and :class:`AwaitBoot`, and are sent each answer; so they know nothing of
+threads. :class:`~pyami_sync.session.attempt.ConnectAttempt` runs them on the engine thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 from ..connection.connection import Connection
 from ..connection.pending import PendingRequests
 from ..connection.transport import Transport
-from ..engine.deadline import Deadline
 from ..engine.engine import Engine
 from ..exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
 from ..vocabulary.catalogue.answers import ANSWERS
@@ -34,11 +33,7 @@ logger = logging.getLogger("pyami_sync")
 
 UPTIME_WAIT = 0.5  # seconds that the server may take to report its uptime
 BOOT_WAIT = 60.0  # seconds after which the session stops waiting for a restarted server to load its modules
-
-
-def within(ask: Ask, deadline: Deadline) -> float | None:
-    """Return how many seconds an answer may take."""
-    return min((each for each in (ask.within, deadline.remaining()) if each is not None), default=None)
+CHALLENGE = challenge_action()
 
 
 def login_steps(options: Options, *, event_mask: str | None, timeout: float | None) -> Steps:
@@ -58,7 +53,7 @@ def login_steps(options: Options, *, event_mask: str | None, timeout: float | No
             username=options.username,
         )
     challenge = None
-    action: Action[Any] = challenge_action()
+    action: Action[Any] = CHALLENGE
     try:
         if options.auth == "md5":
             answer = yield Ask(action)
@@ -213,7 +208,8 @@ class LoginPlan:
             node=self.options.node,
             find_rule=find_rule,
         )
-        connection.tapping = self.tapping
+        if self.tapping:
+            connection.tapping = True
         return connection
 
     def steps(self, connection: Connection, gate: EventGate, timeout: float | None, *, again: bool) -> Steps:
@@ -230,13 +226,13 @@ class LoginPlan:
         mask, chosen = self.event_mask, self.event_filter
         hears = mask is None or mask == "on" or "system" in mask.lower().split(",")
         hears = hears and not self.filters  # filters may exclude it, and events are off at the login
-        installed = Installed(connection)
         # The user's filters must be added before events are switched on, or excluded events would arrive at each
         # login. Filters of subscriptions exclude only events that no subscription wants, so events may be on before;
         # then the server sends FullyBooted, if the event mask includes its class.
         if self.filters or chosen is not None:
             yield from login_steps(self.options, event_mask="system" if hears else "off", timeout=timeout)
             if chosen is not None:
+                installed = Installed(connection)
                 yield from chosen.login_steps(installed)
             yield from filter_steps(self.filters, mask)
         else:

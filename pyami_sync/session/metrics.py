@@ -142,11 +142,6 @@ class Metrics:
             del noted[:number]
             return sums
 
-    def outage(self, seconds: float) -> None:
-        """Count an outage that has ended."""
-        self.outage_last = seconds
-        self.outage_total += seconds
-
     def actions(self) -> dict[str, int]:
         """Return the number of actions by outcome."""
         return dict(self._add_up()[0])

@@ -39,7 +39,7 @@ class Openings:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._waiting: list[Opening] = []
+        self.waiting: list[Opening] = []
         """Changed by the engine thread only."""
         self.threads: dict[object, None] = {}
         """An entry for each thread that is in :meth:`open`."""
@@ -142,7 +142,7 @@ class Openings:
         if session.state is State.CONNECTED:
             self._settle(opening, None)
             return
-        self._waiting.append(opening)
+        self.waiting.append(opening)
         left = opening.deadline.remaining()
         if left is not None:
             session.engine.call_at(time.monotonic() + left, lambda: self._out_of_time(opening))
@@ -160,9 +160,9 @@ class Openings:
     def _give_up(self, opening: Opening, *, interrupted: bool = False) -> None:
         """Remove a caller that has stopped waiting; cancel the attempt if no other caller waits for it."""
         session = self._session
-        if opening in self._waiting:
-            self._waiting.remove(opening)
-        wanted = bool(self._waiting) or not opening.began
+        if opening in self.waiting:
+            self.waiting.remove(opening)
+        wanted = bool(self.waiting) or not opening.began
         if not wanted and (session.state is State.CONNECTING or (interrupted and session.state is State.CONNECTED)):
             session.end(ConnectionClosed("the session is closed: its opening was interrupted"), reopens=session.reopens)
         self._settle(opening, opening.error)
@@ -174,6 +174,6 @@ class Openings:
 
     def settle_all(self, error: Exception | None) -> None:
         """Report to all callers that the session is open, or the error."""
-        openings, self._waiting = self._waiting, []
+        openings, self.waiting = self.waiting, []
         for each in openings:
             self._settle(each, error)

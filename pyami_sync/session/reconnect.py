@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
-from ..exceptions import LoginRejected
+from ..exceptions import AMIError, ConnectionLost, LoginRejected
+from ..vocabulary import markers
+
+if TYPE_CHECKING:
+    from ..engine.engine import Timer
+    from .attempt import ConnectAttempt
+    from .session import Session
 
 __all__ = ["Reconnect", "ReconnectPolicy"]
 
-T = TypeVar("T")
+logger = logging.getLogger("pyami_sync")
+
 LEAST_DELAY = 0.001  # seconds between two attempts
 
 
@@ -72,96 +79,88 @@ class ReconnectPolicy:
         return self.give_up_after is not None and outage >= self.give_up_after
 
 
-class Cancellable(Protocol):
-    """An attempt that can be cancelled."""
+class Reconnect:
+    """From the loss of a session's link to the next login: one attempt after the other, until the policy gives up.
 
-    def cancel(self) -> None:
-        """Cancel it; its outcome will not be reported."""
-        ...
-
-
-class Scheduler(Protocol):
-    """Something that calls a function at some moment."""
-
-    def call_at(self, when: float, callback: Callable[[], None], /) -> Cancellable:
-        """Call a function on the engine thread at a moment of :func:`time.monotonic`."""
-        ...
-
-
-class Reconnect(Generic[T]):
-    """Attempts to connect, one after the other, until one succeeds or the policy gives up.
-
+    :meth:`Session.link_ended` makes one and calls :meth:`begin`; the attempt (:mod:`.attempt`) ends in :meth:`_ended`.
     Used on the engine thread only; nothing here blocks.
 
     Args:
-        policy: when to try and when to give up; :data:`None` for a single attempt.
-        scheduler: calls the next attempt when its delay is over.
-        attempt: starts an attempt; its argument is the function to call with the outcome, but not before ``attempt``
-            has returned.
-        succeeded: called with the result of the successful attempt.
-        failed: called with the exception of each attempt that failed, and whether it was the last one.
+        session: the session; its options have the policy, or :data:`None` for a single attempt.
 
     """
 
-    def __init__(
-        self,
-        policy: ReconnectPolicy | None,
-        scheduler: Scheduler,
-        *,
-        attempt: Callable[[Callable[[T | Exception], None]], Cancellable],
-        succeeded: Callable[[T], None],
-        failed: Callable[[Exception, bool], None],
-    ) -> None:
+    def __init__(self, session: Session) -> None:
         self.attempts = 0
         """Number of attempts that were started."""
-        self.cancelled = False
-        self._policy = policy
-        self._scheduler = scheduler
-        self._attempt = attempt
-        self._succeeded = succeeded
-        self._failed = failed
+        self._session = session
+        self._policy = session.options.reconnect
         self._began = time.monotonic()
-        self._under_way: Cancellable | None = None  # an attempt, or the timer of the next one
-
-    @property
-    def outage(self) -> float:
-        """Seconds since the link was lost."""
-        return time.monotonic() - self._began
+        self._cancelled = False
+        self._under_way: ConnectAttempt | Timer | None = None
 
     def begin(self) -> None:
-        """Start the first attempt after the policy's delay."""
-        self._after(self._policy.delay(0) if self._policy is not None else 0.0)
+        """Start an attempt: the first one at once, further ones after their delay."""
+        if not self._cancelled:
+            self.attempts += 1
+            self._session.metrics.attempts += 1
+            self._under_way = self._session.connect(self._ended)
 
     def cancel(self) -> None:
         """Cancel the attempt under way, and make no further ones."""
-        self.cancelled = True
+        self._cancelled = True
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
             under_way.cancel()
 
-    def _after(self, delay: float) -> None:
-        if delay:
-            self._under_way = self._scheduler.call_at(time.monotonic() + delay, self._try)
-        else:
-            self._try()
-
-    def _try(self) -> None:
-        if self.cancelled:
-            return
-        self.attempts += 1
-        self._under_way = self._attempt(self._ended)
-
-    def _ended(self, outcome: T | Exception) -> None:
-        if self.cancelled:
-            return
+    def _ended(self, outcome: ConnectAttempt | Exception) -> None:
         self._under_way = None
-        if not isinstance(outcome, Exception):
+        if isinstance(outcome, Exception):
+            self._failed(outcome)
+        else:
             self._succeeded(outcome)
+
+    def _failed(self, exc: Exception) -> None:
+        session, policy, outage = self._session, self._policy, time.monotonic() - self._began
+        logger.warning("%s: attempt %d to connect failed: %s", session.address, self.attempts, exc)
+        if isinstance(exc, AMIError):
+            session.last_error = exc
+        rejected = isinstance(exc, LoginRejected)
+        if policy is None or policy.gives_up(outage) or (rejected and not policy.retry_login):
+            lost = ConnectionLost(f"gave up after {outage:.1f} s and {self.attempts} attempts: {exc}")
+            lost.__cause__ = exc
+            session.end(lost, error=exc)
+            session.publisher.finish(lost)
             return
-        policy = self._policy
-        rejected = isinstance(outcome, LoginRejected)
-        last = policy is None or policy.gives_up(self.outage) or (rejected and not policy.retry_login)
-        self._failed(outcome, last)
-        if policy is not None and not last and not self.cancelled:
-            # Never at once: attempts that fail immediately must not keep the engine thread from its other work.
-            self._after(max(policy.delay(self.attempts), LEAST_DELAY))
+        session.tell()
+        # Never at once: attempts that fail immediately must not keep the engine thread from its other work.
+        delay = max(policy.delay(self.attempts), LEAST_DELAY)
+        self._under_way = session.engine.call_at(time.monotonic() + delay, self.begin)
+
+    def _succeeded(self, attempt: ConnectAttempt) -> None:
+        session, marker = self._session, None
+        # A session that was started in the background and connects at the first attempt has no gap to mark.
+        if session.connected_at or self.attempts > 1:
+            outage = time.monotonic() - self._began
+            restarted = _restarted(attempt.gate.uptime, session.connected_at)
+            session.metrics.outage_last = outage
+            session.metrics.outage_total += outage
+            marker = markers.Reconnected.make(
+                outage, server_restarted=restarted, attempts=self.attempts, origin=session.origin()
+            )
+            logger.info("%s: connected again after %.2f s", session.address, outage)
+        session.adopt(attempt, marker)
+
+
+def _restarted(uptime: float | None, connected_at: float) -> bool | None:
+    """Return True if the server was restarted since the last login; :data:`None` if that is not known.
+
+    Args:
+        uptime: the server's uptime at this login in seconds, if it is known.
+        connected_at: when the last login was, on :func:`time.monotonic`'s clock; 0 if there was none.
+
+    """
+    if uptime is None or not connected_at:
+        return None
+    # Uptimes are whole seconds, so a difference of less than a second does not prove a restart.
+    return uptime + 1 < time.monotonic() - connected_at

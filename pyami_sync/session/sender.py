@@ -180,7 +180,8 @@ class Sender(Listener):
         started = monotonic()
         connection = route(made, limit)
         future: DetachedFuture[Any] = DetachedFuture(self._submit, lambda: self._cancelled(connection, call))
-        call = FutureRequest(made, connection.make_key(made), connection.rule(made), limit, started, future, check)
+        key = connection.pending.new_key() if made.action_id is None else connection.make_key(made)
+        call = FutureRequest(made, key, connection.find_rule(made.name), limit, started, future, check)
         future.observe(lambda: self._count_future(made, future, started))
         if call.deadline is not None:
             at = max(call.deadline, monotonic() + LEAST)

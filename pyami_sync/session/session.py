@@ -38,20 +38,21 @@ from ..engine.waiting import Waiters
 from ..exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost, LoginRejected
 from ..vocabulary import markers
 from ..wire.action import Action
-from ..wire.message import Origin
+from ..wire.message import Event, Origin
 from ..wire.protocol import Greeting
 from ..wire.response import Response
-from .connector import ConnectAttempt, Connector
+from .attempt import ConnectAttempt
+from .connector import Connector
 from .filters import EventFilter
 from .gate import EventGate, Publisher
-from .keepalive import Keepalive, keep_alive
+from .keepalive import Keepalive
 from .login import LoginPlan
 from .metrics import Metrics
 from .opening import Openings
 from .options import Options
 from .reconnect import Reconnect
 from .state import State
-from .watchdog import Watchdog, watch
+from .watchdog import Watchdog
 
 __all__ = ["Session", "State"]
 
@@ -89,6 +90,8 @@ class Session:
         observe: Callable[[], None] | None = None,
     ) -> None:
         self.options = options
+        self.address = options.address
+        """Of the server, for messages."""
         self.engine = engine
         self.publisher = publisher
         self.connector = connector
@@ -118,7 +121,7 @@ class Session:
         self.changed = Waiters()  # notified after each change of the state or the connection
         self.openings = Openings(self)
         self._attempt: ConnectAttempt | None = None
-        self._reconnect: Reconnect[tuple[Connection, EventGate]] | None = None
+        self._reconnect: Reconnect | None = None
         self._keepalive: Keepalive | None = None
         self.watchdog: Watchdog | None = None
 
@@ -143,9 +146,10 @@ class Session:
         self._state = state
         self.since = time.time()
         self._on_state(state)
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Notify those who wait for a change, or observe the session."""
         self.changed.notify_all()
         if self._observe is not None:
             self._observe()
@@ -184,28 +188,18 @@ class Session:
         self._used = True
         self.reopens = reopens  # stays true until it is open: if opening fails, the next use tries again
         self._enter(State.CONNECTING)
-        self._attempt = self._connect(self._opened, deadline)
+        self._attempt = self.connect(self._opened, deadline)
 
-    def _connect(
-        self, done: Callable[[tuple[Connection, EventGate] | Exception], None], deadline: Deadline | None = None
+    def connect(
+        self, done: Callable[[ConnectAttempt | Exception], None], deadline: Deadline | None = None
     ) -> ConnectAttempt:
-        gate, plan = EventGate(self), self.plan
-        again = bool(self.connected_at)
-        limit = self.options.connect_timeout if deadline is None else deadline.timeout
+        """Start an attempt to connect; see :class:`ConnectAttempt`."""
         transport, self._transport = self._transport, None
-        attempt = self.connector.attempt(
-            self.options,
-            make=lambda channel: plan.make(self.engine, channel, gate),
-            steps=lambda connection: plan.steps(connection, gate, limit, again=again),
-            done=lambda outcome: done((outcome, gate) if isinstance(outcome, Connection) else outcome),
-            deadline=deadline,
-            transport=transport,
+        return self.connector.attempt(
+            self.plan, EventGate(self), done, again=bool(self.connected_at), deadline=deadline, transport=transport
         )
-        gate.on_booted = attempt.booted
-        gate.on_ended = attempt.connection_ended
-        return attempt
 
-    def _opened(self, outcome: tuple[Connection, EventGate] | Exception) -> None:
+    def _opened(self, outcome: ConnectAttempt | Exception) -> None:
         self._attempt = None
         if isinstance(outcome, Exception):
             if isinstance(outcome, AMIError):
@@ -213,12 +207,8 @@ class Session:
             again = self.reopens and not isinstance(outcome, LoginRejected)
             self.end(ConnectionClosed(f"the session is closed: {outcome}"), reopens=again, error=outcome)
             return
-        connection, gate = outcome
         self.reopens = False
-        self._adopt(connection)
-        gate.release()
-        self.openings.settle_all(None)
-        self._check_end(connection, gate)
+        self.adopt(outcome)
 
     def start(self) -> None:
         """Begin to connect in the background and return; attempts are repeated until the server is reached."""
@@ -230,31 +220,50 @@ class Session:
         self.starting = False
         if self._state is State.CLOSED:
             self._used, self.reopens = True, False
-            self._reconnect = self._make_reconnect()
+            self._reconnect = Reconnect(self)
             self._enter(State.RECONNECTING)
             self._reconnect.begin()
 
-    def _adopt(self, connection: Connection) -> None:
-        """Make a logged-in connection the current one."""
+    def adopt(self, attempt: ConnectAttempt, marker: Event | None = None) -> None:
+        """Make the connection of a successful attempt the current one.
+
+        Args:
+            attempt: the attempt.
+            marker: the marker that ends the gap before it; :data:`None` for none.
+
+        """
+        connection, gate = attempt.connection, attempt.gate
+        assert connection is not None
+        self._attempt = self._reconnect = None
         self.current = connection
         self.connected_at = time.monotonic()
         self.metrics.connects += 1
         self.last_error = None
         connection.tapping = self.plan.tapping
-        self.watchdog = watch(connection, self.options, self.metrics, self.publisher)
-        self._keepalive = keep_alive(connection, self.options, self.watchdog)
+        options = self.options
+        if options.stall_after is not None:
+            self.watchdog = Watchdog(connection, options.stall_after, self.metrics, self.publisher, self.address)
+            self.watchdog.start()
+        if options.keepalive is not None:
+            self._keepalive = Keepalive(connection, options.keepalive, options.keepalive_timeout, self.watchdog)
+            self._keepalive.start()
         self._enter(State.CONNECTED)
-
-    def _stop_watching(self) -> None:
-        for each in [each for each in (self._keepalive, self.watchdog) if each is not None]:
-            each.stop()
-        self._keepalive = self.watchdog = None
-
-    def _check_end(self, connection: Connection, gate: EventGate) -> None:
+        if marker is not None:
+            self.publisher.publish_marker(marker)
+        gate.release()
+        if self.openings.waiting:
+            self.openings.settle_all(None)
         # It may have ended before it was adopted, when its end was not yet reported to the session.
         if connection.close_exc is not None and self.current is connection:
             lost = connection.lost(sent=True)
             self.engine.call_soon(lambda: self.link_ended(connection, lost, gate))
+
+    def _stop_watching(self) -> None:
+        if self._keepalive is not None:
+            self._keepalive.stop()
+        if self.watchdog is not None:
+            self.watchdog.stop()
+        self._keepalive = self.watchdog = None
 
     # Closing
 
@@ -309,8 +318,6 @@ class Session:
 
     def link_ended(self, connection: Connection, exc: ConnectionLost, gate: EventGate) -> None:
         """Handle the end of a connection, after its last event."""
-        if gate.on_ended is not None:
-            gate.on_ended()
         if connection is not self.current:
             return  # closed by the user, or never adopted
         self.plan.boot_seen = self.plan.boot_seen or gate.booted
@@ -327,73 +334,20 @@ class Session:
         policy = self.options.reconnect
         self.metrics.losses += 1
         self.last_error = exc
-        logger.warning("%s: %s", self.options.address, exc)
+        logger.warning("%s: %s", self.address, exc)
         if policy is None:
             self._closed_by = exc
             self._enter(State.CLOSED)
         else:
-            self._reconnect = self._make_reconnect()
+            self._reconnect = Reconnect(self)
             self._enter(State.RECONNECTING)
-        self.publisher.publish_marker(markers.ConnectionLost.make(exc.reason, origin=self._origin()))
+        self.publisher.publish_marker(markers.ConnectionLost.make(exc.reason, origin=self.origin()))
         self.publisher.finish(connection.lost(sent=True), only_loss_sensitive=policy is not None)
         if self._reconnect is not None:
             self._reconnect.begin()
 
-    def _make_reconnect(self) -> Reconnect[tuple[Connection, EventGate]]:
-        return Reconnect(
-            self.options.reconnect,
-            self.engine,
-            attempt=self._try,
-            succeeded=self._reconnected,
-            failed=self._try_failed,
-        )
-
-    def _try(self, done: Callable[[tuple[Connection, EventGate] | Exception], None]) -> ConnectAttempt:
-        self.metrics.attempts += 1
-        return self._connect(done)
-
-    def _reconnected(self, outcome: tuple[Connection, EventGate]) -> None:
-        connection, gate = outcome
-        reconnect, self._reconnect = self._reconnect, None
-        assert reconnect is not None
-        outage, before = reconnect.outage, self.connected_at
-        restarted = self._restarted(gate)
-        self._adopt(connection)
-        # A session that was started in the background and connects at the first attempt has no gap to mark.
-        if before or reconnect.attempts > 1:
-            self.metrics.outage(outage)
-            self.publisher.publish_marker(
-                markers.Reconnected.make(
-                    outage, server_restarted=restarted, attempts=reconnect.attempts, origin=self._origin()
-                )
-            )
-            logger.info("%s: connected again after %.2f s", self.options.address, outage)
-        gate.release()
-        self.openings.settle_all(None)
-        self._check_end(connection, gate)
-
-    def _restarted(self, gate: EventGate) -> bool | None:
-        """Return True if the server was restarted since the last login; :data:`None` if that is not known."""
-        if gate.uptime is None or not self.connected_at:
-            return None
-        # Uptimes are whole seconds, so a difference of less than a second does not prove a restart.
-        return gate.uptime + 1 < time.monotonic() - self.connected_at
-
-    def _try_failed(self, exc: Exception, last: bool) -> None:
-        reconnect = self._reconnect
-        assert reconnect is not None
-        logger.warning("%s: attempt %d to connect failed: %s", self.options.address, reconnect.attempts, exc)
-        if isinstance(exc, AMIError):
-            self.last_error = exc
-        if not last:
-            self._tell()
-            return
-        lost = ConnectionLost(f"gave up after {reconnect.outage:.1f} s and {reconnect.attempts} attempts: {exc}")
-        lost.__cause__ = exc
-        self.end(lost, error=exc)
-        self.publisher.finish(lost)
-
-    def _origin(self) -> Origin:
+    def origin(self) -> Origin:
+        """Return the origin of a marker that is made at this moment."""
         return Origin(self.options.encoding, time.time(), self.options.node)
 
     # Using

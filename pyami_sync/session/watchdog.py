@@ -25,9 +25,8 @@ from ..wire.message import Origin
 from ..wire.response import Response
 from .gate import Publisher
 from .metrics import Metrics
-from .options import Options
 
-__all__ = ["Beat", "Clock", "Watchdog", "watch"]
+__all__ = ["Beat", "Clock", "Watchdog"]
 
 logger = logging.getLogger("pyami_sync")
 
@@ -252,12 +251,3 @@ class Watchdog:
 
     def _origin(self) -> Origin:
         return Origin(self._connection.encoding, time.time(), self._connection.node)
-
-
-def watch(connection: Connection, options: Options, metrics: Metrics, publisher: Publisher) -> Watchdog | None:
-    """Start watching a connection, if the options ask for it; return the watchdog, or :data:`None`."""
-    if options.stall_after is None:
-        return None
-    watchdog = Watchdog(connection, options.stall_after, metrics, publisher, options.address)
-    watchdog.start()
-    return watchdog

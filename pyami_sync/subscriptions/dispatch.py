@@ -226,7 +226,8 @@ class Subscriptions:
             event._origin = origin
             event.name = name
             if takers is not run_takers:
-                _spread(run, run_takers, batches)
+                if run:
+                    _spread(run, run_takers, batches)
                 run, run_takers = [], takers
             run.append(event)
         _spread(run, run_takers, batches)

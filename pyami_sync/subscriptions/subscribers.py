@@ -197,7 +197,8 @@ class Subscription(Subscriber, Handle[Callable[[Any], object]]):
         return bool(self._turn and (self._buffer or (self._end is not None and not self._completed)))
 
     def wake(self) -> None:
-        if not self.active or not self.ready:
+        # Without a call of `ready`: this runs for each read that brings events.
+        if not (self.active and self._turn and (self._buffer or (self._end is not None and not self._completed))):
             return
         scheduled = False
         try:
@@ -212,13 +213,20 @@ class Subscription(Subscriber, Handle[Callable[[Any], object]]):
 
     def _run(self) -> None:
         try:
-            self.deliver()
+            self._deliver_in_turn()
         finally:
             self._unscheduled.append(None)
             self.wake()
 
     def deliver(self) -> None:
         """Deliver what waits on this thread, unless another one does."""
+        try:
+            self._deliver_in_turn()
+        finally:
+            self.wake()
+
+    def _deliver_in_turn(self) -> None:
+        """Deliver what waits, unless another thread does; the caller calls :meth:`wake` afterwards."""
         try:
             self._turn.pop()
         except IndexError:
@@ -230,7 +238,6 @@ class Subscription(Subscriber, Handle[Callable[[Any], object]]):
                 self.completed(self._end[0])
         finally:
             self._turn.append(None)
-            self.wake()
 
     def missing(self, lost: EventsLost) -> None:
         """Handle that events are missing at this place in the order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
-from ..wire.message import LOCAL, Message, Origin
+from ..wire.message import LOCAL, Origin
 from .fields import Bool, Float, Int, Text
 from .model import TypedEvent
 
@@ -19,12 +19,12 @@ class Marker(TypedEvent):
 
     @classmethod
     def _mark(cls, facts: Mapping[str, object], origin: Origin) -> Self:
-        headers = [
-            ("Event", cls.event_name),
-            # A value stays one line whatever an exception's text holds.
-            *((name, " ".join(str(value).split())) for name, value in facts.items() if value is not None),
-        ]
-        return cls._wire(Message(headers, encoding=origin.encoding)._raw, origin)
+        lines = [f"Event: {cls.event_name}"]
+        for name, value in facts.items():
+            if value is not None:
+                # It stays one line whatever an exception's text holds.
+                lines.append(f"{name}: {' '.join(str(value).split())}")
+        return cls._wire("\r\n".join(lines).encode(origin.encoding, "surrogateescape"), origin)
 
 
 class ConnectionLost(Marker):

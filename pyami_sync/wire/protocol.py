@@ -56,7 +56,7 @@ class AMIVersion(tuple[int, ...]):
     @classmethod
     def parse(cls, text: str) -> AMIVersion:
         """Read a version; whatever is no number ends it."""
-        return cls(int(part) for part in re.findall(r"\d+", text.partition("/")[2] or text)[:4])
+        return cls(map(int, re.findall(r"\d+", text.partition("/")[2] or text)[:4]))
 
     def __str__(self) -> str:
         return ".".join(map(str, self))

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 import warnings
+from unittest.mock import Mock
 
 import pytest
 
@@ -339,7 +340,7 @@ class TestLinks:
 
     def test_watching(self, engine, link):
         link.interest = WRITE
-        engine.watch(link)
+        on_thread(engine, lambda: engine.watch(link))
         eventually(lambda: link.written > 0)
         assert link.threads == set()
 
@@ -421,6 +422,21 @@ class TestTimers:
         engine.call_at(time.monotonic() + 0.03, done.set)
         assert done.wait(10)
         assert ran == []
+
+    def test_a_later_one_wakes_nobody_though_the_earlier_one_was_cancelled(self, engine, monkeypatch):
+        """As those of actions do, which are cancelled when they are answered."""
+        engine.call_at(time.monotonic() + 3600, lambda: None).cancel()
+        for _ in range(2):  # by the second job it has looked at its timers
+            on_thread(engine, lambda: None)
+        wakes = []
+        genuine = engine._timers._wake
+        monkeypatch.setattr(engine._timers, "_wake", lambda first: (wakes.append(1), genuine(first)))
+        engine.call_at(time.monotonic() + 3601, lambda: None)
+        assert not wakes
+        done = threading.Event()
+        engine.call_at(time.monotonic() + 0.01, done.set)
+        assert wakes
+        assert done.wait(10)
 
     def test_cancelled_ones_do_not_pile_up(self, engine):
         keep = [engine.call_at(time.monotonic() + 3600, lambda: None) for _ in range(10)]
@@ -515,3 +531,17 @@ class TestProcesses:
             env={**os.environ, "PYTHONPATH": os.getcwd()},
         )
         assert (done.returncode, done.stdout) == (0, "end\n")
+
+
+def test_a_close_that_is_interrupted_can_be_repeated(monkeypatch):
+    """An exception of a signal handler right behind the closing of the poller leaves no descriptor open."""
+    engine = Engine("test")
+    engine.start()
+    wakeup = engine._wakeup
+    assert wakeup is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(wakeup, "close", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            engine.close()
+    engine.close()
+    assert wakeup.fileno() == -1

@@ -7,18 +7,34 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import pytest
 
 from pyami_sync import TLS, ClusterPool, ConnectError, LoginRejected, ReconnectPolicy, State, connect
+from pyami_sync.engine.deadline import Deadline
+from pyami_sync.engine.engine import Engine
 from pyami_sync.session import attempt as attempt_module
-from pyami_sync.session.attempt import interleave
+from pyami_sync.session.attempt import ConnectAttempt, interleave
+from pyami_sync.session.connector import Connector
+from pyami_sync.session.gate import EventGate
+from pyami_sync.session.login import LoginPlan
+from pyami_sync.session.options import make_options
 from pyami_sync.testing import Simulator
 from tests.cluster.waiting import until
 
 NEVER_AGAIN = ReconnectPolicy(initial=60, maximum=60)
+T = TypeVar("T")
+
+
+def on_thread(engine: Engine, job: Callable[[], T]) -> T:
+    """Run something on the engine thread and return what it returns."""
+    done: Future[T] = Future()
+    engine.call_soon(lambda: done.set_result(job()))
+    return done.result(10)
 
 
 @contextmanager
@@ -231,6 +247,61 @@ class TestOthers:
             assert not pool.probe()
             for _ in range(6):
                 stack.enter_context(server.accept()[0])
+
+
+class TestReporting:
+    """Attempts that fail on the spot."""
+
+    @pytest.fixture
+    def connector(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connector]:
+        def getaddrinfo(*args: Any, **more: Any) -> Any:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr("pyami_sync.session.connector.SPREAD", 0.0)
+        engine = Engine("pyami-test")
+        engine.start()
+        made = Connector(engine)
+        yield made
+        engine.close(10)
+        made.close(Deadline(10))
+
+    @staticmethod
+    def start(connector: Connector, done: Callable[[Any], None], transport: Any = None) -> ConnectAttempt:
+        plan = LoginPlan(make_options({"host": "127.0.0.1", "secret": "x"}))
+        owner: Any = SimpleNamespace(tap=None, link_ended=lambda *args: None)
+        return connector.attempt(plan, EventGate(owner), done, again=False, transport=transport)
+
+    def test_not_before_it_has_been_started(self, connector: Connector) -> None:
+        done: list[Any] = []
+
+        def job() -> int:
+            self.start(connector, done.append)
+            return len(done)
+
+        assert on_thread(connector.engine, job) == 0
+        on_thread(connector.engine, lambda: None)
+        assert isinstance(done[0], ConnectError)
+        assert len(done) == 1
+
+    def test_not_when_it_was_cancelled_meanwhile(self, connector: Connector) -> None:
+        on_thread(connector.engine, lambda: self.start(connector, pytest.fail).cancel())
+        on_thread(connector.engine, lambda: None)
+
+    def test_many_that_waited_for_their_turn(
+        self, connector: Connector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The end of one begins the next, which must not run within it: thousands of calls deep is too deep."""
+        monkeypatch.setattr("pyami_sync.session.connector.MOST_AT_ONCE", 1)
+        done: list[Any] = []
+        mute, other = socket.socketpair()
+        with other:
+            first = on_thread(connector.engine, lambda: self.start(connector, pytest.fail, mute))
+            on_thread(connector.engine, lambda: [self.start(connector, done.append) for _ in range(2000)])
+            assert not done
+            on_thread(connector.engine, first.cancel)
+            until(lambda: len(done) == 2000)
+        assert "raised" not in caplog.text
 
 
 class TestGivingUp:

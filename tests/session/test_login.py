@@ -7,10 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pyami_sync.engine.deadline import Deadline
 from pyami_sync.exceptions import ActionError, ActionTimeout, ConnectError, ConnectionLost, LoginRejected
 from pyami_sync.session.gate import EventGate
-from pyami_sync.session.login import Ask, LoginPlan, boot_steps, filter_steps, login_steps, uptime_steps, within
+from pyami_sync.session.login import LoginPlan, boot_steps, filter_steps, login_steps, uptime_steps
 from pyami_sync.session.options import make_options
 from pyami_sync.wire.action import Action
 from pyami_sync.wire.response import Response
@@ -159,12 +158,6 @@ class TestOtherSteps:
         steps.send(Response())
         with pytest.raises(StopIteration):
             steps.throw(refused("Command", "Permission denied"))
-
-    def test_within(self):
-        assert within(Ask(Action("Ping")), Deadline(None)) is None
-        assert within(Ask(Action("Ping"), 0.5), Deadline(None)) == 0.5
-        assert within(Ask(Action("Ping"), 0.5), Deadline(100)) == 0.5
-        assert within(Ask(Action("Ping"), 500), Deadline(0)) == 0
 
 
 class TestPlan:

@@ -104,13 +104,6 @@ def test_a_count_waits_for_nobody():
     assert metrics.actions() == {"ok": 2 * KEPT}
 
 
-def test_outages():
-    metrics = Metrics()
-    metrics.outage(1.5)
-    metrics.outage(2.0)
-    assert (metrics.outage_last, metrics.outage_total) == (2.0, 3.5)
-
-
 def test_from_many_threads():
     metrics = Metrics()
     threads = [threading.Thread(target=lambda: [metrics.count("ok", 1.0) for _ in range(2000)]) for _ in range(4)]

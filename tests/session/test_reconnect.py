@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
-from pyami_sync.exceptions import ConnectError, LoginRejected
+from pyami_sync.exceptions import ConnectError, ConnectionLost, LoginRejected
+from pyami_sync.session.metrics import Metrics
+from pyami_sync.session.options import make_options
 from pyami_sync.session.reconnect import Reconnect, ReconnectPolicy
+from pyami_sync.wire.message import LOCAL
 
 
 def delays(policy, chance, count=8):
@@ -63,28 +69,41 @@ def test_is_a_value():
 
 
 class Rig:
-    """A loop whose attempts end as told, and whose clock is advanced by hand."""
+    """A session whose attempts end as told, and whose clock is advanced by hand."""
 
     def __init__(self, *outcomes, **policy):
         self.outcomes, self.jobs = list(outcomes), []
-        self.results, self.failures, self.cancelled = [], [], []
-        self.loop = Reconnect(
-            ReconnectPolicy(initial=0.5, jitter=0, **policy),
-            self,
-            attempt=self.attempt,
-            succeeded=self.results.append,
-            failed=lambda exc, last: self.failures.append((type(exc), last)),
-        )
+        self.adopted, self.cancelled, self.told = [], [], 0
+        self.address = "pbx:5038"
+        self.connected_at = time.monotonic() - 100
+        self.last_error = self.ended_by = self.finished_by = None
+        self.metrics = Metrics()
+        self.options = make_options({"reconnect": ReconnectPolicy(initial=0.5, jitter=0, **policy)})
+        self.engine = SimpleNamespace(call_at=self.call_at)
+        self.publisher = SimpleNamespace(finish=lambda exc: setattr(self, "finished_by", exc))
+        self.loop = Reconnect(self)
 
     def call_at(self, when, callback):
         self.jobs.append(callback)
         return Cancellable(self, "timer")
 
-    def attempt(self, done):
+    def connect(self, done):
         outcome = self.outcomes.pop(0)
         if outcome is not None:
             self.jobs.append(lambda: done(outcome))
         return Cancellable(self, "attempt")
+
+    def adopt(self, attempt, marker):
+        self.adopted.append((attempt, marker))
+
+    def tell(self):
+        self.told += 1
+
+    def end(self, reason, *, error):
+        self.ended_by = (reason, error)
+
+    def origin(self):
+        return LOCAL
 
     def run(self):
         self.loop.begin()
@@ -101,25 +120,60 @@ class Cancellable:
         self.rig.cancelled.append(self.name)
 
 
+def success(uptime=None):
+    return SimpleNamespace(gate=SimpleNamespace(uptime=uptime))
+
+
 def test_until_one_succeeds():
-    rig = Rig(ConnectError("no"), OSError("no"), "connection").run()
-    assert rig.results == ["connection"]
-    assert rig.failures == [(ConnectError, False), (OSError, False)]
-    assert rig.loop.attempts == 3
+    attempt = success()
+    rig = Rig(ConnectError("no"), OSError("no"), attempt).run()
+    [(adopted, marker)] = rig.adopted
+    assert adopted is attempt
+    assert (marker.name, marker.attempts, marker.server_restarted) == ("Reconnected", 3, None)
+    assert marker.gap == pytest.approx(rig.metrics.outage_last, abs=0.001)
+    assert rig.metrics.outage_total == rig.metrics.outage_last
+    assert rig.loop.attempts == rig.metrics.attempts == 3
+    assert str(rig.last_error) == str(ConnectError("no"))
+    assert rig.told == 2
 
 
-@pytest.mark.parametrize(
-    ("policy", "failures"),
-    [
-        ({"give_up_after": 0}, [(ConnectError, True)]),
-        ({}, [(ConnectError, False), (LoginRejected, True)]),
-        ({"retry_login": True}, [(ConnectError, False), (LoginRejected, False)]),
-    ],
-)
-def test_until_the_policy_gives_up(policy, failures):
+@pytest.mark.parametrize(("uptime", "restarted"), [(None, None), (5, True), (200, False)])
+def test_whether_the_server_was_restarted(uptime, restarted):
+    [(_, marker)] = Rig(success(uptime)).run().adopted
+    assert marker.server_restarted is restarted
+
+
+def test_a_first_login_has_no_gap_unless_it_took_several_attempts():
+    for outcomes, gaps in ([success()], 0), ([OSError("no"), success(5)], 1):
+        rig = Rig(*outcomes)
+        rig.connected_at = 0.0
+        [(_, marker)] = rig.run().adopted
+        assert (marker is not None) == bool(gaps)
+        assert marker is None or marker.server_restarted is None
+
+
+@pytest.mark.parametrize(("policy", "attempts"), [({"give_up_after": 0}, 1), ({}, 2), ({"retry_login": True}, 3)])
+def test_until_the_policy_gives_up(policy, attempts):
     rig = Rig(ConnectError("no"), LoginRejected("wrong"), None, **policy).run()
-    assert rig.failures == failures
-    assert rig.results == []
+    assert rig.loop.attempts == attempts
+    assert not rig.adopted
+    if policy == {"retry_login": True}:
+        assert rig.ended_by is rig.finished_by is None
+    else:
+        reason, error = rig.ended_by
+        assert rig.finished_by is reason
+        assert isinstance(reason, ConnectionLost)
+        assert "gave up after" in str(reason)
+        assert reason.__cause__ is error is rig.last_error
+
+
+def test_without_a_policy_there_is_one_attempt():
+    rig = Rig(OSError("no"))
+    rig.options = make_options({"reconnect": None})
+    rig.loop = Reconnect(rig)
+    rig.run()
+    assert rig.loop.attempts == 1
+    assert rig.ended_by is not None
 
 
 def test_cancelling_an_attempt():

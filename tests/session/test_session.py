@@ -165,7 +165,7 @@ class TestStates:
         peer.wait_for("Login")
         patient = threading.Thread(target=second.run, args=(rig.open, 20))
         patient.start()
-        eventually(lambda: len(rig.session.openings._waiting) == 2)
+        eventually(lambda: len(rig.session.openings.waiting) == 2)
         assert isinstance(first.get(), ConnectError)
         assert second.get() is rig
         assert rig.session.state is State.CONNECTED
@@ -457,7 +457,7 @@ class TestForking:
         peer.answers["login"] = lambda link, action: None if link is peer.links[1] else LOGGED_IN
         patient = threading.Thread(target=second.run, args=(child.session.connection, Deadline(20)))
         patient.start()
-        eventually(lambda: len(child.session.openings._waiting) == 2)
+        eventually(lambda: len(child.session.openings.waiting) == 2)
         assert isinstance(first.get(), ActionTimeout)
         assert second.get() is child.session.current
         for each in (hasty, patient):

@@ -178,11 +178,19 @@ class Stepper:
         call: the call; it must take the same way each time, as far as possible.
         act: run at the point; by default :exc:`Injected` is raised there.
         longest: no more points than this, spread evenly.
+        before: run before each call, uninterrupted: makes what the call uses.
 
     """
 
-    def __init__(self, call: Callable[[], Any], act: Callable[[], object] | None = None, longest: int = 2000) -> None:
+    def __init__(
+        self,
+        call: Callable[[], Any],
+        act: Callable[[], object] | None = None,
+        longest: int = 2000,
+        before: Callable[[], object] = lambda: None,
+    ) -> None:
         self.call = call
+        self.before = before
         self.act = act
         self.longest = longest
         self.points = 0
@@ -203,6 +211,7 @@ class Stepper:
     def _run(self, target: int) -> Outcome:
         self._count, self._target, self._place = 0, target, ""
         outcome = Outcome()
+        self.before()
         before = sys.gettrace()
         sys.settrace(self._trace)
         try:

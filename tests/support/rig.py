@@ -120,7 +120,7 @@ class Rig:
 
     def submit(self, action=PING, timeout=15.0):
         future = DetachedFuture(lambda job: job())
-        key, rule = self.connection.make_key(action), self.connection.rule(action)
+        key, rule = self.connection.make_key(action), self.connection.find_rule(action.name)
         call = FutureRequest(action, key, rule, timeout, time.monotonic(), future, True)
         self.connection.send(call)
         return future
