@@ -359,7 +359,7 @@ class Calls:
             try:
                 listed = server.sender.send("CoreShowChannels", timeout=LOOK_AGAIN).events
             except AMIError as exc:
-                logger.warning("calls at %s: what became of them is unknown: %s", server.node or "the server", exc)
+                logger.warning("calls at %s: their outcome is unknown: %s", server.node or "the server", exc)
                 for call in calls:
                     self._end(call, call._state.lose)
                 continue

@@ -120,7 +120,7 @@ def _account(account: Account, public: bool) -> Iterator[Finding]:
             "danger",
             account.name,
             "has a secret that is short or widely known",
-            "whoever sees one login can try millions of secrets against its MD5 answer",
+            "an attacker who records one login can try millions of secrets against its MD5 answer",
             "openssl rand -base64 24",
         )
     rules = [(key, value) for key, value in account.entries if key in ("permit", "deny", "acl")]

@@ -29,7 +29,7 @@ COMPLETION_VARIABLE = "_PYAMI_SYNC_COMPLETE"
 
 PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
     "Look": {
-        "channels": ("tables", "Channels that are up, as a table."),
+        "channels": ("tables", "Active channels, as a table."),
         "queues": ("tables", "Queues with members and callers, as a table."),
         "endpoints": ("tables", "Phones and trunks, as a table."),
         "top": ("top", "Calls, queues and events per second, live."),
@@ -37,7 +37,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "wait": ("listening", "Wait for an event, in scripts."),
     },
     "Act": {
-        "dial": ("calls", "Connect a phone with a number, and report how it went."),
+        "dial": ("calls", "Connect a phone with a number, and report the outcome."),
         "originate": ("calls", "Place a call to an extension or an application."),
         "hangup": ("acting", "Hang up channels."),
         "transfer": ("acting", "Transfer a party to an extension."),
@@ -46,22 +46,22 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "unpause": ("acting", "End the pause of a queue member."),
         "queue": ("queue", "Add, remove and show the members of queues."),
         "db": ("database", "Read and write the server's database."),
-        "reload": ("acting", "Have the server read its configuration again."),
+        "reload": ("acting", "Reload the server's configuration."),
     },
     "Ask": {
         "shell": ("shell", "Send actions at a prompt, with completion."),
         "ping": ("asking", "Measure the round trip."),
         "send": ("asking", "Send any action."),
         "command": ("asking", "Run console commands."),
-        "cluster": ("cluster", "Ask, tell and watch many servers at once."),
+        "cluster": ("cluster", "Send actions to many servers, and watch them."),
     },
     "Serve": {
         "agi": ("agi", "Serve call scripts, over FastAGI or AsyncAGI."),
-        "bridge": ("bridge", "Connect servers to a broker, and look at what it carries."),
+        "bridge": ("bridge", "Connect servers to a broker, and show its state and events."),
         "exporter": ("exporter", "Serve metrics for Prometheus."),
     },
     "Find faults": {
-        "doctor": ("doctor", "Say why it does not work, and what to do."),
+        "doctor": ("doctor", "Diagnose problems, and say what to do."),
         "record": ("tapes", "Record the traffic in a file, for a bug report."),
         "replay": ("tapes", "Serve a recording like an Asterisk server."),
         "ladder": ("ladder", "Draw what happened to a call."),
@@ -69,7 +69,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "permissions": ("rights", "Write the smallest manager.conf user for a program."),
     },
     "Learn and set up": {
-        "demo": ("demo", "See it work, without any Asterisk."),
+        "demo": ("demo", "Show the main features, without any Asterisk."),
         "simulate": ("tapes", "Serve a simulated Asterisk."),
         "describe": ("describe", "Explain an action or an event."),
         "profiles": ("profiles", "Named servers."),
@@ -202,10 +202,10 @@ def _show_version(context: click.Context, parameter: click.Parameter, value: boo
 program = LazyGroup(
     name=PROGRAM,
     help=(
-        "A toolbox for whoever has an Asterisk: ask it, watch it, find out why it does not answer.\n\n"
+        "Tools for Asterisk servers: send actions, watch calls and events, and diagnose problems.\n\n"
         "Name the server by --url, by AMI_URL or by a profile, and keep its secret in AMI_SECRET, in a file"
-        " (--secret-file) or in the profile; you are asked for it otherwise. Common options may stand before or"
-        " behind the command. In a pipe there is no colour, and nothing is cut."
+        " (--secret-file) or in the profile; you are asked for it otherwise. Common options may precede or"
+        " follow the command. In a pipe there is no colour, and nothing is cut."
     ),
     examples=[
         "demo",

@@ -21,11 +21,11 @@ __all__ = ["TLS", "TLSHandshake", "TLSTransport", "make_context"]
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """How to check the server, and how to show who we are.
+    """How to verify the server, and which client certificate to present.
 
-    Without anything given the server's certificate must be signed by an authority that this machine trusts,
-    for the name that is connected to. Servers' certificates are often self-made: give ``ca_file`` then (the
-    certificate itself will do) rather than switch verification off.
+    By default the server's certificate must be signed by an authority that this machine trusts, for the host name of
+    the connection. For a self-signed certificate, pass that certificate, or its authority, as ``ca_file`` instead of
+    switching verification off.
     """
 
     __module__ = "pyami_sync"  # its public path
@@ -37,9 +37,9 @@ class TLS:
     key_file: str | None = None
     """PEM file with the client's key."""
     server_name: str | None = None
-    """The name in the server's certificate and for SNI, if it isn't the host that is connected to."""
+    """The name in the server's certificate and for SNI, if it is not the host name of the connection."""
     verify: bool = True
-    """False takes any certificate: whoever sits in between can then read the login."""
+    """False accepts any certificate: an attacker on the network path can then read the login."""
 
 
 class TLSTransport(Transport):
@@ -58,7 +58,7 @@ class TLSTransport(Transport):
         cipher = super().receive()
         if cipher is None and not self._first:
             return None
-        self._first = False  # what came along with the handshake lies in the buffer already
+        self._first = False  # bytes that arrived with the handshake are in the buffer already
         if cipher:
             self._incoming.write(cipher)
         elif cipher is not None:
@@ -72,7 +72,7 @@ class TLSTransport(Transport):
                 return b"".join(plain) if plain else None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             pass
-        # The end of the stream, tidy or not; what came before it is told first.
+        # The end of the stream, with or without close_notify; return the bytes before it first.
         return b"".join(plain)
 
     def encode(self, data: bytes) -> bytes:
@@ -86,15 +86,15 @@ class TLSTransport(Transport):
 
     @property
     def cipher(self) -> tuple[str, str, int] | None:
-        """Name, protocol and bits of the cipher in use."""
+        """Name, protocol and bits of the cipher."""
         return self._tls.cipher()
 
 
 def make_context(tls: TLS) -> ssl.SSLContext:
-    """Make the context that a :class:`TLS` asks for.
+    """Return the context for the options in a :class:`TLS`.
 
     Raises:
-        ConnectError: a file can't be read or is no certificate.
+        ConnectError: a file can't be read or is not a certificate.
 
     """
     try:
@@ -110,12 +110,12 @@ def make_context(tls: TLS) -> ssl.SSLContext:
 
 
 class TLSHandshake:
-    """The opening of TLS over a non-blocking socket, step by step, so that nobody need wait for it.
+    """The TLS handshake over a non-blocking socket, in steps that do not block.
 
     Args:
-        sock: connected; stays the caller's until the handshake is done.
-        context: how to check the server.
-        server_name: for SNI and the check of the certificate.
+        sock: a connected socket; it belongs to the caller until the handshake is complete.
+        context: how to verify the server.
+        server_name: name for SNI and for the verification of the certificate.
         host, port: for messages.
 
     """
@@ -132,11 +132,11 @@ class TLSHandshake:
 
     @property
     def wants_write(self) -> bool:
-        """True if the next step has to wait until the socket takes bytes, not until some arrive."""
+        """True if the next step has to wait until the socket is writable, not until it is readable."""
         return bool(self._unsent)
 
     def step(self) -> TLSTransport | None:
-        """Go on as far as possible without waiting; return the transport when it is done.
+        """Advance as far as possible without blocking; return the transport once the handshake is complete.
 
         Raises:
             ConnectError: the certificate is not trusted, or the other side does not speak TLS.
@@ -160,11 +160,11 @@ class TLSHandshake:
         while True:
             done = True
             try:
-                self._tls.do_handshake()  # once done, doing it again is nothing
+                self._tls.do_handshake()  # does nothing once it is complete
             except ssl.SSLWantReadError:
                 done = False
             finally:
-                # Also when it raises: an alert tells the server why.
+                # Also when it raises, so that an alert reports the reason to the server.
                 self._unsent += self._outgoing.read()
                 if self._unsent:
                     self._unsent = self._unsent[self._send() :]
@@ -187,7 +187,7 @@ class TLSHandshake:
             return 0
 
     def timed_out(self, seconds: float | None) -> ConnectError:
-        """What to say when it takes too long."""
+        """Return the exception for a handshake that takes too long."""
         within = "in time" if seconds is None else f"within {seconds:g} s"
         return self._error(f"no TLS handshake {within}: is it a TLS port (usually 5039)?")
 

@@ -26,15 +26,15 @@ __all__ = [
 
 READ_SIZE = 256 * 1024
 KERNEL_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 120_000}
-"""Options of a TCP socket: seconds, seconds, a number, milliseconds."""
+"""Options of a TCP socket, in seconds, seconds, probes and milliseconds."""
 WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class _ReadBuffer(local):
-    """What sockets are read into: one for each reading thread, however many connections it serves.
+    """The buffer into which sockets are read: one for each reading thread, however many connections it serves.
 
-    Asking ``recv()`` for 256 KB would make it allocate as much each time, and a buffer for each connection
-    would be 256 MB for a thousand. What is read is copied out before the next read, so sharing is safe.
+    ``recv()`` would allocate 256 KB for each read, and a buffer for each connection would take 256 MB for a thousand
+    connections. The bytes are copied out before the next read, so sharing is safe.
     """
 
     def __init__(self) -> None:
@@ -45,47 +45,47 @@ _read_buffer = _ReadBuffer()
 
 
 class SocketLike(Protocol):
-    """What a transport needs at least; ``fileno`` lets it be served without a thread of its own."""
+    """The least interface of a user's transport; with ``fileno`` it needs no threads of its own."""
 
     def recv(self, size: int, /) -> bytes:
-        """Wait for bytes; empty at the end."""
+        """Wait for bytes and return them; empty at the end of the stream."""
         ...
 
     def sendall(self, data: bytes, /) -> Any:
-        """Send all of it."""
+        """Send all bytes."""
         ...
 
     def close(self) -> Any:
-        """Close; a :meth:`recv` under way ends."""
+        """Close; a blocked :meth:`recv` returns or raises."""
         ...
 
 
 class Transport:
     """A non-blocking byte stream over a socket.
 
-    :meth:`receive` belongs to the engine thread. :meth:`encode` and :meth:`send` belong to whichever thread the outbox
-    lets write: the engine thread alone, unless :attr:`direct` is true.
+    :meth:`receive` is called on the thread that reads, :meth:`encode` and :meth:`send` on the thread that the outbox lets
+    write. For TLS both are always the engine thread; a blocking transport has two threads of its own.
     """
 
     blocking = False
-    """True if :meth:`receive` and :meth:`send` block, so that each needs a thread of its own."""
+    """True if :meth:`receive` and :meth:`send` block, so that each needs its own thread."""
     direct = True
-    """True if the socket carries the very bytes of the protocol, so that any thread may read and write it."""
+    """True if the socket carries the unencrypted bytes of the protocol, so that any thread may read and write it."""
     owes = False
-    """True if :meth:`encode` has something to send of its own."""
+    """True if TLS itself has bytes to send, which :meth:`encode` returns."""
     holds_more = False
-    """True if :meth:`receive` would return more at once, though the socket is not readable."""
+    """True if :meth:`receive` would return more bytes, though the socket is not readable."""
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
         sock.setblocking(False)
 
     def fileno(self) -> int:
-        """For the selector."""
+        """Return the descriptor."""
         return int(self.sock.fileno())
 
     def receive(self) -> bytes | None:
-        """Bytes that are there; :data:`None` when there are none now, empty at the end of the stream."""
+        """Return received bytes without blocking; :data:`None` if there are none, empty at the end of the stream."""
         view = _read_buffer.view
         try:
             size = self.sock.recv_into(view)
@@ -94,35 +94,35 @@ class Transport:
         return bytes(view[:size])
 
     def encode(self, data: bytes) -> bytes:
-        """What to put on the socket for these bytes; called once for each, in order."""
+        """Return the bytes to write to the socket for ``data``; called once for each piece, in order."""
         return data
 
     def send(self, data: bytes) -> int:
-        """Send as much as the socket takes now; tell how much."""
+        """Write as much as the socket accepts now; return the number of bytes."""
         try:
             return int(self.sock.send(data))
         except (BlockingIOError, InterruptedError):
             return 0
 
     def shutdown(self) -> None:
-        """End the connection, which wakes every thread that waits for it, and keep the descriptor."""
+        """Shut the connection down, which wakes all threads that wait for the socket; the descriptor stays open."""
         try:
             self.sock.shutdown(socket.SHUT_RDWR)
         except (OSError, AttributeError):
             pass
 
     def close(self) -> None:
-        """End the connection and close the descriptor."""
+        """Shut the connection down and close the descriptor."""
         self.shutdown()
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the file descriptor and leave the connection as it is, for another process may use it."""
+        """Close the descriptor without a shutdown, since another process may use the connection."""
         self.sock.close()
 
 
 class SSLSocketTransport(Transport):
-    """An :class:`ssl.SSLSocket` that the user brought."""
+    """An :class:`ssl.SSLSocket` of the user."""
 
     direct = False
 
@@ -133,7 +133,7 @@ class SSLSocketTransport(Transport):
     def receive(self) -> bytes | None:
         plain: list[bytes] = []
         size = 0
-        # Bounded, as a read of a plain socket is: a peer that sends without end must not be collected in memory.
+        # Bounded, like a read of a plain socket, in case that a peer sends without end.
         while size < READ_SIZE:
             try:
                 piece = self.sock.recv(READ_SIZE)
@@ -156,7 +156,7 @@ class SSLSocketTransport(Transport):
 
 
 class StreamTransport(Transport):
-    """An object that only blocks, such as a channel of an SSH library: it gets two threads of its own."""
+    """A blocking object, such as a channel of an SSH library; it gets two threads of its own."""
 
     blocking = True
     direct = False
@@ -175,13 +175,13 @@ class StreamTransport(Transport):
             self.sock.sendall(data)
         except OSError:
             raise
-        except Exception as exc:  # libraries have exceptions of their own for a link that is gone
+        except Exception as exc:  # libraries have their own exceptions for a lost connection
             raise OSError(f"{type(exc).__name__}: {exc}") from exc
         return len(data)
 
 
 def make_transport(transport: Any) -> Transport:
-    """Make a transport of a connected socket-like object, which the library owns from then on."""
+    """Return a transport for a connected socket-like object, which the library owns from then on."""
     if isinstance(transport, ssl.SSLSocket):
         return SSLSocketTransport(transport)
     if isinstance(transport, socket.socket):
@@ -193,11 +193,11 @@ def make_transport(transport: Any) -> Transport:
 
 
 def set_options(sock: socket.socket) -> None:
-    """Set what every connection to a server has."""
+    """Set the options of a TCP socket: no delay, and the kernel's keepalive."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # The kernel's own watch over a peer that is gone, where the platform has it: behind the session's keepalive,
-    # for times in which an action with a long timeout of its own holds that one's verdict back.
+    # The kernel's own detection of a dead peer, where the platform has it. It is slower than the session's keepalive,
+    # and needed while an action with a long timeout delays the latter's decision.
     for name, value in KERNEL_KEEPALIVE.items():
         option = getattr(socket, name, None)
         if option is not None:
@@ -205,12 +205,12 @@ def set_options(sock: socket.socket) -> None:
 
 
 def connect_error(exc: OSError, host: str, port: int, seconds: float | None) -> ConnectError:
-    """Say what it means that no TCP connection came about."""
+    """Return an exception that explains why there is no TCP connection."""
     if isinstance(exc, socket.gaierror):
         reason = f"the name does not resolve ({exc.strerror}): check the host"
     elif isinstance(exc, ConnectionRefusedError):
         reason = "refused: nothing listens there; check the port, and enabled=yes and bindaddr in manager.conf"
-    elif isinstance(exc, (TimeoutError, BlockingIOError)):  # the latter where no time was left to begin with
+    elif isinstance(exc, (TimeoutError, BlockingIOError)):  # the latter if no time was left
         within = "in time" if seconds is None else f"within {seconds:g} s"
         reason = f"no answer {within}: check host, route and firewall"
     else:

@@ -87,14 +87,14 @@ class Base:
                         with tracker.lock:
                             tracker.feed(event)
                     except Exception:
-                        logger.exception("the live model could not take up %r", event)
+                        logger.exception("the live model could not apply %r", event)
                     if left <= 0:
                         break
                     left -= 1
                     event = stream.get()  # does not block: the buffer is not empty
                 self._notify()
             except EventsLost as exc:
-                logger.warning("the live model lost %d events and looks everything up again", exc.count)
+                logger.warning("the live model lost %d events and fetches all lists again", exc.count)
                 lost_by: Any = getattr(exc, "lost_by_node", None) or list(trackers)
                 for node in lost_by:
                     if node in trackers:

@@ -275,7 +275,7 @@ class Tracker:
         except AMIError as exc:
             logger.debug("lists for the live model were not answered: %s", exc)
         except Exception:
-            logger.exception("the live model could not take up a list")
+            logger.exception("the live model could not merge a list")
         with self.lock:
             self._release()
         return missing, generation, booted

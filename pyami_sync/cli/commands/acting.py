@@ -128,7 +128,7 @@ def extension(text: str) -> tuple[str, str | None]:
 )
 @click.argument("channel")
 @click.argument("target", metavar="EXTEN[@CONTEXT]")
-@click.option("--attended", is_flag=True, help="Let the one who transfers talk to the target first.")
+@click.option("--attended", is_flag=True, help="Let the transferring party talk to the target first.")
 @click.option("--self", "itself", is_flag=True, help="Send CHANNEL itself there, not the party it talks to.")
 @pass_settings
 def transfer(settings: Settings, channel: str, target: str, attended: bool, itself: bool) -> int:
@@ -220,7 +220,7 @@ def unpause(settings: Settings, interface: str, queue: str | None) -> int:
 @click.argument("module", required=False)
 @pass_settings
 def reload(settings: Settings, module: str | None) -> int:
-    """Have the server read its configuration again: all of it, or that of one MODULE.
+    """Reload the server's configuration: all of it, or that of one MODULE.
 
     Needs the write class `config` or `system`. Ends with 1 when there is no such module or its reload failed.
     """

@@ -330,7 +330,7 @@ def report_nodes(pool: ClusterPool, output: Output) -> None:
     def changed(health: NodeHealth) -> None:
         before, states[health.node] = states.get(health.node), health.state
         if before is State.CONNECTED and health.state is State.RECONNECTING:
-            output.warn(f"{health.node}: the connection was lost; events are missing until it is back")
+            output.warn(f"{health.node}: the connection was lost; events are missing until it is restored")
         elif before is not State.CONNECTED and health.state is State.CONNECTED:
             output.warn(f"{health.node}: connected")
 

@@ -40,7 +40,7 @@ def report_link(client: AMIClient, output: Output) -> None:
 
     def changed(state: State) -> None:
         if state is State.RECONNECTING:
-            output.warn("the connection was lost; events are missing until it is back")
+            output.warn("the connection was lost; events are missing until it is restored")
         elif state is State.CONNECTED:
             output.warn("connected again")
 

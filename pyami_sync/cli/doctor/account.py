@@ -90,7 +90,9 @@ class Account:
             ) from None
         except AMIError as exc:
             raise Stop(
-                Finding("answers", "fail", str(exc), "did the server stop, or throw us out? See its log", NO_CONNECTION)
+                Finding(
+                    "answers", "fail", str(exc), "the server stopped or closed the session: see its log", NO_CONNECTION
+                )
             ) from None
         finally:
             self.client.close(self._left(1.0))
@@ -122,7 +124,7 @@ class Account:
                     "login",
                     "fail",
                     f"{'the server has stalled: ' if stalled else ''}{exc.reason}",
-                    "look at the server's log and its load; if it shuts down, wait until it is back",
+                    "look at the server's log and its load; if it shuts down, wait until it has restarted",
                     TIMEOUT if stalled else NO_CONNECTION,
                 )
             ) from None

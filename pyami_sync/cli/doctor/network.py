@@ -254,7 +254,7 @@ def _greeting(options: Options, deadline: Deadline) -> Finding:
     if heard is None:
         raise fail(
             "greeting",
-            f"{host}:{port} closes the connection without a word",
+            f"{host}:{port} closes the connection without sending anything",
             "too many clients that have not logged in (authlimit in manager.conf), a wrapper or proxy that refuses this"
             " address, or a port forwarding that leads nowhere",
         )
@@ -345,7 +345,7 @@ def _secured(options: Options, secured: ssl.SSLSocket) -> Finding:
             "warn",
             f"{version} with {cipher}, but the server is not verified: the certificate is not looked at{expired};"
             f" {greeting}",
-            "whoever sits in between can read the login: give its certificate by --tls-ca instead of verify=no",
+            "an attacker on the network path can read the login: give its certificate by --tls-ca instead of verify=no",
         )
     text = f"{version} with {cipher}, the certificate is trusted{until}"
     if left < SOON:
