@@ -63,8 +63,8 @@ class SocketLike(Protocol):
 class Transport:
     """A non-blocking byte stream over a socket.
 
-    :meth:`receive` is called on the thread that reads, :meth:`encode` and :meth:`send` on the thread that the outbox lets
-    write. For TLS both are always the engine thread; a blocking transport has two threads of its own.
+    :meth:`receive` is called on the thread that reads, :meth:`encode` and :meth:`send` on the thread that the outbox
+    lets write. For TLS both are always the engine thread; a blocking transport has two threads of its own.
     """
 
     blocking = False
