@@ -17,7 +17,7 @@ NODE_METRICS = (
     ("spool", "gauge", "Events that wait for the broker."),
     ("lag", "gauge", "Seconds that the oldest event of the batch under way has waited."),
     ("epoch", "gauge", "The epoch in which this bridge leads the node."),
-    ("connected", "gauge", "Whether the session with the server is there."),
+    ("connected", "gauge", "Whether the session with the server is connected."),
 )
 
 
@@ -25,7 +25,7 @@ def metrics_text(health: BridgeHealth) -> str:
     """Return the metrics of a bridge in the text format of Prometheus."""
     lines = []
     for name, value, text in (
-        ("broker_up", int(health.broker), "Whether the broker answered the last time."),
+        ("broker_up", int(health.broker), "Whether the broker answered the last request."),
         ("bridges", health.bridges, "Bridges that share the nodes."),
         ("nodes", health.nodes, "Nodes that this bridge could lead."),
         ("leading", len(health.leaders), "Nodes that this bridge leads."),

@@ -204,7 +204,7 @@ class Settings:
             where: conditions on headers.
             overflow: see :meth:`~pyami_sync.AMIClient.events`.
             events: which classes of events are wanted.
-            stay: whether to come back when the link is lost.
+            stay: whether to reconnect when the link is lost.
 
         Raises:
             ConnectError: the session could not be opened.

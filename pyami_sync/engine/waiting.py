@@ -63,7 +63,7 @@ class Waiters(deque[Lock]):
 
     def notify_all(self) -> None:
         """Wake all waiting threads so that they check their condition again; never blocks. Change the state first."""
-        for _ in range(len(self)):  # not those that look again and come back meanwhile
+        for _ in range(len(self)):  # not those that check and begin to wait again meanwhile
             try:
                 self.popleft().release()
             except IndexError:  # another thread was first

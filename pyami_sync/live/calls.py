@@ -165,7 +165,7 @@ class Call:
 
     @property
     def answered_at(self) -> datetime | None:
-        """When the first called party answered; if nobody was called, when the caller was answered."""
+        """When the first called party answered; if no party was called, when the caller was answered."""
         parties = self.parties
         called = [each for each in parties if each.direction == "out"] or list(parties)
         return min((each.answered_at for each in called if each.answered_at is not None), default=None)

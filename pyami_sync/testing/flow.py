@@ -56,7 +56,7 @@ class Task:
 
     def __init__(self, loop: Loop, steps: Steps[Any], pace: float = 1.0) -> None:
         self.stopped = False
-        """Whether it has ended or is to end."""
+        """True if it has ended or is about to end."""
         self._loop = loop
         self._steps = steps
         self._pace = pace
@@ -65,7 +65,7 @@ class Task:
         self._signal: Signal | None = None
 
     def start(self) -> Task:
-        """Take the first step."""
+        """Run the first step."""
         self._step(None)
         return self
 

@@ -417,7 +417,7 @@ class PBX:
         creator: str = "<unknown>",
         name: str = "<unknown>",
     ) -> Bridge:
-        """Make a bridge."""
+        """Create a bridge."""
         uniqueid = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
         bridge = self.bridges[uniqueid] = Bridge(uniqueid, kind, technology, creator, name)
         self.emit("BridgeCreate", bridge.snapshot())

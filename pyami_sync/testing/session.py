@@ -125,7 +125,7 @@ class Session:
         self.connection.reset()
 
     def log_in(self, username: str, user: User) -> None:
-        """Make it a session of that user."""
+        """Log a user in."""
         self.username = username
         self.user = user
         if self._timer is not None:
@@ -165,5 +165,5 @@ class Session:
 
 
 def error(action_id: str, message: str) -> bytes:
-    """Spell a ``Response: Error``."""
+    """Return the bytes of a ``Response: Error``."""
     return frame([("Response", "Error"), ("ActionID", action_id or None), ("Message", message)])

@@ -184,7 +184,7 @@ def of_class(message: Message, cls: type[M]) -> M:
 
 
 def of_bytes(raw: bytes, origin: Origin, data: Mapping[str, Any]) -> Message:
-    """Make a message of bytes, of the class that they belong to, with the other values of the JSON form."""
+    """Return the message with these bytes, in the class that they belong to, with the other values of the JSON form."""
     kind: type[Message] = kind_of(raw)
     if kind is Message and "response" in data:
         kind = Response  # an answer of plain text has no header that shows its kind
@@ -204,7 +204,7 @@ def of_bytes(raw: bytes, origin: Origin, data: Mapping[str, Any]) -> Message:
 
 
 def response_of(raw: bytes, origin: Origin, data: Mapping[str, Any]) -> Response:
-    """Make a response of bytes, with the events of its list."""
+    """Return the response with these bytes, and the events of its list."""
     items = data.get("events") or ()
     cls: type[Response] = ListResponse if items or data.get("complete") else Response
     body = raw.removesuffix(b"\r\n\r\n")
@@ -217,7 +217,7 @@ def response_of(raw: bytes, origin: Origin, data: Mapping[str, Any]) -> Response
 
 
 def action_of_arguments(data: Mapping[str, Any], cls: type[Message]) -> Action[Any]:
-    """Make an action of its arguments."""
+    """Return the action with these arguments."""
     arguments = {name: value for name, value in data.items() if name not in ENVELOPE}
     name = data.get("action")
     if name is not None and not isinstance(name, str):

@@ -39,7 +39,7 @@ class ConnectionLost(Marker):
 
     @classmethod
     def make(cls, reason: str, *, origin: Origin = LOCAL) -> Self:
-        """Make the mark.
+        """Return a new marker.
 
         Args:
             reason: how the link ended.
@@ -67,7 +67,7 @@ class Reconnected(Marker):
     def make(
         cls, gap: float, *, attempts: int = 1, server_restarted: bool | None = None, origin: Origin = LOCAL
     ) -> Self:
-        """Make the mark.
+        """Return a new marker.
 
         Args:
             gap: seconds since the link was lost.
@@ -94,7 +94,7 @@ class Stalled(Marker):
 
     @classmethod
     def make(cls, late: float, what: str, *, origin: Origin = LOCAL) -> Self:
-        """Make the mark.
+        """Return a new marker.
 
         Args:
             late: by how many seconds.
@@ -119,7 +119,7 @@ class Recovered(Marker):
 
     @classmethod
     def make(cls, lasted: float, late: float, *, origin: Origin = LOCAL) -> Self:
-        """Make the mark.
+        """Return a new marker.
 
         Args:
             lasted: seconds that the stall lasted.
@@ -131,4 +131,4 @@ class Recovered(Marker):
 
 
 MARKERS: tuple[type[Marker], ...] = (ConnectionLost, Reconnected, Stalled, Recovered)
-"""All of them."""
+"""All marker classes."""

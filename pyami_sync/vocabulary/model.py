@@ -233,13 +233,13 @@ class ListAction(TypedAction[ListResponse[E]], Generic[E]):
 
 
 def numbered(header: str, values: Iterable[str | int] | None) -> Iterator[tuple[str, HeaderValue]]:
-    """Spell values as ``Header(0)``, ``Header(1)`` and so on."""
+    """Yield values as ``Header(0)``, ``Header(1)`` and so on."""
     for number, value in enumerate(values or ()):
         yield header.replace("(n)", f"({number})"), value
 
 
 def changed(changes: Iterable[ConfigChange] | None) -> Iterator[tuple[str, HeaderValue]]:
-    """Spell changes as ``Action-000000``, ``Cat-000000`` and so on."""
+    """Yield changes as ``Action-000000``, ``Cat-000000`` and so on."""
     for number, change in enumerate(changes or ()):
         for name, value in change.items():
             yield f"{name.capitalize()}-{number:06}", value  # type: ignore[misc]

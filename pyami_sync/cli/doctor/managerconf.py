@@ -100,7 +100,7 @@ class ManagerConf:
             if not account.permits(address):
                 return (
                     f"ACL: permit and deny of [{username}] in {self.path} keep {address} out",
-                    f"add permit = {address}/32 behind the deny lines, then asterisk -rx 'manager reload'",
+                    f"add permit = {address}/32 after the deny lines, then asterisk -rx 'manager reload'",
                 )
         except ValueError:
             return (

@@ -98,7 +98,7 @@ class Line:
         pbx: the telephone system that it is part of.
         channel: the channel.
         apps: results of applications that the script runs, by name: a number, or a function of their data.
-        fast: whether it is FastAGI, where commands that come too early interrupt, and HANGUP is told.
+        fast: whether it is FastAGI, where early commands interrupt the running one, and HANGUP is sent.
 
     """
 
@@ -121,7 +121,7 @@ class Line:
         """True once the script has lost control of the channel."""
         self.hung_up = False
         self.failed = False
-        """Whether a command has failed in the way that counts as a failure of the script."""
+        """True if a command has failed in a way that counts as a failure of the script."""
         self.moved = False
         """True if the script has set where the dialplan is to continue."""
         self.changed = Waiters()

@@ -27,12 +27,12 @@ def load_facts() -> dict[str, Any]:
 
 
 def snake_case(header: str) -> str:
-    """Spell a header's name as an attribute: ``CallerIDNum`` as ``caller_id_num``."""
+    """Return the attribute for a header's name: ``caller_id_num`` for ``CallerIDNum``."""
     return "_".join(_words.findall(header.replace("(n)", ""))).lower()
 
 
 def class_name(name: str) -> str:
-    """Spell an event's name as a class."""
+    """Return the class name for an event's name."""
     return name.replace("-", "_").replace(" ", "")
 
 
