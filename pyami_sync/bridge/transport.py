@@ -109,6 +109,13 @@ class Transport(Protocol):
         """Acquire at most ``most`` leases of those of these nodes that have no leader; return them."""
         ...
 
+    def vacancy(self, nodes: Sequence[str]) -> float:
+        """Return in how many seconds the first of these leases runs out unless it is renewed.
+
+        Zero if nobody holds one of them, infinity if the broker does not say when they run out.
+        """
+        ...
+
     def renew(self, leases: Sequence[Lease], ttl: float) -> list[Lease]:
         """Extend leases to ``ttl`` seconds from now; return those that are still held."""
         ...

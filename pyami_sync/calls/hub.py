@@ -186,7 +186,8 @@ class Calls:
                 except EventsLost:
                     self._look_again()
                 else:
-                    self._take_variables(variables, 0.0)
+                    if variables.pending:  # asking an empty stream costs more than the rest
+                        self._take_variables(variables, 0.0)
                     self._take(event, variables)
                 now = monotonic()
                 if self._calls:
@@ -284,7 +285,7 @@ class Calls:
         call.announce()
 
     def _take_variables(self, variables: EventStream[Event], timeout: float) -> None:
-        while True:
+        while timeout or variables.pending:
             try:
                 event = variables.get(timeout)
             except (WaitTimeout, EventsLost, ConnectionClosed):
