@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .cluster.health import NodeHealth, Readiness
     from .cluster.node import Node
     from .cluster.pool import ClusterPool
-    from .connection.transport import TLS
+    from .connection.tls import TLS
     from .engine.futures import ExpectedEvent
     from .engine.handle import Handle
     from .exceptions import (
@@ -132,7 +132,7 @@ _MODULES = {
     "wire.response": ("Response",),
     "session.state": ("State",),
     "subscriptions.subscribers": ("EventStream", "Subscription"),
-    "connection.transport": ("TLS",),
+    "connection.tls": ("TLS",),
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES, ("actions", "events"))

@@ -1,4 +1,4 @@
-"""Everything that the library raises.
+"""The exceptions that the library raises.
 
 ::
 
@@ -7,10 +7,10 @@
     │   └─ LoginRejected         credentials or ACL; not retried by default
     ├─ ConnectionClosed          any use after the end
     │   └─ ConnectionLost        EOF, reset, missed keepalive; the action may or may not have run
-    ├─ ProtocolError             somebody broke the rules of the protocol
-    │   ├─ LocalProtocolError    we did
+    ├─ ProtocolError             a message broke the rules of the protocol
+    │   ├─ LocalProtocolError    one to be sent
     │   │   └─ InvalidAction     raised before a byte is sent (also a ValueError)
-    │   └─ RemoteProtocolError   the server did
+    │   └─ RemoteProtocolError   one that the server sent
     ├─ ActionError               the server answered ``Response: Error``
     ├─ ActionTimeout             no answer in time (also a TimeoutError)
     ├─ WaitTimeout               wait_for() and expect() saw no event in time (also a TimeoutError)
@@ -20,7 +20,7 @@
         ├─ UnknownNode           no node has that id
         └─ NoNodeAvailable       no node could take the action
 
-Attributes carry the facts, ``str()`` tells them to a person, causes are chained. All of them can be
+Attributes carry the facts, ``str()`` gives a readable message, and causes are chained. All of them can be
 pickled (Celery and multiprocessing send exceptions between processes), and each can be rebuilt from its
 ``args``, which are plain values of JSON: Celery's JSON result backend keeps nothing else. None ever holds a secret.
 """
@@ -77,12 +77,12 @@ def documentation(cls: type[BaseException]) -> str:
 
 
 class AMIError(Exception):
-    """Base of everything that this library raises on its own account.
+    """Base class of the exceptions that this library raises.
 
     A traceback ends with the address of the section of the documentation that explains the exception.
 
     Attributes:
-        node: the cluster's node that it is about, if a cluster's method raised it.
+        node: id of the node concerned, if a method of a cluster raised it.
 
     """
 
@@ -125,11 +125,11 @@ class ConnectError(AMIError):
 class LoginRejected(ConnectError):
     """The server refused the login.
 
-    The server never tells whether the user, the secret or the address was wrong: it gives one answer
-    for all of them, so that nobody can probe for user names.
+    The server does not say whether the user, the secret or the address was wrong: it gives the same answer to all of
+    them, so that user names can't be guessed.
 
     Attributes:
-        username: the user that was named.
+        username: the user name that was sent.
         response: the server's answer.
 
     """
@@ -163,7 +163,7 @@ class ConnectionClosed(AMIError):
 
 
 class ConnectionLost(ConnectionClosed):
-    """The link to the server went away.
+    """The link to the server was lost.
 
     The action that was under way may or may not have run; the library never sends it again.
 
@@ -193,19 +193,19 @@ class ConnectionLost(ConnectionClosed):
 
 
 class ProtocolError(AMIError):
-    """Somebody broke the rules of the protocol."""
+    """A message broke the rules of the protocol."""
 
     __module__ = "pyami_sync"  # its public path
 
 
 class LocalProtocolError(ProtocolError):
-    """The fault is on this side: what was to be sent is not allowed."""
+    """The fault is on this side: the message to be sent is not allowed."""
 
     __module__ = "pyami_sync"  # its public path
 
 
 class InvalidAction(LocalProtocolError, ValueError):
-    """An action that must not be sent: raised before a byte of it left this process.
+    """An action that must not be sent; raised before any byte of it is sent.
 
     Attributes:
         header: the name of the offending header, if it is one.
@@ -223,7 +223,7 @@ class InvalidAction(LocalProtocolError, ValueError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The fault is on the server's side: it sent what no AMI server may send, or too much of it."""
+    """The fault is on the server's side: it sent what no AMI server may send, or more than the limits allow."""
 
     __module__ = "pyami_sync"  # its public path
 
@@ -233,8 +233,8 @@ class ActionError(AMIError):
 
     Attributes:
         action: name of the action.
-        response: the whole answer; its ``message`` says what the server disliked. An exception that was rebuilt
-            from its arguments holds this message alone.
+        response: the whole answer; its ``message`` has the server's reason. An exception that was rebuilt from its
+            arguments has a response with this message only.
         partial: items of a list action that had arrived before the error.
 
     """
@@ -266,9 +266,9 @@ class ActionTimeout(AMIError, TimeoutError):
 
     Attributes:
         action: name of the action.
-        timeout: seconds that were waited.
+        timeout: seconds that the caller waited.
         partial: items of a list action that had arrived.
-        sent: whether the action had left this process.
+        sent: whether the action had been sent.
 
     """
 
@@ -297,7 +297,7 @@ class WaitTimeout(AMIError, TimeoutError):
 
     Attributes:
         selectors: what was waited for.
-        timeout: seconds that were waited.
+        timeout: seconds that the caller waited.
 
     """
 
@@ -320,12 +320,12 @@ class WaitTimeout(AMIError, TimeoutError):
 class EventsLost(AMIError):
     """A subscriber was too slow and its buffer overflowed.
 
-    Raised by the stream that lost them, at the place in the order where they are missing; the next call
-    goes on behind the gap.
+    Raised by the stream that lost them, at the place in the order where they are missing; iteration can continue
+    after it.
 
     Attributes:
-        count: how many events are missing at this place.
-        lost_by_node: in a cluster, how many of them each node has.
+        count: number of events missing at this place.
+        lost_by_node: in a cluster, the number of lost events by node id.
 
     """
 
@@ -344,7 +344,7 @@ class EventsLost(AMIError):
 
 
 class ConcurrencyError(AMIError):
-    """A blocking call was made on a thread that must never block, where it could never end."""
+    """A blocking call was made on a thread that must never block; the call could never have returned."""
 
     __module__ = "pyami_sync"  # its public path
 

@@ -1,9 +1,9 @@
-"""Messages as JSON, their JSON Schema and OpenAPI 3.1 components, and what pydantic asks of them.
+"""JSON, JSON Schema and OpenAPI 3.1 components of messages, and their support for pydantic.
 
-The JSON form keeps every header in order, repeats included; the functions that make and read it are here.
+The JSON form keeps all headers in order, repeated ones included.
 
-Nothing here needs pydantic: its hooks on :class:`~pyami_sync.Message` lead here, and only pydantic calls
-them. With it installed, message types are fields and models like any other::
+This module does not import pydantic; pydantic calls its hooks on :class:`~pyami_sync.Message`, which are implemented
+here. With pydantic installed, message types can be used as fields and models::
 
     @app.get("/hangups")
     def hangups() -> list[events.Hangup]: ...
@@ -63,7 +63,7 @@ def json_schema(cls: Any, reference: Callable[[Any], Schema] | None = None) -> S
 
     Args:
         cls: the type.
-        reference: gives what stands for a message or dataclass within another; by default its whole schema.
+        reference: returns the schema to use for a message or dataclass within another; by default its whole schema.
 
     """
     origin = get_origin(cls) or cls
@@ -138,7 +138,7 @@ SIMPLE: dict[Any, Schema] = {
 
 
 def type_schema(hint: Any, refer: Callable[[Any], Schema]) -> Schema:
-    """Return the JSON Schema of a type in an annotation; an empty one, which allows all, for what it knows not."""
+    """Return the JSON Schema of a type in an annotation; an empty one, which allows everything, for an unknown type."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in SIMPLE:
         return dict(SIMPLE[hint])
@@ -178,7 +178,7 @@ def dataclass_schema(cls: Any, refer: Callable[[Any], Schema]) -> Schema:
 
 
 def component_name(cls: Any) -> str:
-    """The name of a type among the components."""
+    """Return the name of a type among the components."""
     if issubclass(cls, TypedEvent) and cls is not TypedEvent:
         return f"events.{cls.__name__}"
     if issubclass(cls, TypedAction) and cls.__module__ == actions.__name__:
@@ -187,15 +187,15 @@ def component_name(cls: Any) -> str:
 
 
 def reference_to(cls: Any) -> Schema:
-    """Refer to a component."""
+    """Return a reference to a component."""
     return {"$ref": REFERENCE + component_name(get_origin(cls) or cls)}
 
 
 def answer_of(cls: type[TypedAction[Any]]) -> Any:
-    """The type of a list action's answer, its items told."""
+    """Return the type of an action's answer, with the types of a list's items."""
     items = sorted(ANSWERS[cls.action_name.lower()].items)
     classes = tuple(event_class(name.encode()) for name in items)
-    # Generics take what is computed just as well, type checkers do not.
+    # Type checkers do not accept computed arguments of generics.
     generic: Any = ListResponse
     return generic[reduce(or_, classes)] if classes else generic
 
@@ -203,11 +203,11 @@ def answer_of(cls: type[TypedAction[Any]]) -> Any:
 def components(*more: type) -> dict[str, Schema]:
     """Return the OpenAPI 3.1 ``components`` of every public type of the library.
 
-    Typed events and actions stand under ``events.…`` and ``actions.…``, the answers of list actions with
-    their items under ``responses.…``.
+    Typed events and actions are named ``events.…`` and ``actions.…``; the answers of list actions, with their items,
+    ``responses.…``.
 
     Args:
-        more: further types to include: dataclasses, or message classes of your own.
+        more: further types to include: dataclasses, or your own message classes.
 
     """
     schemas: Schema = {cls.__name__: json_schema(cls, reference_to) for cls in (Message, Event, Action, Response)}
@@ -233,11 +233,11 @@ def openapi(
     """Return an OpenAPI 3.1 document with the components of every public type.
 
     Args:
-        paths: the routes of your own; they refer to types as ``#/components/schemas/events.Hangup``.
+        paths: your routes; they refer to types as ``#/components/schemas/events.Hangup``.
         title: of your interface.
         description: of your interface.
         document_version: of your interface.
-        more: further types, as :func:`components` takes them.
+        more: further types, as for :func:`components`.
 
     """
     return {
@@ -252,7 +252,7 @@ def openapi(
 
 
 class PydanticType:
-    """Stands for a message class within pydantic, which asks it what to do.
+    """Represents a message class within pydantic.
 
     Args:
         cls: the class, or a generic alias of it such as ``ListResponse[events.QueueMember]``.
@@ -263,7 +263,7 @@ class PydanticType:
         self.cls = cls
 
     def validate(self, value: Any) -> Message:
-        """Take a message as it is, or make one of its JSON form."""
+        """Return a message as it is, or the message with a JSON form."""
         cls: type[Message] = get_origin(self.cls) or self.cls
         if isinstance(value, cls):
             return value
@@ -272,7 +272,7 @@ class PydanticType:
         return from_json(value, cls)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """Return the schema by which pydantic checks and writes a value."""
+        """Return the schema with which pydantic validates and serialises a value."""
         from pydantic_core import core_schema
 
         return core_schema.no_info_plain_validator_function(

@@ -1,7 +1,7 @@
 """The shape of the package: a dozen parts with one downward order, no circle inside any of them.
 
-A part is a package of ``pyami_sync``, or a module at its root. ``architecture.rst`` in the documentation has the same
-order with a sentence for each part.
+A part is a package of ``pyami_sync``, or a module at its root. CONTRIBUTING.rst has the same order with a sentence for
+each part.
 """
 
 from __future__ import annotations

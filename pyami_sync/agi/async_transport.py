@@ -1,4 +1,4 @@
-"""One channel in AsyncAGI: commands by the action AGI, answers by the event AsyncAGIExec."""
+"""The transport of one AsyncAGI call: commands by the action AGI, answers by the event AsyncAGIExec."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ __all__ = ["AsyncTransport"]
 logger = logging.getLogger("pyami_sync.agi")
 
 PIPE = 1024
-"""Bytes of an answer that the server puts into one event; what is longer comes with the next one."""
+"""Most bytes of an answer in one event; the rest of a longer answer is in the next event."""
 ENCODED = 2044
-"""Characters of an encoded answer from which on the server may have cut it: its buffer has 2048."""
+"""Length of an encoded answer from which on the server may have cut it, because its buffer has 2048 bytes."""
 NOOP_ANSWER = b"200 result=0\n"
 MOST_PIECES = 1024
-LOOKS = (0.0, 0.01, 0.03, 0.1, 0.3)  # seconds to wait before each look for what became of a channel
+LOOKS = (0.0, 0.01, 0.03, 0.1, 0.3)  # seconds before each query of a channel's state
 
 
 class AsyncTransport:
-    """Commands to one channel by the action AGI, answers by the event AsyncAGIExec.
+    """Sends commands to one channel by the action AGI, and gets the answers from AsyncAGIExec events.
 
     Answers are matched by the CommandId that is sent with the command. A command whose event is lost ends with its
-    timeout; the event of one that was given up is dropped when it comes.
+    timeout; a late event of such a command is dropped.
     """
 
     kind = "async"
@@ -52,25 +52,25 @@ class AsyncTransport:
         # The thread that reads the connection appends events; only the script's thread takes them out.
         self._inbox: deque[Event | AMIError] = deque()
         self._arrivals = Waiters()
-        self._over = False  # the server has said that the channel left AsyncAGI
-        self._deaf = False  # no event of this channel will come any more
+        self._over = False  # True once the server has reported that the channel left AsyncAGI
+        self._deaf = False  # True if no more events of this channel will arrive
         self._end: AMIError | None = None
-        self._unread = False  # the server's pipe may hold the rest of an answer
+        self._unread = False  # True if the server's pipe may contain the rest of an answer
         self._busy = threading.Lock()
         self.adopted = False
-        """True if it was found in a list: the event that says that it began may yet come."""
+        """True if the channel was found in a list: its AsyncAGIStart may still arrive."""
 
     # On the thread that reads the connection, or the one that dispatches: must not block
 
     def deliver(self, event: Event | AMIError) -> None:
-        """Hand over an answer, or the reason why there will be none."""
+        """Pass an answer, or the reason why there will be none, to the script's thread."""
         if isinstance(event, Event):
             self.channel = event.get("Channel") or self.channel
         self._inbox.append(event)
         self._arrivals.notify_all()
 
     def finish(self, end: AMIError | None) -> None:
-        """End it: the channel left AsyncAGI (no reason), the link is lost, or whatever runs the scripts stops."""
+        """End the commands: the channel left AsyncAGI (no reason), the link was lost, or close() was called."""
         if end is None:
             self._over = True
         elif self._end is None:
@@ -78,7 +78,7 @@ class AsyncTransport:
         self._arrivals.notify_all()
 
     def cut_off(self, end: ConnectionClosed) -> None:
-        """End it for good: no event will come any more, not even that the channel has left AsyncAGI."""
+        """End the script's commands; no more events will arrive, not even AsyncAGIEnd."""
         self._deaf = True
         self.finish(end)
 
@@ -101,12 +101,12 @@ class AsyncTransport:
     def _execute(self, line: bytes, command: str, deadline: Deadline) -> Reply:
         self._look_for_late()
         while self._unread:
-            self._exchange(b"NOOP", command, deadline)  # what is left of an answer that nobody waits for any more
+            self._exchange(b"NOOP", command, deadline)  # reads the rest of an earlier answer
         text = self._exchange(line, command, deadline)
         raw = decode_result(text)
         cut = len(text) >= ENCODED
         pumped = 0
-        # The rest comes with the answers to commands that do nothing; those answers are at its end.
+        # The rest arrives before the answers to further commands, which do nothing.
         while self._unread:
             if pumped >= MOST_PIECES:
                 raise CommandFailed(command, "its answer is too long for AsyncAGI")
@@ -121,7 +121,7 @@ class AsyncTransport:
         return parse_block(raw)
 
     def _exchange(self, line: bytes, command: str, deadline: Deadline) -> str:
-        """Send one line; return the answer as the event has it."""
+        """Send one line; return the answer in the event."""
         self._check()
         command_id = f"{self._prefix}-{next(self._ids)}"
         try:
@@ -180,14 +180,14 @@ class AsyncTransport:
         raise self._end from exc
 
     def _why_over(self) -> AMIError:
-        """Ask the server why the channel left AsyncAGI: hung up, or on in the dialplan after a failed command."""
+        """Return why the channel left AsyncAGI: it was hung up, or continues in the dialplan after a failed command."""
         for pause in LOOKS:
             sleep(pause)
             try:
                 response = self._ami.send("Getvar", Channel=self.channel, Variable="AGISTATUS", check=False, timeout=5)
             except AMIError:
                 break
-            # It is set a moment after the event; a channel that is gone has none.
+            # The status is set a moment after the event; a channel that has ended has none.
             status = response.get("Value") if response.ok else "HANGUP"
             if status in ("FAILURE", "SUCCESS"):
                 return CallLeft("the call left the script: a command failed, or AsyncAGI was interrupted")
@@ -196,10 +196,11 @@ class AsyncTransport:
         return HungUp()
 
     def leave(self, timeout: float) -> None:
-        """Let the channel go on in the dialplan, and wait until it does; also after the script was stopped. Idempotent.
+        """Have the channel continue in the dialplan, and wait until it does; also after the script was stopped.
+        Idempotent.
 
-        The server does it up to 0.1 s after its answer. A session that looked for calls without a script in that time
-        would take this for one.
+        The server does so up to 0.1 s after its answer. A session that looked for calls without a script within that
+        time would find this one.
         """
         if self._over or isinstance(self._end, (HungUp, ConnectionLost)):
             return

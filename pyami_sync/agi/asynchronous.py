@@ -1,4 +1,4 @@
-"""AsyncAGI: scripts for the calls that the dialplan hands to the AMI session, ``AGI(agi:async,ivr/en)``."""
+"""AsyncAGI: runs scripts for the calls that the dialplan passes to ``AGI(agi:async,ivr/en)``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["AsyncAGI"]
 logger = logging.getLogger("pyami_sync.agi")
 
 BUFFER = 100_000  # events: a script has two
-REFUSAL = 5.0  # seconds that letting a call go may take
+REFUSAL = 5.0  # seconds that returning a call to the dialplan may take
 MOST_REFUSALS = 50
 
 
@@ -62,29 +62,29 @@ class AnswerTap(Subscriber):
 
 
 class AsyncAGI:
-    """Runs scripts for the calls that a server hands to ``AGI(agi:async,ivr/en,argument,…)``.
+    """Runs scripts for the calls that the dialplan passes to ``AGI(agi:async,ivr/en,argument,…)``.
 
-    :meth:`~pyami_sync.AMIClient.agi` makes one. The first argument is the script's path, what follows are its
-    arguments. The user needs the class ``agi`` to read and to write. All scripts use the one session, each on a thread
-    of its own. When all threads are busy, and for a path that no route has, the call goes on in the dialplan with the
-    variable ``AGISCRIPT`` set to ``REFUSED`` or ``NOTFOUND``; it is ``DONE`` or ``ERROR`` after a script.
+    Made by :meth:`~pyami_sync.AMIClient.agi`. The first argument after ``agi:async`` is the script's path, the others
+    are its arguments. The user needs the read and write class ``agi``. All scripts share the session; each runs on a
+    thread of its own. When all threads are busy, or no route has the path, the call continues in the dialplan with
+    the variable ``AGISCRIPT`` set to ``REFUSED`` or ``NOTFOUND``; after a script it is ``DONE`` or ``ERROR``.
 
-    When the link is lost, scripts under way end with :exc:`~pyami_sync.ConnectionLost` at their command. When it is
-    there again their calls go on in the dialplan, with ``AGISCRIPT`` set to ``LOST``; calls that came meanwhile, or
-    before the start, get their scripts then (for this the user needs the class ``reporting`` or ``system``).
+    When the link is lost, the commands of running scripts raise :exc:`~pyami_sync.ConnectionLost`. When it is
+    restored, their calls continue in the dialplan, with ``AGISCRIPT`` set to ``LOST``; scripts are then started for
+    calls that arrived meanwhile, or before the start (this needs the write class ``reporting`` or ``system``).
 
-    After a fork it belongs to the parent. Close it before the client, or let the client's close do so.
+    In a forked child it is closed. Close it before the client; otherwise the client's ``close()`` closes it.
 
     Args:
         ami: the session; open.
-        scripts: the :class:`Router`; may be replaced, which counts for new calls.
+        scripts: the :class:`Router`; may be replaced, which affects new calls.
         threads: most scripts at a time.
-        timeout: seconds that a command may take unless its call says otherwise; :data:`None` for no limit.
-        media_timeout: seconds for one that plays, listens or records, besides the time that it was told to listen.
+        timeout: default time limit of a command in seconds; :data:`None` for no limit.
+        media_timeout: seconds for one that plays, listens or records, in addition to the time that it is to listen.
         unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another process
             serves it.
-        adopt: give scripts to calls that wait for one from before the start. Not when another process that has the
-            same routes may still be at work on them.
+        adopt: whether to run scripts for calls that were waiting before the start. Don't use it if another process
+            with the same routes may still be running their scripts.
 
     """
 
@@ -104,9 +104,9 @@ class AsyncAGI:
         self.scripts = scripts
         self.threads = threads
         self.served = 0
-        """Calls that got a script so far."""
+        """Number of calls for which a script was started."""
         self.refused = 0
-        """Calls that were refused so far because all threads were busy."""
+        """Number of calls that were refused because all threads were busy."""
         self._ami = ami
         self._timeout = timeout
         self._media_timeout = media_timeout
@@ -116,9 +116,9 @@ class AsyncAGI:
         self._refusals = ScriptThreads(MOST_REFUSALS)
         self._lock = (
             threading.RLock()
-        )  # guards changes of the next one; reentrant for a signal handler that closes, too
+        )  # guards changes of _transports; reentrant, for a signal handler that calls close()
         self._transports: dict[str, AsyncTransport] = {}
-        self._orphans: set[str] = set()  # unique ids of calls whose scripts a lost link has ended
+        self._orphans: set[str] = set()  # unique ids of calls whose scripts were ended by a lost link
         self._closed = False
         self._answers = AnswerTap(lambda: self._transports)
         self._stream = ami.events(*("AsyncAGIStart", "AsyncAGIEnd", "ConnectionLost", "Reconnected"), maxsize=BUFFER)
@@ -128,14 +128,14 @@ class AsyncAGI:
 
     @property
     def busy(self) -> int:
-        """Scripts under way."""
+        """Number of running scripts."""
         return len(self._running)
 
     def close(self, grace: float | None = 10.0) -> None:
-        """Take no more calls, and wait for the scripts under way; idempotent, also from a script.
+        """Accept no more calls, and wait for the running scripts. Idempotent; may be called from a script.
 
-        A script that is not through after ``grace`` seconds gets :exc:`~pyami_sync.ConnectionClosed` from its
-        command. The calls go on in the dialplan.
+        After ``grace`` seconds, the commands of scripts that still run raise :exc:`~pyami_sync.ConnectionClosed`.
+        Their calls continue in the dialplan.
         """
         self._closed = True
         self._running.close()
@@ -143,7 +143,7 @@ class AsyncAGI:
         if self._running.join(Deadline(grace)):
             for transport in self._all():
                 transport.finish(ConnectionClosed("AsyncAGI was closed"))
-        # Each may have to give back its call, which takes two actions.
+        # Each may have to return its call to the dialplan, which takes two actions.
         left = self._running.join(Deadline(2 * REFUSAL)) + self._refusals.join(Deadline(2 * REFUSAL))
         self._stop_listening()
         if threading.current_thread() is not self._dispatcher:
@@ -152,7 +152,7 @@ class AsyncAGI:
             logger.warning("%s is still running: its script does not return", thread.name)
 
     def after_fork(self) -> None:
-        """Be closed in a forked child: the calls are the parent's."""
+        """Become closed in a forked child, since the calls belong to the parent."""
         self._closed = True
         self._stop_listening()
 
@@ -178,16 +178,16 @@ class AsyncAGI:
             try:
                 event = self._stream.get()
             except EventsLost as exc:
-                # Ends may be among them: whoever waits for one must not wait for ever.
+                # Ends may be among the lost events: scripts that wait for one must not wait for ever.
                 for transport in self._all():
                     transport.deliver(exc)
                 continue
-            except ConnectionClosed as exc:  # the stream is closed, or the session is over
+            except ConnectionClosed as exc:  # the stream or the session was closed
                 self._end_all(exc)
                 return
             try:
                 self._handle(event)
-            except Exception:  # a defect here must not silence all other scripts
+            except Exception:  # a bug here must not stop all other scripts
                 logger.exception("%r could not be handled", event)
 
     def _handle(self, event: Event) -> None:
@@ -203,10 +203,10 @@ class AsyncAGI:
             cut = not environment.endswith(b"\n\n")
             before = self._transports.get(event.get("Uniqueid", ""))
             if before is not None:
-                if before.adopted:  # the list was quicker than this event
+                if before.adopted:  # the channel was found in the list before this event arrived
                     before.adopted = False
                     return
-                # The event that says that the channel has left is lost.
+                # The AsyncAGIEnd of the earlier script was lost.
                 self._drop(before)
                 before.finish(None)
             self._begin(event, parse_environment(environment.split(b"\n"), cut=cut))
@@ -227,7 +227,7 @@ class AsyncAGI:
 
     def _drop(self, transport: AsyncTransport) -> None:
         with self._lock:
-            # The channel may be in AsyncAGI once more by now, with another transport.
+            # The channel may have entered AsyncAGI again by now, with another transport.
             if self._transports.get(transport.uniqueid) is transport:
                 del self._transports[transport.uniqueid]
 
@@ -239,7 +239,7 @@ class AsyncAGI:
 
     def _begin(self, event: Event, environment: Environment, *, adopted: bool = False) -> None:
         channel, uniqueid = event.get("Channel", ""), event.get("Uniqueid", "")
-        # The event's own headers are whole where the environment was cut, and no caller can forge them.
+        # The event's own headers are complete even if the environment was cut, and a caller can't forge them.
         environment.values.update(channel=channel, uniqueid=uniqueid)
         raw, *arguments = environment.arguments or ("",)
         try:
@@ -272,9 +272,9 @@ class AsyncAGI:
             self._drop(transport)
 
     def _let_go(self, call: AGICall, status: str) -> None:
-        """Have a call go on in the dialplan, without waiting for it here."""
+        """Return a call to the dialplan, without waiting for that."""
         if not self._refusals.start(f"pyami-agi-refuse-{call.uniqueid}", lambda: call.finish(status)):
-            # Not even that can be waited for: two actions whose answers nobody looks at.
+            # No thread is free to wait: send two actions and ignore their answers.
             for command in (f'SET VARIABLE "{STATUS_VARIABLE}" "{status}"', "ASYNCAGI BREAK"):
                 try:
                     self._ami.submit("AGI", Channel=call.channel, Command=command, timeout=REFUSAL)
@@ -282,7 +282,7 @@ class AsyncAGI:
                     call.log.warning("the call could not be refused: %s", exc)
 
     def _adopt(self) -> None:
-        """Take over the calls that are in AsyncAGI without a script: those from before, and those of lost scripts."""
+        """Start scripts for calls that wait in AsyncAGI, and return the calls of lost scripts to the dialplan."""
         orphans, self._orphans = self._orphans, set()
         try:
             channels = self._ami.send("CoreShowChannels").events
@@ -315,7 +315,7 @@ class AsyncAGI:
 
 
 def _environment_of(event: Event, data: str) -> Environment:
-    """Return what an item of CoreShowChannels tells of a call."""
+    """Return the environment of a call from an item of CoreShowChannels."""
     headers = {
         "channel": "Channel",
         "uniqueid": "Uniqueid",

@@ -1,4 +1,4 @@
-"""The call that a script controls."""
+"""AGICall: the call that a script controls."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["STATUS_VARIABLE", "AGICall", "AGITransport", "Variables"]
 logger = logging.getLogger("pyami_sync.agi")
 
 STATUS_VARIABLE = "AGISCRIPT"
-"""The channel variable that says how a script ended."""
-CLEANUP = 5.0  # seconds that telling the dialplan how a script ended may take
+"""The channel variable with the result of a script."""
+CLEANUP = 5.0  # seconds that setting that variable may take
 
 
 class AGITransport(Protocol):
-    """What carries commands to a channel. One script uses it, on one thread at a time."""
+    """Sends AGI commands to a channel. One script uses it, on one thread at a time."""
 
     kind: str
     """``fast`` or ``async``."""
@@ -31,7 +31,7 @@ class AGITransport(Protocol):
 
     @property
     def hung_up(self) -> bool:
-        """True if the call is over for the script, as far as is known without asking."""
+        """True if the call is known to be over for the script; sends nothing."""
 
     def execute(self, line: bytes, command: str, timeout: float | None, *, free_text: bool = False) -> Reply:
         """Send a command and wait for its answer.
@@ -40,33 +40,33 @@ class AGITransport(Protocol):
             line: the command, rendered.
             command: its name, for messages.
             timeout: seconds; :data:`None` for no limit.
-            free_text: whether the answer may hold text with line ends.
+            free_text: whether the answer may contain text with line ends.
 
         Raises:
             HungUp: the call is over.
             CommandTimeout: no answer in time.
-            ConnectionClosed: the link is gone, or whatever runs the scripts was stopped.
+            ConnectionClosed: the link was lost, or the server of the scripts was stopped.
 
         """
 
     def leave(self, timeout: float) -> None:
-        """Let the channel go on in the dialplan; does nothing when it is not with the script any more."""
+        """Have the channel continue in the dialplan; does nothing if it has left the script already."""
 
 
 class _Log(logging.LoggerAdapter[logging.Logger]):
-    """Puts the unique id of the call before each line."""
+    """Adds the unique id of the call to the beginning of each log record."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
-        # The logger formats this together with the message's arguments, so that it must hold no percent sign.
+        # The logger formats this together with the message's arguments, so it must not contain a percent sign.
         return f"[{str((self.extra or {}).get('uniqueid', '')).replace('%', '_')}] {msg}", kwargs
 
 
 class Variables:
     """The variables of a channel: ``call.variables["ORDER"] = "7"``.
 
-    Names may be functions, too: ``call.variables["CALLERID(num)"]``. Each access asks the server; they can't be
-    listed.
+    Names may be functions, too: ``call.variables["CALLERID(num)"]``. Each access sends a command; iteration is not
+    supported.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -81,7 +81,7 @@ class Variables:
         return value
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """Return a variable's value, or the default when it is not set."""
+        """Return a variable's value, or the default if it is not set."""
         value = self._commands.get_variable(name)
         return default if value is None else value
 
@@ -98,23 +98,23 @@ class Variables:
         raise TypeError("AGI can't list the variables of a channel; ask for each by its name")
 
     def update(self, values: Mapping[str, str | int]) -> None:
-        """Set several."""
+        """Set several variables."""
         for name, value in values.items():
             self[name] = value
 
 
 class AGICall(Commands):
-    """A call under the control of a script: what is known of it, and every AGI command as a method.
+    """A call under the control of a script: its data, and every AGI command as a method.
 
     A script runs on a thread of its own and uses its call there; no other thread may use it at the same time.
 
     Args:
-        transport: carries the commands.
-        environment: what the server told of the call.
-        path: which script the dialplan asked for.
-        arguments: that the dialplan gave it.
+        transport: sends the commands.
+        environment: the data of the call from the server.
+        path: path of the script in the dialplan.
+        arguments: the script's arguments in the dialplan.
         timeout: seconds for a command that does not play, listen or record; :data:`None` for no limit.
-        media_timeout: seconds for one that does, besides the time that it was told to listen.
+        media_timeout: seconds for one that does, in addition to the time that it is to listen.
 
     """
 
@@ -130,19 +130,19 @@ class AGICall(Commands):
     ) -> None:
         self._transport = transport
         self.environment = environment.values
-        """What the server told, by names without ``agi_`` such as ``callerid`` or ``dnid``."""
+        """The data of the call from the server, by names without ``agi_`` such as ``callerid`` or ``dnid``."""
         self.path = path
-        """Which script the dialplan asked for, such as ``ivr/en``."""
+        """Path of the script in the dialplan, such as ``ivr/en``."""
         self.arguments = tuple(arguments)
-        """What the dialplan gave the script besides."""
+        """The script's arguments in the dialplan."""
         self.params: dict[str, str] = {}
-        """What stood in the path where its route has names, and behind a ``?``."""
+        """The values of the names in the route, and of the query after ``?``."""
         self.timeout = timeout
         self.media_timeout = media_timeout
         self.variables = Variables(self)
         """The channel's variables, as a mapping."""
         self.log = _Log(logger, {"uniqueid": self.uniqueid, "channel": self.channel, "script": path})
-        """A logger that puts the call's unique id before each line."""
+        """A logger that adds the call's unique id to the beginning of each line."""
 
     @property
     def channel(self) -> str:
@@ -195,7 +195,7 @@ class AGICall(Commands):
 
     @property
     def hung_up(self) -> bool:
-        """True if the call is over, as far as is known without asking the server."""
+        """True if the call is known to be over; sends nothing."""
         return self._transport.hung_up
 
     def __repr__(self) -> str:
@@ -205,10 +205,10 @@ class AGICall(Commands):
         line = render(command, arguments, self._transport.limit)
         return self._transport.execute(line, command, timeout, free_text=free_text)
 
-    # What scripts do most
+    # Common tasks
 
     def play(self, *sounds: str, escape_digits: str = "", timeout: float | None = DEFAULT) -> str:
-        """Play sounds one after the other; return the key that ended it, or an empty text."""
+        """Play sounds one after the other; return the key that ended them, or an empty str."""
         for each in sounds:
             digit = self.stream_file(each, escape_digits, timeout=timeout).digit
             if digit:
@@ -225,14 +225,14 @@ class AGICall(Commands):
         choices: Collection[str] | None = None,
         invalid: str | None = None,
     ) -> str:
-        """Play a menu until the caller chooses; return the keys, or an empty text when the tries are used up.
+        """Play a menu until the caller chooses; return the keys, or an empty str after all tries.
 
         Args:
             prompt: the sound, or several; the first key ends it.
             digits: most keys of a choice; ``#`` ends it, too.
             timeout: seconds to wait for a key.
-            tries: how often it is played.
-            choices: what may be chosen; anything unless given.
+            tries: how many times it is played.
+            choices: the valid choices; by default all.
             invalid: a sound that is played after any other choice.
 
         """
@@ -259,17 +259,17 @@ class AGICall(Commands):
         return recording.endpos / 8000
 
     def go_to(self, context: str, extension: str = "s", priority: int | str = 1) -> None:
-        """Have the dialplan go on there when the script returns."""
+        """Have the dialplan continue at this place when the script returns."""
         self.set_context(context)
         self.set_extension(extension)
         self.set_priority(priority)
 
     def leave(self) -> None:
-        """Hand the call back to the dialplan now; every further command raises :exc:`CallLeft`."""
+        """Return the call to the dialplan now; every further command raises :exc:`CallLeft`."""
         self._transport.leave(CLEANUP)
 
     def finish(self, status: str) -> None:
-        """Report to the dialplan how the script ended, in the variable ``AGISCRIPT``, and let the call go on there."""
+        """Set the variable ``AGISCRIPT`` to the script's result, and return the call to the dialplan."""
         try:
             if not self.hung_up:
                 self.set_variable(STATUS_VARIABLE, status, timeout=CLEANUP)

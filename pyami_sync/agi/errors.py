@@ -1,11 +1,11 @@
-"""What call scripts meet when something is wrong.
+"""The exceptions of call scripts.
 
 ::
 
     AMIError
     └─ AGIError                  base of everything below
         ├─ HungUp                the call is over for the script: clean up and return
-        │   └─ CallLeft          the channel lives on, but in the dialplan, no longer with the script
+        │   └─ CallLeft          the channel continues in the dialplan, without the script
         ├─ CommandFailed         the server refused a command, or could not carry it out
         ├─ CommandTimeout        no answer to a command in time (also a TimeoutError)
         ├─ InvalidCommand        raised before a byte is sent (also a ValueError)
@@ -28,15 +28,14 @@ __all__ = ["AGIError", "CallLeft", "CommandFailed", "CommandTimeout", "HungUp", 
 
 
 class AGIError(AMIError):
-    """Base of the exceptions of call scripts."""
+    """Base class of the exceptions of call scripts."""
 
 
 class HungUp(AGIError):
     """The call is over for the script.
 
-    Raised by the first command after the hang-up, and by every one after that. A channel that somebody redirects
-    to another extension leaves its script in the same way. Catch it to clean up, or let it end the script: that is
-    not an error, and is not logged as one.
+    Raised by every command after the hang-up, and also after the channel was redirected to another extension. Catch
+    it to clean up, or let it end the script, which is not an error and is not logged as one.
     """
 
     def __init__(self, reason: str = "the call was hung up") -> None:
@@ -48,7 +47,7 @@ class HungUp(AGIError):
 
 
 class CallLeft(HungUp):
-    """The channel is not hung up, but goes on in the dialplan: the script controls it no more."""
+    """The channel was not hung up, but continues in the dialplan; the script does not control it any more."""
 
 
 class CommandFailed(AGIError):
@@ -75,7 +74,7 @@ class CommandTimeout(AGIError, TimeoutError):
 
     Attributes:
         command: the command, without its arguments.
-        timeout: seconds that were waited.
+        timeout: seconds that the script waited.
 
     """
 
@@ -90,14 +89,14 @@ class CommandTimeout(AGIError, TimeoutError):
 
 
 class InvalidCommand(AGIError, ValueError):
-    """A command that must not be sent: raised before a byte of it left this process."""
+    """A command that must not be sent; raised before any byte of it is sent."""
 
 
 class ScriptNotFound(AGIError, LookupError):
     """No route has that path.
 
     Attributes:
-        path: what the dialplan asked for.
+        path: the path in the dialplan.
 
     """
 

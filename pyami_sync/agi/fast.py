@@ -1,4 +1,4 @@
-"""FastAGI: a server that Asterisk connects to, once for each call."""
+"""FastAGI: a server to which Asterisk connects for each call, and the transport of such a call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHUNK = 65_536
 FRESH = 0.001  # seconds after a read in which no hang-up is looked for: it would cross with the command anyway
 TOLERANCE = 0.01  # seconds that the kernel's time limit may differ from what is left, for not setting it each time
 REFUSAL = 2.0  # seconds that refusing a call may take
-MOST_REFUSALS = 50  # calls that may be refused at a time; those beyond are disconnected
+MOST_REFUSALS = 50  # calls that may be refused at a time; further ones are disconnected
 
 
 def set_read_timeout(sock: socket.socket, seconds: float | None) -> None:
@@ -42,16 +42,16 @@ def set_read_timeout(sock: socket.socket, seconds: float | None) -> None:
 
 
 class FastTransport:
-    """Commands and answers over the connection of one call; belongs to the thread of its script.
+    """Sends commands and reads answers on the connection of one call; used on the thread of its script.
 
-    The server answers commands one by one and in order, and takes a command that comes while another is running
-    as a wish to interrupt that one. So nothing is sent before the last answer has come; after a command without an
-    answer in time, the next one first finds out what is still to come.
+    The server answers commands one by one and in order, and a command that arrives while another is running
+    interrupts that one. So nothing is sent before the last answer has arrived; after a command without an answer in
+    time, the next one waits for that answer first.
 
     A command takes two system calls, one to send and one to read, besides one that looks for a hang-up when the script
     has done something else since the last answer. (At each system call the thread gives up the interpreter, which
     with twenty scripts costs more than the call.) The kernel keeps the time limit; a signal that is handled on the
-    thread of a script begins it anew.
+    thread of a script restarts it.
     """
 
     kind = "fast"
@@ -65,23 +65,23 @@ class FastTransport:
         self._read_at = 0.0
         self._answers = Answers()
         self._end: AMIError | None = None
-        self._behind = False  # an answer is still to come for which nobody waits any more
+        self._behind = False  # True if the answer of a timed-out command has not arrived yet
         self._busy = threading.Lock()
         self._marks = count(1)
         self._mark = f"pyami-{token_hex(8)}"
 
     @property
     def hung_up(self) -> bool:
-        """True if the call is over, or the connection is."""
+        """True if the call or the connection is over."""
         return self._answers.hung_up or self._end is not None
 
     def read_environment(self, timeout: float) -> Environment:
-        """Wait for the environment, the first thing that the server sends.
+        """Wait for the environment, which the server sends first, and return it.
 
         Raises:
-            CommandTimeout: it did not come in time.
-            ConnectionLost: the peer went away first.
-            RemoteProtocolError: the peer is no Asterisk.
+            CommandTimeout: it did not arrive in time.
+            ConnectionLost: the peer closed the connection first.
+            RemoteProtocolError: the peer is not Asterisk.
 
         """
         deadline = Deadline(timeout)
@@ -108,9 +108,9 @@ class FastTransport:
         self._send(line, deadline, command)
         reply = None
         if free_text:
-            # The text may hold line ends, and lines that look like answers: the answer to a second command, with
-            # something in it that nobody can know, shows where it ends. It is sent when the first has been
-            # answered, not before: a command that comes too early interrupts the one that is running.
+            # The text may contain line ends, and lines that look like answers. A second command with a random text
+            # shows where the answer ends. It is sent after the first line of the answer, because a command that
+            # arrives too early interrupts the running one.
             while not self._answers.answered():
                 self._receive(deadline, command)
             mark = self._send_mark(deadline, command)
@@ -123,7 +123,7 @@ class FastTransport:
                 reply = self._answers.reply()
         self._behind = False
         if line == b"HANGUP" and reply.code == 200:
-            self._answers.hung_up = True  # the server says so too, a moment later
+            self._answers.hung_up = True  # the server reports it, too, a moment later
         return reply
 
     def _check(self) -> None:
@@ -133,10 +133,10 @@ class FastTransport:
             raise HungUp
 
     def _look(self) -> None:
-        """Read what has come already: a HANGUP line, or the end of the connection."""
+        """Read what has arrived already: a HANGUP line, or the end of the connection."""
         with suppress(BlockingIOError):
             self._take(socket.MSG_DONTWAIT)
-        # Nothing is expected at this moment but HANGUP and empty lines; an answer belongs to no command.
+        # Only HANGUP and empty lines are valid at this moment; an answer would belong to no command.
         if not self._answers.hung_up and self._answers.reply() is not None:
             self._broken(RemoteProtocolError("the AGI peer sent an answer to no command"))
         self._check()
@@ -173,7 +173,7 @@ class FastTransport:
             self._sock.sendall(data)
             self._sock.settimeout(None)
         except (TimeoutError, BlockingIOError):
-            # A part of the line may be out: whatever is sent after it would be read as its rest.
+            # A part of the line may have been sent: the server would take anything sent now for its rest.
             self._broken(ConnectionLost(f"the AGI peer {self._peer} does not read"))
         except OSError as exc:
             self._lost(exc)
@@ -220,7 +220,7 @@ class FastTransport:
 
     def _lost(self, exc: OSError | None) -> None:
         while not self._answers.hung_up and self._answers.reply() is not None:
-            pass  # a HANGUP line may be the last thing that came
+            pass  # a HANGUP line may have arrived last
         end: AMIError = HungUp() if self._answers.hung_up else ConnectionLost(f"the AGI peer {self._peer} went away")
         end.__cause__ = exc
         self._broken(end)
@@ -232,13 +232,13 @@ class FastTransport:
         raise self._end
 
     def leave(self, timeout: float = 0.0) -> None:
-        """Close the connection: the channel goes on in the dialplan. Idempotent."""
+        """Close the connection, so that the channel continues in the dialplan. Idempotent."""
         if self._end is None:
             self._end = CallLeft("the call was given back to the dialplan")
         self._sock.close()
 
     def stop(self) -> None:
-        """End the script from another thread: its commands, the one under way too, raise ConnectionClosed."""
+        """End the script from another thread: its commands, also a running one, raise ConnectionClosed."""
         if self._end is None:
             self._end = ConnectionClosed("the FastAGI server was stopped")
         with suppress(OSError):
@@ -252,18 +252,18 @@ class FastAGIServer:
 
         FastAGIServer(scripts).serve_forever()
 
-    Each script runs on a thread of its own. When all are busy, and for a path that no route has, the call goes on in
-    the dialplan at once, with the variable ``AGISCRIPT`` set to ``REFUSED`` or ``NOTFOUND``; it is ``DONE`` or
-    ``ERROR`` after a script. FastAGI has no authentication: keep the port to the hosts of your servers.
+    Each script runs on a thread of its own. When all are busy, or no route has the path, the call continues in the
+    dialplan at once, with the variable ``AGISCRIPT`` set to ``REFUSED`` or ``NOTFOUND``; after a script it is
+    ``DONE`` or ``ERROR``. FastAGI has no authentication: restrict access to the port to your servers.
 
     Args:
-        scripts: the :class:`Router`; may be replaced while it serves, which counts for new calls.
+        scripts: the :class:`Router`; may be replaced, which affects new calls.
         host: address to listen on.
-        port: TCP port; 0 takes a free one, see :attr:`port`.
+        port: TCP port; 0 for any free port, see :attr:`port`.
         threads: most scripts at a time.
-        timeout: seconds that a command may take unless its call says otherwise; :data:`None` for no limit.
-        media_timeout: seconds for one that plays, listens or records, besides the time that it was told to listen.
-        environment_timeout: seconds that a peer may take to say which call it is about.
+        timeout: default time limit of a command in seconds; :data:`None` for no limit.
+        media_timeout: seconds for one that plays, listens or records, in addition to the time that it is to listen.
+        environment_timeout: seconds within which a peer must send the environment of its call.
 
     """
 
@@ -287,16 +287,16 @@ class FastAGIServer:
         self.threads = threads
         self._running = ScriptThreads(threads)
         self._refusals = ScriptThreads(MOST_REFUSALS)
-        self._lock = threading.RLock()  # guards the next one; reentrant for a signal handler that stops, too
+        self._lock = threading.RLock()  # guards the next attribute; reentrant, for a signal handler that calls stop()
         self._transports: set[FastTransport] = set()
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
         self._stopping = False
         self._stopped = Waiters()
         self.served = 0
-        """Calls that got a script so far."""
+        """Number of calls for which a script was started."""
         self.refused = 0
-        """Calls that were refused so far because all threads were busy."""
+        """Number of calls that were refused because all threads were busy."""
 
     @property
     def port(self) -> int:
@@ -306,14 +306,14 @@ class FastAGIServer:
 
     @property
     def busy(self) -> int:
-        """Scripts under way."""
+        """Number of running scripts."""
         return len(self._running)
 
     def start(self) -> Self:
-        """Listen, and serve on threads of its own; does not block.
+        """Listen, and serve on its own threads; does not block.
 
         Raises:
-            OSError: the port can't be had.
+            OSError: the port is not available.
             RuntimeError: it was started before.
 
         """
@@ -326,8 +326,8 @@ class FastAGIServer:
         self._wakeup, self._waker = socket.socketpair()
         acceptor = threading.Thread(target=self._accept_all, name="pyami-agi-accept", daemon=True)
         acceptor.start()
-        # No lock: stop() may run in a signal handler on this thread. It joins only a thread that has been started;
-        # one that came before this line is made good here.
+        # No lock, because stop() may run in a signal handler on this thread. It joins only a thread that has been
+        # started; if it ran before this line, the following lines complete it.
         self._acceptor = acceptor
         if self._stopping:
             self.stop()
@@ -335,10 +335,10 @@ class FastAGIServer:
         return self
 
     def serve_forever(self) -> None:
-        """Serve until :meth:`stop`, from a signal handler, a script or another thread; blocks.
+        """Serve until :meth:`stop` is called in a signal handler, by a script or on another thread; blocks.
 
-        An exception of a signal handler, such as Ctrl-C, stops it in good order and comes out. Raises
-        :exc:`OSError` when the port can't be had.
+        An exception of a signal handler, such as Ctrl-C, stops the server and is raised. Raises :exc:`OSError` if the
+        port is not available.
         """
         if self._acceptor is None:
             self.start()
@@ -352,10 +352,10 @@ class FastAGIServer:
         return self._stopped.wait(lambda: self._stopping, timeout)
 
     def stop(self, grace: float = 10.0) -> None:
-        """Take no more calls, and wait for the scripts under way; idempotent.
+        """Accept no more calls, and wait for the running scripts. Idempotent.
 
-        A script that is not through after ``grace`` seconds gets :exc:`~pyami_sync.ConnectionClosed` from its
-        command; its call goes on in the dialplan.
+        After ``grace`` seconds, the commands of scripts that still run raise :exc:`~pyami_sync.ConnectionClosed`;
+        their calls continue in the dialplan.
         """
         self._stopping = True
         self._stopped.notify_all()
@@ -400,7 +400,8 @@ class FastAGIServer:
                     continue
                 except OSError as exc:
                     logger.warning("a call could not be accepted: %s", exc)
-                    # Out of files, most likely: scripts that end make room. Only stop() wakes this up earlier.
+                    # Probably out of file descriptors, which scripts release when they end. Only stop() ends this
+                    # wait earlier.
                     selector.unregister(listener)
                     selector.select(0.2)
                     selector.register(listener, selectors.EVENT_READ)
@@ -417,7 +418,7 @@ class FastAGIServer:
             logger.warning("a call from %s was disconnected: %d scripts are under way", peer, self.busy)
             sock.close()
 
-    # On the threads of scripts
+    # On the scripts' threads
 
     def _serve(self, sock: socket.socket, peer: str) -> None:
         transport = FastTransport(sock, peer)

@@ -17,19 +17,19 @@ _match = re.compile(r'score(\d+)=(-?\d+) text\1="(.*?)" grammar\1=(\S*)')
 
 
 class Playback(NamedTuple):
-    """How playing a sound ended."""
+    """The result of playing a sound."""
 
     digit: str
-    """The key that ended it; empty when it was played to its end."""
+    """The key that ended it; empty if it was played to its end."""
     endpos: int
     """Where it ended, in samples."""
 
 
 class Recording(NamedTuple):
-    """How recording ended."""
+    """The result of recording."""
 
     digit: str
-    """The key that ended it; empty when time or silence did."""
+    """The key that ended it; empty if it ended by time or silence."""
     endpos: int
     """Its length in samples."""
     reason: str
@@ -37,7 +37,7 @@ class Recording(NamedTuple):
 
 
 class SpeechMatch(NamedTuple):
-    """One thing that a speech engine may have heard."""
+    """One result of a speech engine."""
 
     score: int
     text: str
@@ -45,7 +45,7 @@ class SpeechMatch(NamedTuple):
 
 
 class Speech(NamedTuple):
-    """What came of listening for speech."""
+    """The result of speech recognition."""
 
     reason: str
     """``speech``, ``digit`` or ``timeout``."""
@@ -64,8 +64,8 @@ class MediaCommands(CommandRunner):
     ) -> Playback:
         """Play a sound until its end, or until one of the keys is pressed.
 
-        A sound that does not exist raises :exc:`CommandFailed`; over AsyncAGI the server takes the call away from
-        the script then, so that what follows raises :exc:`CallLeft`.
+        A sound that does not exist raises :exc:`CommandFailed`; over AsyncAGI the call leaves the script then, so
+        that further commands raise :exc:`CallLeft`.
         """
         more = (keys(escape_digits), *([number("an offset", offset, 0)] if offset else []))
         reply = self._media("STREAM FILE", sound(name), *more, timeout=timeout)
@@ -83,7 +83,9 @@ class MediaCommands(CommandRunner):
         *,
         timeout: float | None = DEFAULT,
     ) -> Playback:
-        """Play a sound that the caller can wind and pause by keys; times are in seconds, ``endpos`` in milliseconds."""
+        """Play a sound that the caller can skip through and pause by keys; times are in seconds, ``endpos`` in
+        milliseconds.
+        """
         skip_ms, offset_ms = milliseconds("skip", skip), milliseconds("an offset", offset)
         controls = (keys(escape_digits), skip_ms, keys(forward), keys(rewind), keys(pause), offset_ms)
         reply = self._media("CONTROL STREAM FILE", sound(name), *controls, timeout=timeout)
@@ -96,15 +98,15 @@ class MediaCommands(CommandRunner):
         return Playback(self._digit(reply), reply.endpos)
 
     def wait_for_digit(self, timeout: float | None = 5.0) -> str:
-        """Wait ``timeout`` seconds (:data:`None`: for ever) for a key; return it, or an empty text."""
+        """Wait ``timeout`` seconds (:data:`None`: no limit) for a key; return it, or an empty str."""
         return self._digit(self._media("WAIT FOR DIGIT", milliseconds("timeout", timeout), listens=timeout))
 
     def receive_char(self, timeout: float | None = None) -> str:
-        """Wait ``timeout`` seconds (:data:`None`: for ever) for a character of a text channel; return it, or ``""``."""
+        """Wait ``timeout`` seconds (:data:`None`: no limit) for a character of a text channel; return it, or ``""``."""
         return self._digit(self._media("RECEIVE CHAR", _zero_for_ever(timeout), listens=timeout))
 
     def receive_text(self, timeout: float | None = None) -> str | None:
-        """Wait ``timeout`` seconds, for ever by default, for a text of a text channel; :data:`None` when none came."""
+        """Wait ``timeout`` seconds (:data:`None`: no limit) for a text on a text channel; None if none came."""
         limit = None if timeout is None or self.media_timeout is None else self.media_timeout + timeout
         reply = self._run("RECEIVE TEXT", _zero_for_ever(timeout), timeout=limit, free_text=True)
         return reply.value if reply.result == "1" else None
@@ -124,12 +126,12 @@ class MediaCommands(CommandRunner):
         """Record the caller to a file on the server.
 
         Args:
-            name: without its extension; relative to the server's sounds directory.
-            format: and extension, such as ``wav`` or ``gsm``.
+            name: path without extension, relative to the server's sounds directory.
+            format: format and extension, such as ``wav`` or ``gsm``.
             escape_digits: keys that end it.
-            longest: seconds; :data:`None` for no limit.
-            offset: samples to keep of a file that is there.
-            beep: play a beep first.
+            longest: most seconds; :data:`None` for no limit.
+            offset: samples to keep of an existing file.
+            beep: whether to play a beep first.
             silence: seconds of silence that end it.
             timeout: seconds to wait for the answer.
 
@@ -157,8 +159,8 @@ class MediaCommands(CommandRunner):
         """Play a sound, or several, and collect keys; return them, without the ``#`` that may end them.
 
         Args:
-            prompt: ends with the first key.
-            max_digits: so many keys end it, too; at most 255.
+            prompt: the sound, or several; the first key ends it.
+            max_digits: number of keys after which it ends, at most 255.
             timeout: seconds to wait for the first key after the prompt, and between keys.
 
         """
@@ -180,9 +182,9 @@ class MediaCommands(CommandRunner):
         *,
         timeout: float | None = DEFAULT,
     ) -> str:
-        """Spell a text; return the key that ended it, or an empty text, as all ``say_`` methods do.
+        """Spell a text; return the key that ended it, or an empty str, as all ``say_`` methods do.
 
-        ``case`` says of which letters the case is told.
+        ``case`` determines for which letters upper or lower case is said.
         """
         more = [case[0]] if case else []
         return self._say("SAY ALPHA", short("a text", text, 255), keys(escape_digits), *more, timeout=timeout)
@@ -197,7 +199,7 @@ class MediaCommands(CommandRunner):
     def say_number(
         self, value: int, escape_digits: str = "", gender: str = "", *, timeout: float | None = DEFAULT
     ) -> str:
-        """Say a number; ``gender`` is ``f``, ``m``, ``n`` or what else its language knows."""
+        """Say a number; ``gender`` is ``f``, ``m``, ``n`` or another one of the language."""
         more = [short("a gender", gender, 8)] if gender else []
         return self._say("SAY NUMBER", number("a number", value), keys(escape_digits), *more, timeout=timeout)
 
@@ -227,7 +229,7 @@ class MediaCommands(CommandRunner):
         Args:
             moment: seconds since 1970.
             escape_digits: keys that end it.
-            format: as in voicemail.conf: ``ABdY 'digits/at' IMp``; the language's own unless given.
+            format: as in voicemail.conf: ``ABdY 'digits/at' IMp``; by default that of the language.
             zone: a time zone, such as ``Europe/Paris``; only with a format.
             timeout: seconds to wait for the answer.
 
@@ -239,34 +241,34 @@ class MediaCommands(CommandRunner):
             more.append(short("a zone", zone))
         return self._say("SAY DATETIME", number("a moment", moment), keys(escape_digits), *more, timeout=timeout)
 
-    # Text, images, the deaf
+    # Text, images, TDD
 
     def send_text(self, text: str, *, timeout: float | None = DEFAULT) -> None:
-        """Send a text to a channel that can show it."""
+        """Send a text to a channel that supports it."""
         self._media("SEND TEXT", text, timeout=timeout, why="the text could not be sent")
 
     def send_image(self, name: str, *, timeout: float | None = DEFAULT) -> None:
-        """Send an image, without its extension, to a channel that can show it."""
+        """Send an image, named without extension, to a channel that supports it."""
         self._media("SEND IMAGE", short("an image", name, 255), timeout=timeout, why="the image could not be sent")
 
     def tdd_mode(self, mode: Literal["on", "off", "mate"], *, timeout: float | None = DEFAULT) -> bool:
-        """Switch a telecommunications device for the deaf; return True if the channel can do it."""
+        """Switch TDD mode (telecommunications devices for the deaf); return True if the channel supports it."""
         if mode not in ("on", "off", "mate"):
             raise InvalidCommand(f"a TDD mode is on, off or mate, not {mode!r}")
         return self._run("TDD MODE", mode, timeout=timeout).result == "1"
 
-    # Speech recognition, where the server has an engine for it
+    # Speech recognition, for servers with a speech engine
 
     def speech_create(self, engine: str = "", *, timeout: float | None = DEFAULT) -> bool:
-        """Make a speech object; return True if there is such an engine, as all ``speech_`` methods but one do."""
+        """Create a speech object. Return True on success, like all ``speech_`` methods but :meth:`speech_recognize`."""
         return self._run("SPEECH CREATE", engine, timeout=timeout).result == "1"
 
     def speech_set(self, name: str, value: str, *, timeout: float | None = DEFAULT) -> bool:
-        """Change a setting of the engine."""
+        """Set an option of the engine."""
         return self._run("SPEECH SET", short("a setting", name), value, timeout=timeout).result == "1"
 
     def speech_destroy(self, *, timeout: float | None = DEFAULT) -> bool:
-        """Drop the speech object."""
+        """Destroy the speech object."""
         return self._run("SPEECH DESTROY", timeout=timeout).result == "1"
 
     def speech_load_grammar(self, grammar: str, path: str, *, timeout: float | None = DEFAULT) -> bool:
@@ -279,11 +281,11 @@ class MediaCommands(CommandRunner):
         return self._run("SPEECH UNLOAD GRAMMAR", short("a grammar", grammar), timeout=timeout).result == "1"
 
     def speech_activate_grammar(self, grammar: str, *, timeout: float | None = DEFAULT) -> bool:
-        """Listen for a grammar."""
+        """Activate a grammar."""
         return self._run("SPEECH ACTIVATE GRAMMAR", short("a grammar", grammar), timeout=timeout).result == "1"
 
     def speech_deactivate_grammar(self, grammar: str, *, timeout: float | None = DEFAULT) -> bool:
-        """Listen for a grammar no more."""
+        """Deactivate a grammar."""
         return self._run("SPEECH DEACTIVATE GRAMMAR", short("a grammar", grammar), timeout=timeout).result == "1"
 
     def speech_recognize(self, prompt: str, timeout: int = 5, offset: int = 0) -> Speech | None:

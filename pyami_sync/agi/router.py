@@ -1,4 +1,4 @@
-"""From the path that the dialplan asks for to the script that serves it."""
+"""Router: finds the script for the path in the dialplan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import ScriptNotFound
 __all__ = ["Router", "Script", "split_path"]
 
 Script = Callable[..., object]
-"""A script: called with the call, and what its route's names matched."""
+"""A script: called with the call, and with the names of its route as keywords."""
 S = TypeVar("S", bound=Script)
 _part = re.compile(r"\{([A-Za-z_]\w*)\}\Z")
 MOST_PARAMS = 100
@@ -38,8 +38,8 @@ class Router:
         @scripts.route("ivr/{language}")
         def ivr(call, language): ...
 
-    A name in braces matches one part of the path, and is given to the script by keyword. Of several routes that
-    match, the one with the earliest fixed parts serves.
+    A name in braces matches one part of the path, and is passed to the script as a keyword. If several routes match,
+    the one with the earliest fixed parts is used.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Router:
         """Register a script, as a decorator.
 
         Raises:
-            ValueError: the pattern can't be read, or another script has it.
+            ValueError: the pattern is not valid, or another script has it.
 
         """
         names: list[str] = []
@@ -91,10 +91,10 @@ class Router:
         return [pattern for _, pattern, _ in self._routes.values()]
 
     def resolve(self, path: str) -> tuple[Script, dict[str, Any]]:
-        """Return the script of a path, and what its names matched.
+        """Return the script for a path, and the values of the names in its route.
 
         Raises:
-            ScriptNotFound: there is none.
+            ScriptNotFound: no route matches.
 
         """
         parts = path.strip("/").split("/")

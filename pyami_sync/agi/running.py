@@ -1,4 +1,4 @@
-"""Running one AGI command: its time limit, and what the code of its answer means."""
+"""Runs one AGI command: time limit, and exceptions for the codes of its answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CommandRunner:
         reply = self._execute(command, arguments, self.timeout if timeout is DEFAULT else timeout, free_text)
         if reply.code == 200:
             return reply
-        if reply.code == 511:  # not on a dead channel
+        if reply.code == 511:  # command not permitted on a dead channel
             raise HungUp
         if reply.code == 510:
             raise CommandFailed(command, "the server does not know this command", reply)
@@ -44,7 +44,7 @@ class CommandRunner:
         free_text: bool = False,
         why: str = "the server could not do it: does the sound exist?",
     ) -> Reply:
-        """Run a command that takes its time, and answers -1 when it failed or the call was hung up."""
+        """Run a command that may take long, and answers -1 if it failed or the call was hung up."""
         if timeout is DEFAULT:
             longest = self.media_timeout
             timeout = None if longest is None or listens is None else longest + listens
@@ -54,11 +54,11 @@ class CommandRunner:
         return reply
 
     def _failed(self, command: str, why: str, reply: Reply) -> NoReturn:
-        """Raise what a result of -1 means: the channel's status tells a hang-up from another failure."""
+        """Raise the exception for a result of -1: HungUp or CommandFailed, depending on the channel's status."""
         try:
             self._run("CHANNEL STATUS")
         except CallLeft:
-            pass  # AsyncAGI ends with a command that fails; the call goes on in the dialplan
+            pass  # AsyncAGI ends when a command fails, and the call continues in the dialplan
         raise CommandFailed(command, why, reply)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Running scripts: a bounded number of threads, and what each script's end means."""
+"""Runs scripts on a bounded number of threads, and handles their results and exceptions."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ REFUSED = "REFUSED"
 
 
 def run_script(router: Router, call: AGICall) -> None:
-    """Run the script of a call to its end, on the calling thread, and tell the dialplan how it ended.
+    """Run the script of a call on the calling thread, and report its result to the dialplan.
 
-    Never raises: what a script raises is logged with its traceback.
+    Never raises: exceptions of a script are logged with their traceback.
     """
     log = call.log
     try:
@@ -59,9 +59,9 @@ def run_script(router: Router, call: AGICall) -> None:
 
 
 class ScriptThreads:
-    """A thread for each script under way, up to a limit.
+    """One thread for each running script, up to a limit.
 
-    They are daemons, so that a script that never returns can't keep the interpreter from ending.
+    They are daemons, so that a script that never returns can't keep the interpreter from exiting.
 
     Args:
         limit: most threads.
@@ -72,7 +72,7 @@ class ScriptThreads:
         if limit < 1:
             raise ValueError(f"threads is a positive number, not {limit!r}")
         self.limit = limit
-        self._lock = RLock()  # reentrant: a signal handler may close what this very thread is closing
+        self._lock = RLock()  # reentrant, for a signal handler that calls close()
         self._threads: set[Thread] = set()
         self._closed = False
 
@@ -80,7 +80,7 @@ class ScriptThreads:
         return len(self._threads)
 
     def start(self, name: str, job: Callable[[], None]) -> bool:
-        """Run a job on a thread of its own; return False, and don't run it, at the limit and after the end."""
+        """Run a job on a new thread; return False, without running it, at the limit and after :meth:`close`."""
 
         def run() -> None:
             try:
@@ -92,27 +92,27 @@ class ScriptThreads:
                     self._threads.discard(current_thread())
 
         thread = Thread(target=run, name=name, daemon=True)
-        # Critical section: the thread is counted before it can end, and joined by whoever closes after this.
+        # Critical section: the thread is counted before it can end, and a later close() joins it.
         with self._lock:
             if self._closed or len(self._threads) >= self.limit:
                 return False
             try:
                 thread.start()
-            except RuntimeError:  # the machine is out of threads, or the interpreter is about to end
+            except RuntimeError:  # no thread can be created, or the interpreter is shutting down
                 logger.exception("can't start a thread for a script")
                 return False
             self._threads.add(thread)
         return True
 
     def close(self) -> None:
-        """Start no more."""
+        """Start no more threads."""
         with self._lock:
             self._closed = True
 
     def join(self, deadline: Deadline) -> list[Thread]:
-        """Wait for those under way; return those that are still running at the deadline.
+        """Wait for the threads; return those that are still running at the deadline.
 
-        The calling thread is left out, so that a script may stop what runs it.
+        The calling thread is skipped, so that a script may stop its own server.
         """
         with self._lock:
             threads = self._threads - {current_thread()}

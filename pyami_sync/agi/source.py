@@ -1,4 +1,4 @@
-"""Scripts out of a module that may change while they are served."""
+"""ScriptSource: loads a router from a module, and reloads it when files change (``agi serve --reload``)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["ScriptSource"]
 
 
 class ScriptSource:
-    """A router in a module, ``package.module:router``, that can be read again.
+    """A router in a module, ``package.module:router``, that can be reloaded.
 
-    Modules below the directory are the application: they are imported anew together, so that they fit each other.
-    Scripts under way go on with the functions they began with.
+    Modules below the directory are the application: they are reloaded together, so that they are consistent. Running
+    scripts continue with the old functions.
 
     Args:
-        name: module and name of the router; ``router`` unless given.
-        directory: where modules are looked for first.
+        name: module and name of the router, which is ``router`` by default.
+        directory: the directory that is searched first for modules.
 
     Raises:
-        ValueError: the name can't be read.
+        ValueError: the name is not valid.
 
     """
 
@@ -37,13 +37,13 @@ class ScriptSource:
         self._seen: dict[str, tuple[int, int]] = {}
 
     def load(self) -> Router:
-        """Import the module, anew if it has been imported, and return its router.
+        """Import or reload the module and return its router.
 
-        What the import raises comes out, and the modules of before stay in place.
+        If the import raises, the exception is propagated, and the previous modules stay in use.
 
         Raises:
             ImportError: there is no such module, or no such name in it.
-            TypeError: the name is no router.
+            TypeError: the object with that name is not a router.
 
         """
         if self.directory not in sys.path:
@@ -61,14 +61,14 @@ class ScriptSource:
             if not isinstance(found, Router):
                 raise TypeError(f"{self.module}:{self.attribute} is no Router, but {type(found).__name__}")
         except BaseException:
-            self._seen = self._look()  # also what has just failed: only the next change is worth another try
+            self._seen = self._look()  # also after a failure: only a further change is a reason for another try
             sys.modules.update(before)
             raise
         self._seen = self._look()
         return found
 
     def changed(self) -> bool:
-        """Return True if a file of the application differs from when it was loaded, or is gone."""
+        """Return True if a file of the application was changed or removed since it was loaded."""
         return any(_stamp(path) != stamp for path, stamp in self._seen.items())
 
     def _modules(self) -> dict[str, ModuleType]:
@@ -79,7 +79,7 @@ class ScriptSource:
                 continue
             path = os.path.realpath(path)
             inside = path.startswith(self.directory + os.sep)
-            # A virtual environment may lie in the directory: its packages are not the application.
+            # The directory may contain a virtual environment, whose packages are not part of the application.
             if inside and not path.startswith(os.path.realpath(sys.prefix) + os.sep) and "site-packages" not in path:
                 found[name] = module
         return found

@@ -1,8 +1,8 @@
-"""AGI on the wire, without I/O: environments and answers come in as bytes, commands go out as bytes.
+"""The AGI protocol without I/O: parses environments and answers from bytes, and renders commands as bytes.
 
-Asterisk splits a command line at blanks outside quotes, and drops a backslash in front of any character. It takes
-a line feed as the end of the command, and cuts a line that is too long in two, running the rest as a command of its
-own: so nothing with a line feed, and nothing too long, is ever rendered.
+Asterisk splits a command line at blanks outside quotes, and removes a backslash before any character. A line feed
+ends the command, and a line that is too long is cut in two, of which the second is run as another command: so
+commands with a line feed, or too long ones, are refused.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 FAST_LINE = 8190
-"""Most bytes of a FastAGI command, without its line end: Asterisk reads into a buffer of 8192."""
+"""Most bytes of a FastAGI command, without its line end; Asterisk's buffer has 8192."""
 ASYNC_LINE = 1013
-"""Most bytes of an AsyncAGI command: with ``Command: `` in front of it the line of an action is full."""
+"""Most bytes of an AsyncAGI command, which follows ``Command: `` in a line of an action."""
 MAX_ARGUMENTS = 64
 MAX_ENVIRONMENT = 65_536
 MAX_ANSWER = 1_048_576
@@ -47,7 +47,7 @@ _bad = re.compile(r"[\r\n\0]")
 
 
 def decode_text(raw: bytes) -> str:
-    """Return text of a server; bytes that are not UTF-8 are kept (``surrogateescape``)."""
+    """Decode a server's text; bytes that are not UTF-8 are kept (``surrogateescape``)."""
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -55,10 +55,10 @@ def decode_text(raw: bytes) -> str:
 
 
 def quote(argument: str) -> str:
-    """Return an argument as it is written in a command line: in quotes, with backslashes where they are needed.
+    """Return an argument in quotes, with backslashes where they are needed.
 
     Raises:
-        InvalidCommand: it holds CR, LF or NUL, which end a command.
+        InvalidCommand: it contains CR, LF or NUL, which end a command.
 
     """
     if _special.search(argument) is None:
@@ -76,12 +76,12 @@ def render(command: str, arguments: Iterable[str], limit: int) -> bytes:
     """Return a command as bytes, without a line end.
 
     Args:
-        command: its name, from this library.
-        arguments: quoted each.
+        command: its name.
+        arguments: its arguments, not yet quoted.
         limit: most bytes, :data:`FAST_LINE` or :data:`ASYNC_LINE`.
 
     Raises:
-        InvalidCommand: an argument can't be sent, or the whole is too long.
+        InvalidCommand: an argument is not valid, or the command is too long.
 
     """
     quoted = [quote(each) for each in arguments]
@@ -101,12 +101,12 @@ def render(command: str, arguments: Iterable[str], limit: int) -> bytes:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the server tells of a call as its script begins.
+    """The data of a call that the server sends when the script begins.
 
     Args:
         values: the variables, without ``agi_``.
-        arguments: of the application AGI, in order.
-        cut: whether the server had more to say than it can send (AsyncAGI: 1024 bytes).
+        arguments: the arguments of the application AGI, in order.
+        cut: whether the server has cut the environment (AsyncAGI: at 1024 bytes).
 
     """
 
@@ -116,10 +116,10 @@ class Environment:
 
 
 def parse_environment(lines: Iterable[bytes], *, cut: bool = False) -> Environment:
-    """Return the environment of lines such as ``agi_channel: PJSIP/alice-00000001``.
+    """Return the environment parsed from lines such as ``agi_channel: PJSIP/alice-00000001``.
 
-    Lines that are something else are left out. Of a name that comes twice the first counts: the server's own
-    come before the arguments, which a caller may have had a hand in.
+    Other lines are ignored. If a name occurs twice, the first one counts, because the server's variables precede the
+    arguments, which may contain a caller's input.
     """
     values: dict[str, str] = {}
     arguments: dict[int, str] = {}
@@ -142,12 +142,12 @@ def parse_environment(lines: Iterable[bytes], *, cut: bool = False) -> Environme
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to a command.
+    """The answer to a command.
 
     Args:
-        code: 200 for success; 510 an unknown command, 511 not on a dead channel, 520 wrong arguments.
-        result: what follows ``result=``; empty when the answer has none.
-        rest: the text behind that.
+        code: 200 for success, 510 for an unknown command, 511 for a dead channel, 520 for wrong arguments.
+        result: the text after ``result=``; empty if there is none.
+        rest: the text after the result.
 
     """
 
@@ -165,12 +165,12 @@ class Reply:
 
     @property
     def note(self) -> str:
-        """The first word in parentheses, such as ``timeout``; empty when there is none."""
+        """The first word in parentheses, such as ``timeout``; empty if there is none."""
         return self.rest[1:].partition(")")[0] if self.rest.startswith("(") else ""
 
     @property
     def endpos(self) -> int:
-        """Where playing or recording ended, in samples; 0 when the answer does not say."""
+        """Where playing or recording ended, in samples; 0 if the answer does not contain it."""
         found = _endpos.search(self.rest)
         return int(found[1][:18]) if found is not None else 0
 
@@ -179,7 +179,7 @@ class Reply:
         """The result as a number.
 
         Raises:
-            RemoteProtocolError: it is none.
+            RemoteProtocolError: it is not valid.
 
         """
         try:
@@ -189,10 +189,10 @@ class Reply:
 
 
 def parse_reply(raw: bytes) -> Reply:
-    """Return the answer that one line, or one text with further lines, holds.
+    """Return the answer in a line, or in a text with further lines.
 
     Raises:
-        RemoteProtocolError: it is none.
+        RemoteProtocolError: it is not valid.
 
     """
     found = _result.match(decode_text(raw))
@@ -203,15 +203,15 @@ def parse_reply(raw: bytes) -> Reply:
 
 
 def decode_result(text: str) -> bytes:
-    """Return the bytes of a percent-encoded header, ``Env`` or ``Result``; a character cut in two is left out."""
+    """Return the bytes of a percent-encoded header, ``Env`` or ``Result``; a character that was cut is dropped."""
     return unquote_to_bytes(_cut_escape.sub("", text).encode("utf-8", "surrogateescape"))
 
 
 def parse_block(raw: bytes) -> Reply:
-    """Return the answer in a text that is known to hold one: a whole AsyncAGI result, or what came before a mark.
+    """Return the answer in a complete text: a whole AsyncAGI result, or the text before a mark.
 
-    ``100 Trying`` in front of it, empty lines, and the usage text of a 520 behind the first line are dealt with; the
-    value of a variable may hold any number of lines.
+    ``100 Trying`` before it, empty lines, and the usage text of a 520 are handled; the value of a variable may
+    contain any number of lines.
     """
     text = raw.lstrip(b"\r\n")
     while text.startswith(b"100"):
@@ -221,7 +221,7 @@ def parse_block(raw: bytes) -> Reply:
     lines = text.split(b"\n")
     first = lines[0]
     if b" (" not in first:
-        # Without a value, an answer is one line. (EXEC answers with its result and then, if that is 1, with a usage.)
+        # Without a value, an answer is one line. (EXEC answers with its result, and if that is 1, with a usage text.)
         text = first
     return parse_reply(text.rstrip(b"\r\n"))
 
@@ -232,25 +232,25 @@ def _usage(lines: list[bytes]) -> Reply:
 
 
 class Answers:
-    """What comes from a FastAGI peer: an environment, then answers, with ``HANGUP`` lines between them.
+    """Parses the bytes of a FastAGI peer: an environment, then answers, with ``HANGUP`` lines between them.
 
-    Bytes are fed in as they arrive; nothing is sent from here.
+    Bytes are fed as they arrive; nothing is sent from here.
     """
 
     def __init__(self) -> None:
         self.hung_up = False
-        """True if a ``HANGUP`` line has come."""
+        """True if a ``HANGUP`` line has arrived."""
         self._buffer = bytearray()
-        self._scanned = 0  # no line end before this place
+        self._scanned = 0  # there is no line end before this position
         self._environment: list[bytes] | None = []
         self._environment_size = 0
-        self._block: list[bytes] = []  # a 520 usage text that has begun
+        self._block: list[bytes] = []  # lines of an incomplete 520 usage text
 
     def feed(self, data: bytes) -> None:
-        """Add bytes that came.
+        """Add received bytes.
 
         Raises:
-            RemoteProtocolError: more than :data:`MAX_ANSWER` bytes wait to be read.
+            RemoteProtocolError: more than :data:`MAX_ANSWER` bytes wait to be parsed.
 
         """
         self._buffer += data
@@ -273,10 +273,10 @@ class Answers:
         return line
 
     def environment(self) -> Environment | None:
-        """Return the environment; :data:`None` while its end, an empty line, has not come.
+        """Return the environment; :data:`None` until its end, an empty line, has arrived.
 
         Raises:
-            RemoteProtocolError: it is too long, or no AGI environment at all.
+            RemoteProtocolError: it is too long, or not an AGI environment.
 
         """
         lines = self._environment
@@ -285,7 +285,7 @@ class Answers:
         while (line := self._line()) is not None:
             if not line:
                 if not lines:
-                    continue  # an empty line in front of it all
+                    continue  # an empty line before the environment
                 self._environment = None
                 return parse_environment(lines)
             if not lines and not line.lower().startswith(b"agi_"):
@@ -299,12 +299,12 @@ class Answers:
         return None
 
     def reply(self) -> Reply | None:
-        """Return the next answer; :data:`None` while it is not complete.
+        """Return the next answer; :data:`None` until it is complete.
 
-        Empty lines and ``100 Trying`` are passed over, a usage text is gathered, ``HANGUP`` is noted.
+        Empty lines and ``100 Trying`` are skipped, the lines of a usage text are joined, and ``HANGUP`` is noted.
 
         Raises:
-            RemoteProtocolError: a line is nothing that may come here.
+            RemoteProtocolError: a line is not valid at this place.
 
         """
         while (line := self._line()) is not None:
@@ -327,7 +327,7 @@ class Answers:
             raise RemoteProtocolError("the AGI peer sent a usage text without end")
 
     def answered(self) -> bool:
-        """Return True if an answer, or the beginning of one, has come; nothing is taken out."""
+        """Return True if at least the beginning of an answer has arrived; removes nothing."""
         start = 0
         while (end := self._buffer.find(b"\n", start)) >= 0:
             line = bytes(self._buffer[start:end]).rstrip(b"\r")
@@ -337,10 +337,10 @@ class Answers:
         return False
 
     def marked_reply(self, mark: bytes) -> Reply | None:
-        """Return the answer before the line that answers to a mark; :data:`None` while that has not come.
+        """Return the answer that precedes the answer to a mark; :data:`None` until the latter has arrived.
 
-        The value of a variable may hold line ends, and lines that look like answers: only the answer to the next
-        command, with something in it that nobody could know before, shows where it ends.
+        The value of a variable may contain line ends, and lines that look like answers: only the answer to the next
+        command, which contains a random text (the mark), shows where it ends.
 
         Raises:
             RemoteProtocolError: there is no answer before the mark.
@@ -368,7 +368,7 @@ class Answers:
         return parse_block(block)
 
     def skip_past(self, mark: bytes) -> bool:
-        """Drop everything up to the answer to a mark; return whether it has come."""
+        """Drop everything up to the answer to a mark; return True if that has arrived."""
         answer = b"200 result=1 (" + mark + b")"
         while (line := self._line()) is not None:
             if line == answer:

@@ -1,6 +1,6 @@
 """Events and actions of many servers over a broker, for many workers on many machines.
 
-A bridge holds one session with each server and publishes what the server says; clients listen and send through the
+A bridge holds one session with each server and publishes its events; clients subscribe and send actions through the
 broker, with the interface of :class:`~pyami_sync.AMIClient`.
 """
 

@@ -1,4 +1,4 @@
-"""The client of a node behind a broker."""
+"""BridgeClient: the client of a node that is reached over a broker."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ OWN = ("node", "start", "user")
 
 
 class BridgeClient(AMIClient):
-    """A client of one node, whose events and actions travel over a broker.
+    """A client of one node, whose events and actions are carried by a broker.
 
-    It listens and sends as :class:`~pyami_sync.AMIClient` does. What differs:
+    It has the interface of :class:`~pyami_sync.AMIClient`, with these differences:
 
-    * Events are delivered at least once by the broker and handed on once, in the order of the node. Gaps are events at
-      their place: ``LeaderChanged``, ``EventsLost``, and the ``ConnectionLost`` and ``Reconnected`` of the bridge's own
-      session with the server.
-    * An action is run once, at most. An :exc:`~pyami_sync.ActionError` also says that the bridge refused it, or that
-      its time was over before it ran; :exc:`~pyami_sync.ActionTimeout` that it may have run.
-    * ``Filter`` and ``WaitEvent`` raise :exc:`~pyami_sync.bridge.NotSupported`, as does the option ``event_filter``:
-      the session with the server is everybody's.
-    * There is no keepalive: the link that it would check does not leave the process.
+    * The broker delivers events at least once; the client passes each on once, in the order of the node. Gaps are
+      marked by events at their place: ``LeaderChanged``, ``EventsLost``, and the ``ConnectionLost`` and
+      ``Reconnected`` of the bridge's session with the server.
+    * An action is run at most once. :exc:`~pyami_sync.ActionError` is also raised if the bridge refused the action,
+      or if its time was over before it ran; after :exc:`~pyami_sync.ActionTimeout` it may have run.
+    * ``Filter`` and ``WaitEvent`` raise :exc:`~pyami_sync.bridge.NotSupported`, as does the option ``event_filter``,
+      because all clients share the session with the server.
+    * There is no keepalive, because the client's own link does not leave the process.
 
     Args:
-        url: of the broker, with the node: ``redis://broker/0?node=paris``; ``user=`` names whom the bridge's
-            allow-list is to take it for (``AMI_BRIDGE_USER`` of the environment, or ``default``, unless given);
-            ``start=`` is ``now``, ``first``, ``snapshot`` (the latest Snapshot marker and all behind it; now if there
-            is none) or a position ``<epoch>-<seq>``.
-        transport: the broker, in place of the one in the URL.
-        options: those of :class:`~pyami_sync.AMIClient` that do not concern the connection.
+        url: of the broker, with the node: ``redis://broker/0?node=paris``. ``user=`` is the user for the bridge's
+            allow-list (by default the environment variable ``AMI_BRIDGE_USER``, or ``default``). ``start=`` is where
+            the events begin: ``now``, ``first``, ``snapshot`` (at the latest Snapshot marker, or now if there is
+            none) or after a position ``<epoch>-<seq>``.
+        transport: the broker, instead of the one in the URL.
+        options: options of :class:`~pyami_sync.AMIClient`, apart from those of the connection.
 
     Raises:
-        ValueError: no node is named, or an option is none.
+        ValueError: no node is given, or an option is not valid.
         NotSupported: ``event_filter`` is given.
 
     """
@@ -57,7 +57,7 @@ class BridgeClient(AMIClient):
         timeout = options.get("timeout", 10.0)
         callback_threads = options.pop("callback_threads", 32)
         options.pop("keepalive", None)
-        options.setdefault("stall_after", None)  # what waited in the broker is late by its nature
+        options.setdefault("stall_after", None)  # events that waited in the broker are late in any case
         for name in ("host", "port", "username", "secret", "auth", "tls"):
             if name in options:
                 raise ValueError(f"{name} is the bridge's matter: a bridged client has no connection with the server")
@@ -87,28 +87,28 @@ class BridgeClient(AMIClient):
         self.gateway.moved = self._follow
 
     def _follow(self, port: int) -> None:
-        """Connect to the gateway of this forked child from now on."""
-        # The session and whatever connects for it share this object, which is frozen for everyone else. Nothing of
-        # the child's has looked at it yet: this runs inside fork().
+        """Connect to the gateway of this forked child from now on; called with its port."""
+        # The session and its connector share this object, which is frozen otherwise. No code of the child has read it
+        # yet: this runs inside fork().
         object.__setattr__(self.options, "port", port)
 
     @property
     def node(self) -> str:
-        """The node that it is a client of."""
+        """Id of the node."""
         return self.gateway.node
 
     @property
     def position(self) -> Position | None:
-        """The place of the latest event that was handed on; pass it as ``start`` to go on behind it."""
+        """The position of the latest event that was passed on; pass it as ``start`` to continue after it."""
         return self.gateway.sequence.last
 
     def open(self, timeout: float | None = DEFAULT) -> Self:
-        """Begin to listen to the broker; see :meth:`AMIClient.open`."""
+        """Open the client: start reading from the broker; see :meth:`AMIClient.open`."""
         self.gateway.start()
         return super().open(timeout)
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """End it for good: a closed bridged client stays closed."""
+        """Close the client; it can't be opened again."""
         super().close(timeout)
         self.gateway.close()
 
@@ -121,8 +121,10 @@ class BridgeClient(AMIClient):
         return super().submit(self._dated(action, more), check=check, **more)
 
     def _dated(self, action: Action[Response] | str, more: dict[str, Any]) -> Any:
-        """Return the action with an id, under which the gateway finds its time; takes its headers out of ``more``."""
-        self.gateway.start()  # in a child of a fork, or before open()
+        """Return the action with an ActionID, by which the gateway finds its time limit; removes its headers from
+        ``more``.
+        """
+        self.gateway.start()  # in a forked child, or before open()
         headers = {name: more.pop(name) for name in list(more) if name != "timeout"}
         action = self._make(action, headers, more.get("timeout"), stacklevel=5)
         if action.name.lower() in NOT_SUPPORTED:
@@ -137,7 +139,7 @@ class BridgeClient(AMIClient):
 
 
 def split_url(url: str) -> tuple[str, Mapping[str, str]]:
-    """Return the broker's URL and the options that are the client's."""
+    """Split a URL into the broker's URL and the options of the client."""
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)
     own = {name: value for name, value in query if name in OWN}
@@ -146,20 +148,20 @@ def split_url(url: str) -> tuple[str, Mapping[str, str]]:
 
 
 def parse_beginning(text: str | Position) -> Beginning:
-    """Read where a client's events begin: a start, or the latest snapshot.
+    """Parse the ``start`` of a client: a start, or the latest snapshot.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text is neither.
 
     """
     return "snapshot" if text == "snapshot" else parse_start(text)
 
 
 def parse_start(text: str | Position) -> Start:
-    """Read a start.
+    """Parse a start.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a start.
 
     """
     if isinstance(text, Position):

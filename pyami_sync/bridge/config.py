@@ -1,4 +1,4 @@
-"""The file that a bridge is started with: the nodes as for a cluster, and who may do what."""
+"""The configuration file of a bridge: nodes as for a cluster, settings, and the allow-list."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS = {"ttl": float, "spool": int, "batch": int, "name": str, "snapshots": 
 
 @dataclass(frozen=True, slots=True)
 class BridgeConfig:
-    """What the file says."""
+    """The contents of the file."""
 
     nodes: dict[str, dict[str, Any]]
     defaults: dict[str, Any]
@@ -47,7 +47,7 @@ def read_config(path: str | os.PathLike[str]) -> BridgeConfig:
         url = "ami://10.1.0.1"
 
     Raises:
-        ValueError: it is no such file; the message says where.
+        ValueError: the file is not valid; the message says where.
         OSError: it can't be read.
 
     """

@@ -1,9 +1,9 @@
 """The form of an event on a broker: CloudEvents 1.0 in binary mode.
 
-Attributes travel beside the body (fields of a stream entry, headers of an AMQP message). The body is JSON:
+Attributes are sent beside the body (as fields of a stream entry, or headers of an AMQP message). The body is JSON:
 ``{"headers": [["Event", "Hangup"], ["Channel", "PJSIP/1101-00000001"], …]}`` in wire order, repeated headers included.
-A line without ``": "`` is a list of one. Joining the lists gives the bytes that the server sent, by construction.
-Bytes that are not UTF-8 travel as ``{"raw": "<base64>"}``.
+A line without ``": "`` is a list of one. Joining the lists gives exactly the bytes that the server sent. Bytes that
+are not UTF-8 are sent as ``{"raw": "<base64>"}``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _dumps = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(
 
 
 class Position(NamedTuple):
-    """A place in the events of one node; later places compare greater."""
+    """A position in the events of one node; later positions compare greater."""
 
     epoch: int
     seq: int
@@ -38,10 +38,10 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Read ``"<epoch>-<seq>"``.
+        """Parse ``"<epoch>-<seq>"``.
 
         Raises:
-            ValueError: the text is no position.
+            ValueError: the text is not a position.
 
         """
         epoch, dash, seq = text.partition("-")
@@ -51,7 +51,7 @@ class Position(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One event of one node on its way over a broker."""
+    """One event of one node, in the form for a broker."""
 
     node: str
     position: Position
@@ -65,12 +65,12 @@ class Record(NamedTuple):
 
     @property
     def id(self) -> str:
-        """``node/epoch/seq``: unique for ever, the same whenever the event is delivered again."""
+        """``node/epoch/seq``: unique, and the same whenever the event is delivered again."""
         return f"{self.node}/{self.position.epoch}/{self.position.seq}"
 
     @property
     def is_snapshot(self) -> bool:
-        """Whether it is a Snapshot marker, and not an event of that name."""
+        """True if it is a Snapshot marker, and not a server's event of that name."""
         return self.name == "Snapshot" and self.category == "bridge"
 
     @property
@@ -92,7 +92,7 @@ class Record(NamedTuple):
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any], body: bytes) -> Record:
-        """Make a record of what :meth:`attributes` returned.
+        """Return the record with these attributes, as returned by :meth:`attributes`.
 
         Raises:
             ValueError: these are not the attributes of an event of this bridge.
@@ -109,7 +109,7 @@ class Record(NamedTuple):
 
 @lru_cache(64)
 def time_text(seconds: float) -> str:
-    """Return a time in the form of CloudEvents; events that were read at once share one."""
+    """Return a time in the form of CloudEvents; cached, since events of one read share it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
@@ -118,7 +118,7 @@ def time_of(text: str) -> float:
     """Return the seconds since 1970 of a text that :func:`time_text` returned.
 
     Raises:
-        ValueError: it is no time.
+        ValueError: the text is not a time.
 
     """
     return datetime.fromisoformat(text).timestamp()
@@ -140,7 +140,7 @@ def encode_body(event: Event) -> bytes:
             return _dumps({"raw": base64.b64encode(raw).decode("ascii")}).encode()
     lines = raw.split(b"\r\n")
     if len(raw) == len(raw.translate(None, ESCAPED)) + 2 * len(lines) - 2:
-        # No character of it is escaped in JSON: the lines are put between quotation marks as they are.
+        # It contains no character that JSON escapes, so the lines are put between quotation marks as they are.
         return b'{"headers":[["' + b'"],["'.join([line.replace(b": ", b'","', 1) for line in lines]) + b'"]]}'
     return _dumps({"headers": [line.split(": ", 1) for line in raw.decode().split("\r\n")]}).encode()
 
@@ -154,7 +154,7 @@ def decode_body(body: bytes) -> bytes:
     """
     raw = body[14:-4].replace(b'"],["', b"\r\n").replace(b'","', b": ")
     if b'"' in raw or b"\\" in raw or body[:14] != b'{"headers":[["' or body[-4:] != b'"]]}':
-        # It has characters that are escaped in JSON, or was written by something else.
+        # It contains characters that JSON escapes, or was written by another program.
         raw = _parse_body(body)
     if not raw or b"\r\n\r\n" in raw:
         raise ValueError("the body does not hold exactly one event")

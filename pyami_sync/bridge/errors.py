@@ -1,4 +1,4 @@
-"""What the bridge raises besides the errors of a client."""
+"""The exceptions of the bridge: BrokerUnavailable, Fenced, NotSupported."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["BrokerUnavailable", "Fenced", "NotSupported"]
 
 
 class BrokerUnavailable(AMIError):
-    """The broker did not take or give something in time; trying again later may succeed.
+    """The broker did not do something in time; trying again later may succeed.
 
     Attributes:
-        reason: what is known, without credentials.
+        reason: what went wrong, without credentials.
 
     """
 
@@ -42,10 +42,10 @@ class Fenced(AMIError):
 
 
 class NotSupported(AMIError):
-    """An action needs a session of its own with the server, which a bridged client does not have; it was not sent.
+    """An action that needs its own session with the server, which a bridged client does not have; it was not sent.
 
     Attributes:
-        action: its name.
+        action: name of the action.
 
     """
 

@@ -1,11 +1,11 @@
-"""The local end of a bridged client: speaks AMI on a loopback socket, and the broker's language behind it.
+"""Gateway: the local end of a bridged client; an AMI server on a loopback socket, connected to the broker.
 
 A bridged client is an ordinary :class:`~pyami_sync.AMIClient` whose server is this gateway, in the same process. So
 everything that works on a session works over a broker, down to the classes of answers and events. The gateway accepts
-only who knows a secret that it made itself and that never leaves the process.
+only logins with a random secret that never leaves the process.
 
-Threads: one accepts; one takes answers; each connection has one that reads actions and one that writes events. In a
-forked child the gateway begins anew, on a socket of its own.
+Threads: one accepts connections; one receives answers from the broker; each connection has one that reads actions and
+one that writes events. In a forked child the gateway starts again, on another socket.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BANNER = b"Asterisk Call Manager/0 (pyami-sync bridge)\r\n"
 BATCH = 1_000
 IDLE = 0.25
 PLACE_WAIT = 10.0  # seconds that the answer to a login waits for the place from which events are read
-MARGIN = 0.4  # part of an action's time that is left for saying that it has expired
+MARGIN = 0.4  # share of an action's time that is reserved for reporting that it has expired
 MOST_MARGIN = 0.25
 NOT_SUPPORTED = frozenset({"filter", "waitevent"})
 
@@ -50,15 +50,15 @@ gateways: weakref.WeakSet[Gateway] = weakref.WeakSet()
 
 
 class Gateway:
-    """Serves one client with the events of one node, and carries its actions there.
+    """Gives one client the events of one node, and forwards its actions.
 
     Args:
         transport: the broker; closed with the gateway.
         node: the node.
-        user: whom the bridge is to take it for (see :class:`~pyami_sync.bridge.AllowList`); ``AMI_BRIDGE_USER`` of the
-            environment, or ``default``, unless given.
-        start: where the events begin; ``"snapshot"`` is with the latest Snapshot marker, or now if there is none.
-        timeout: seconds in which an action must have begun to run, for actions that bring no time of their own.
+        user: the user for the bridge's :class:`~pyami_sync.bridge.AllowList`; by default the environment variable
+            ``AMI_BRIDGE_USER``, or ``default``.
+        start: where the events begin; ``"snapshot"`` is at the latest Snapshot marker, or now if there is none.
+        timeout: seconds within which an action must begin to run, for actions without their own time limit.
 
     """
 
@@ -68,13 +68,13 @@ class Gateway:
         self.node = node
         self.secret = secrets.token_hex(16)
         self.sequence = Sequence(node)
-        """What the latest connection has been given; the next one goes on behind it."""
+        """The position up to which the latest connection got events; the next one continues after it."""
         self._transport = transport
         self._user = user or os.environ.get("AMI_BRIDGE_USER") or "default"
         self._start = start
         self._timeout = timeout
         self.moved: Callable[[int], None] = lambda port: None
-        """Called in a forked child with the port that its own gateway listens on."""
+        """Called in a forked child with the port of its own gateway."""
         self._listen()
         self._reset()
         gateways.add(self)
@@ -85,18 +85,18 @@ class Gateway:
 
     def _reset(self) -> None:
         self.requester = uuid.uuid4().hex
-        # Guards what follows. Reentrant: a signal handler may close what this very thread starts or closes.
+        # Guards the following attributes. Reentrant: a signal handler may call close() while its own thread holds it.
         self._lock = RLock()
         self._waiting: dict[str, tuple[Request, str, _Connection]] = {}
         self._limits: dict[str, float] = {}  # changed by single steps, without the lock: any thread notes one
         self._connections: set[_Connection] = set()
         self._threads: list[Thread] = []
         self._closed = Flag()
-        self._asked = Flag()  # set while an answer is waited for: nothing is polled for otherwise
+        self._asked = Flag()  # set while an answer is pending; otherwise the broker is not polled
         self._started = False
 
     def start(self) -> None:
-        """Begin to accept; does nothing if it has begun."""
+        """Start accepting connections; does nothing if it has started."""
         with self._lock:
             if self._started:
                 return
@@ -107,14 +107,14 @@ class Gateway:
                 thread.start()
 
     def limit(self, action_id: str, seconds: float | None) -> None:
-        """Note how long the action with that id may wait for its turn."""
+        """Set the time limit, in seconds, within which the action with an ActionID must begin to run."""
         if len(self._limits) > 10_000:
             self._limits.clear()
         if seconds is not None:
             self._limits[action_id] = time.time() + seconds
 
     def stop(self) -> None:
-        """End all connections, and have the threads end; does not wait."""
+        """End all connections and threads; does not wait."""
         self._closed.set()
         self._asked.set()
         try:
@@ -128,7 +128,7 @@ class Gateway:
             connection.close()
 
     def close(self, timeout: float = 5.0) -> None:
-        """End all connections and threads, and the transport."""
+        """End all connections and threads, wait for them, and close the transport."""
         self.stop()
         with self._lock:
             threads = list(self._threads)
@@ -138,7 +138,7 @@ class Gateway:
         self._transport.close()
 
     def after_fork(self) -> None:
-        """Begin anew in a forked child."""
+        """Start again in a forked child, on another socket."""
         started, closed = self._started, self._closed.is_set()
         connections = self._connections
         self._reset()
@@ -146,7 +146,7 @@ class Gateway:
         self._start = "now"
         for connection in connections:
             connection.forget()
-        self._listener.close()  # this process's copy; the parent goes on listening
+        self._listener.close()  # this process's copy; the parent's stays open
         if closed:
             self._closed.set()
             return
@@ -172,7 +172,7 @@ class Gateway:
                 thread.start()
 
     def forget(self, connection: _Connection) -> None:
-        """A connection is over; what it asked for goes unanswered."""
+        """Handle the end of a connection; its pending actions get no answer."""
         with self._lock:
             self._connections.discard(connection)
             for key in [key for key, (_, _, asker) in self._waiting.items() if asker is connection]:
@@ -181,7 +181,7 @@ class Gateway:
     # Actions
 
     def ask(self, action: Message, connection: _Connection) -> None:
-        """Send an action to the bridge that leads the node; the answer comes on the answers' thread."""
+        """Send an action to the bridge that leads the node; the answer is received on the answers' thread."""
         action_id = action.get("ActionID", "")
         limit = self._limits.pop(action_id, None)
         now = time.time()
@@ -194,7 +194,7 @@ class Gateway:
         try:
             answer = self._transport.ask(request, max(0.05, left))
         except BrokerUnavailable as exc:
-            # It may have been handed over, or not: nobody can say, and nobody sends it again.
+            # It may or may not have reached the broker. That can't be found out, and it must not be sent again.
             logger.warning("request %s of node %r: %s", request.id, self.node, exc)
             return
         if answer is not None:
@@ -222,7 +222,7 @@ class Gateway:
                 self._expire(request)
 
     def _expire(self, request: Request) -> None:
-        """Take back what no bridge has taken in time; what one has taken may still be answered."""
+        """Withdraw a request that no bridge has taken in time; one that was taken may still be answered."""
         try:
             withdrawn = self._transport.withdraw(request)
         except BrokerUnavailable:
@@ -232,7 +232,7 @@ class Gateway:
         else:
             with self._lock:
                 found = self._waiting.get(request.id)
-                if found is not None:  # look at it no more; an answer may still come
+                if found is not None:  # not withdrawn again; an answer may still arrive
                     later = Request(
                         request.node, b"", request.requester, request.user, request.deadline + 120.0, request.id
                     )
@@ -251,7 +251,7 @@ class Gateway:
             if answer.outcome == "done":
                 connection.write(b"".join(answer.messages))
             elif answer.outcome == "unknown":
-                # The truth is that no answer is known: the caller's own time says so.
+                # Send no answer: the caller's ActionTimeout reports correctly that the outcome is unknown.
                 logger.warning("node %r: the outcome of an action is unknown: %s", self.node, answer.reason)
             else:
                 text = answer.reason if answer.outcome == "refused" else f"expired: {answer.reason}; it has not run"
@@ -260,19 +260,19 @@ class Gateway:
     # Events
 
     def new_sequence(self) -> Sequence:
-        """Return the order of a new connection's events: it goes on behind those of the latest one."""
+        """Return the sequence of a new connection, which continues after the events of the latest one."""
         self.sequence = Sequence(self.node, self.sequence.last)
         return self.sequence
 
     def first_records(self, sequence: Sequence) -> list[Record]:
-        """Return what a connection is given before anything that a reader reads: a snapshot, or nothing."""
+        """Return the records that a connection gets before those of its reader: a snapshot, or nothing."""
         found = None
         if self._start == "snapshot" and sequence.last is None:
             found = self._transport.snapshot(self.node)
         return [found] if found is not None else []
 
     def open_reader(self, sequence: Sequence) -> Reader:
-        """Return a reader of the node's events, behind what has been delivered."""
+        """Return a reader of the node's events after those that have been delivered."""
         start = self._start if sequence.last is None else sequence.last
         if start == "snapshot":
             start = "now"
@@ -280,7 +280,7 @@ class Gateway:
 
     @property
     def closed(self) -> Flag:
-        """Set when the gateway is closed."""
+        """A flag that is set when the gateway is closed."""
         return self._closed
 
 
@@ -296,7 +296,7 @@ class _Connection:
         self._listening = Flag()
         self._placed = Flag()
         """Set when events are read from their place on, or it is known that they can't be read now."""
-        self._mask: frozenset[str] | None = None  # None: every class
+        self._mask: frozenset[str] | None = None  # None: all classes
         self.threads = [
             Thread(target=self._read, name="pyami-bridge-actions", daemon=True),
             Thread(target=self._feed, name="pyami-bridge-events", daemon=True),
@@ -312,7 +312,7 @@ class _Connection:
             pass
 
     def forget(self) -> None:
-        """Close this process's copy of the socket; the connection stays the parent's."""
+        """Close this process's copy of the socket, in a forked child; the connection stays open in the parent."""
         self._sock.close()
 
     def write(self, data: bytes) -> None:

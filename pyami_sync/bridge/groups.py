@@ -1,4 +1,4 @@
-"""Sharing the events of nodes among the members of a group."""
+"""Worker: shares the events of nodes among the members of a group."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ IDLE = 0.25
 class Worker:
     """One member of a group: each event of the nodes is handled by one member, at least once.
 
-    An event is acknowledged after the handler returned. If the handler raises, or the process dies, a member gets the
-    event again; after ``tries`` times it goes to the dead letters of the group. The members of a group together do not
-    keep the order of a node's events. Handlers see an event again after a crash: :attr:`Record.id` tells repetitions.
+    An event is acknowledged after the handler has returned. If the handler raises, or the process dies, a member gets
+    the event again; after ``tries`` times it goes to the dead letters of the group. Members run side by side, so a
+    node's events are not handled in order. A handler may get an event again after a crash; :attr:`Record.id`
+    identifies repetitions.
 
     Args:
         transport: the broker.
         group: its name.
         nodes: the nodes whose events are shared.
         handler: called with the event and its record on the worker's thread.
-        tries: how often an event is given to handlers.
-        names: event names to handle; others are acknowledged unseen. All unless given.
+        tries: how many times an event is given to handlers.
+        names: names of the events to handle, by default all; others are acknowledged without a call.
 
     """
 
@@ -51,11 +52,11 @@ class Worker:
         names: Sequence[str] = (),
     ) -> None:
         self.handled = 0
-        """Events whose handler returned."""
+        """Number of events whose handler has returned."""
         self.failed = 0
-        """Times that the handler raised."""
+        """Number of times that the handler raised."""
         self.buried = 0
-        """Events that went to the dead letters."""
+        """Number of events that went to the dead letters."""
         self._transport = transport
         self._group = group
         self._nodes = list(nodes)
@@ -67,7 +68,7 @@ class Worker:
         self._thread = Thread(target=self._run, name=f"pyami-bridge-group-{group}", daemon=True)
 
     def start(self) -> Self:
-        """Begin to handle events; returns at once."""
+        """Start handling events; does not block."""
         self._thread.start()
         return self
 
@@ -76,7 +77,7 @@ class Worker:
         return self._joined.wait(timeout)
 
     def close(self, timeout: float | None = 10.0) -> None:
-        """Finish the event under way and leave the group; safe from any thread."""
+        """Finish the current event and leave the group; may be called from any thread."""
         self._stop.set()
         if current_thread() is not self._thread and self._thread.ident is not None:
             self._thread.join(timeout)

@@ -1,8 +1,8 @@
-"""Leading a node: its session's events to the broker, the broker's requests to its session.
+"""Leader: publishes the events of a node's session to the broker, and runs the broker's requests on the session.
 
 The session's event stream is the spool: its buffer is bounded, the engine never waits for it, and events that do not
-fit are counted at their place. One thread takes events out, numbers them, and publishes them in batches; while one
-batch is being confirmed, the next one gathers.
+fit are counted at their place. One thread takes events from it, numbers them, and publishes them in batches; while
+one batch is being confirmed, the events of the next one collect in the buffer.
 """
 
 from __future__ import annotations
@@ -47,29 +47,29 @@ logger = logging.getLogger("pyami_sync")
 SPOOL = 50_000
 BATCH = 1_000
 CONFIRM = 5.0  # seconds for a batch to be confirmed before it is published again
-IDLE = 0.25  # seconds after which an idle pump looks whether it is to end
+IDLE = 0.25  # seconds after which an idle leader checks whether it is to end
 LONGEST_PAUSE = 1.0
-LINGER = 0.002  # seconds that the first event of a batch waits for others: a batch costs what ten events do
-STARTED = 0.5  # seconds for a session to have begun to connect
+LINGER = 0.002  # seconds that the first event of a batch waits for others: a batch costs as much as ten events
+STARTED = 0.5  # seconds within which a session must have begun to connect
 STOP = 5.0  # seconds for the thread that fetches lists to end
-RUN_LIMIT = 60.0  # seconds that a server may take for an action once it was sent
+RUN_LIMIT = 60.0  # seconds that a server may take to answer an action
 
 
 @dataclass(frozen=True, slots=True)
 class LeaderStats:
-    """A picture of what one leader has done."""
+    """A snapshot of a leader's statistics."""
 
     node: str
     epoch: int
     connected: bool
     published: int
-    """Events that the broker has confirmed, markers included."""
+    """Number of events that the broker has confirmed, markers included."""
     lost: int
-    """Events that did not fit into the spool."""
+    """Number of events that did not fit into the spool."""
     spool: int
-    """Events that wait for the broker."""
+    """Number of events that wait for the broker."""
     lag: float
-    """Seconds that the oldest of the batch under way has waited."""
+    """Seconds that the oldest event of the current batch has waited."""
     retries: int
 
 
@@ -77,13 +77,13 @@ class Leader:
     """Publishes the events of one node while it holds the lease.
 
     Args:
-        lease: the right to do it.
+        lease: the lease of the node.
         transport: the broker.
-        client: the node's session; it may be down, and come and go.
+        client: the node's session, which may lose its link and reconnect.
         spool: most events that may wait for the broker.
         batch: most events in one batch.
         snapshots: seconds between two Snapshot markers; :data:`None` for none.
-        ended: called on the leader's thread, last, when it publishes no more.
+        ended: called last on the leader's thread, when it has stopped publishing.
 
     """
 
@@ -114,36 +114,36 @@ class Leader:
         self._stop = Flag()
         self._abandoned = Flag()
         self.over = Flag()
-        """Set by its owner when its session has ended, too: then the lease may be released."""
+        """Set by its owner when its session has ended, too, so that the lease may be released."""
         self._thread = Thread(target=self._run, name=f"pyami-bridge-{lease.node}", daemon=True)
 
     # For other threads
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Start publishing; does not block."""
         self._thread.start()
 
     def resign(self) -> None:
-        """Publish what the spool holds, and nothing after it; does not wait."""
+        """Publish the events in the spool, and then stop; does not wait."""
         self._stop.set()
 
     def abandon(self) -> None:
-        """Publish nothing more: the lease is gone. Does not wait."""
+        """Stop publishing, because the lease was lost; does not wait."""
         self._abandoned.set()
         self._stop.set()
 
     def join(self, timeout: float | None) -> bool:
-        """Wait until it has ended; return True if it has."""
+        """Wait until it has ended; return False if it has not within ``timeout`` seconds."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     @property
     def leading(self) -> bool:
-        """Whether it is at work."""
+        """True while it publishes."""
         return not self._stop.is_set()
 
     def stats(self) -> LeaderStats:
-        """Return a picture of now."""
+        """Return a snapshot of its statistics."""
         oldest, stream = self._oldest, self._stream
         return LeaderStats(
             node=self.lease.node,
@@ -160,7 +160,7 @@ class Leader:
 
     def _run(self) -> None:
         lease = self.lease
-        # The engine thread begins to connect in its own time; a stream that is asked for before ends at once.
+        # Wait until the engine thread has begun to connect: a stream that is opened before would end at once.
         started = time.monotonic() + STARTED
         while self.client.state is State.CLOSED and time.monotonic() < started:
             self._stop.wait(0.001)
@@ -172,7 +172,7 @@ class Leader:
                 self._state = NodeState(self.client, lease.node, self._snapshots)
             while not self._stop.is_set():
                 self._publish(self._gather(stream, IDLE))
-            # What came until now is published; a leader that resigns does not wait for more.
+            # The events up to now are published; a leader that resigns does not wait for more.
             left = stream.pending
             while left > 0 and not self._abandoned.is_set() and (batch := self._gather(stream, 0.0)):
                 left -= len(batch)
@@ -190,7 +190,7 @@ class Leader:
             lists = None if self._state is None else self._state.close()
             self._ended(self)
             if lists is not None:
-                lists.join(STOP)  # what it waits for has ended with the session
+                lists.join(STOP)  # the actions that it waits for have ended with the session
 
     def _gather(self, stream: EventStream[Event], wait: float) -> list[Record]:
         """Return the next events, numbered; an empty list if none came in time."""
@@ -202,7 +202,7 @@ class Leader:
             except WaitTimeout:
                 break
             except EventsLost as exc:
-                # The lost events keep their numbers, so that the numbers alone show what is missing.
+                # The lost events have numbers, too, so that a consumer sees from the numbers what is missing.
                 first = Position(self.lease.epoch, self._seq + 1)
                 self._seq += exc.count
                 last = Position(self.lease.epoch, self._seq)
@@ -228,10 +228,10 @@ class Leader:
         return make_record(self.lease.node, Position(self.lease.epoch, self._seq), event)
 
     def _publish(self, batch: list[Record]) -> None:
-        """Publish a batch again and again until it is confirmed: nothing may overtake it.
+        """Publish a batch repeatedly until it is confirmed, since no later event may be published before it.
 
         Raises:
-            Fenced: another one leads the node.
+            Fenced: another bridge leads the node.
 
         """
         if not batch:
@@ -255,9 +255,9 @@ class Leader:
 def run_request(
     request: Request, client: AMIClient | None, allowed: AllowList, reply: Callable[[Request, Answer], None]
 ) -> None:
-    """Run a request, once, if it may be run, and reply; does not wait for the server.
+    """Run a request at most once, if it is allowed, and reply; does not wait for the server.
 
-    ``reply`` is called on a callback thread of the client, or at once on this one if there is nothing to wait for.
+    ``reply`` is called on a callback thread of the client, or at once on this thread if no answer has to be awaited.
     """
     try:
         message = Message.from_bytes(request.action)
@@ -273,7 +273,7 @@ def run_request(
     if client is None or client.state is not State.CONNECTED:
         reply(request, Answer(request.id, "refused", f"node {request.node!r} is not connected; the action has not run"))
         return
-    # The last look at the clock stands directly before the sending: nothing that may take time comes between.
+    # The time is checked directly before sending, with nothing between that may take long.
     if request.expired:
         reply(request, Answer(request.id, "expired", "its time was over before it could be run"))
         return

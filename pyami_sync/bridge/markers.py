@@ -1,4 +1,4 @@
-"""Events that the bridge puts into the stream of a node, each where it applies."""
+"""Marker events that the bridge adds to the events of a node, each at its place in the order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PRIVILEGE = ("Privilege", "bridge,all")
 def leader_changed(node: str, epoch: int, leader: str, previous: Position | None) -> Event:
     """Return the first event of an epoch.
 
-    What the server said between ``previous`` and this event was published by nobody: AMI has no replay.
+    Events that the server sent between ``previous`` and this one were not published, and AMI has no replay.
 
     Args:
         node: the node that has a new leader.
-        epoch: the epoch that begins.
-        leader: the name of the bridge that leads now.
-        previous: the last place that the broker holds of earlier epochs.
+        epoch: the new epoch.
+        leader: the name of the bridge that leads the node now.
+        previous: the last position of earlier epochs in the broker.
 
     """
     headers = [("Event", "LeaderChanged"), PRIVILEGE, ("Node", node), ("Epoch", str(epoch)), ("Leader", leader)]
@@ -29,7 +29,7 @@ def leader_changed(node: str, epoch: int, leader: str, previous: Position | None
 
 
 def events_lost(node: str, first: Position, last: Position, reason: str) -> Event:
-    """Return the event that says which places of a node's events are missing, both ends included."""
+    """Return the event that reports missing events of a node, from position ``first`` to ``last`` inclusive."""
     return Event(
         [
             ("Event", "EventsLost"),
@@ -44,11 +44,11 @@ def events_lost(node: str, first: Position, last: Position, reason: str) -> Even
 
 
 def snapshot(node: str, state: str) -> Event:
-    """Return the event that carries the state of a node, as text, at this place of its events."""
+    """Return the event that contains the state of a node, as text, at its place in the order."""
     return Event([("Event", "Snapshot"), PRIVILEGE, ("Node", node), ("State", state)])
 
 
 def previous_position(event: Event) -> Position | None:
-    """Return the place before the epoch that a LeaderChanged begins."""
+    """Return the last position before the epoch that begins with this LeaderChanged."""
     text = event.get("Previous")
     return Position.parse(text) if text else None

@@ -1,4 +1,4 @@
-"""A node of a cluster that is reached over a broker."""
+"""Member: a node of a cluster that is reached over a broker."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Member:
     """Makes the gateway of one node of a :class:`~pyami_sync.ClusterPool` when the node starts.
 
     Args:
-        url: of the broker; the node in it is ``node_id`` unless it names one.
-        node_id: what the cluster calls the node.
+        url: of the broker; ``node_id`` is the node unless the URL names one.
+        node_id: the node's id in the cluster.
 
     Raises:
-        ValueError: the URL can't be read.
+        ValueError: the URL is not valid.
 
     """
 
@@ -31,13 +31,13 @@ class Member:
         self._gateway: Gateway | None = None
 
     def start(self, options: Any) -> None:
-        """Begin to listen to the broker, and write the gateway's port and secret into the node's options."""
+        """Start the gateway, and set its port and secret in the node's options."""
         if self._gateway is None:
             timeout = 3600.0 if options.timeout is None else options.timeout
             transport = open_transport(self._broker)
             self._gateway = Gateway(transport, self._node, user=self._user, start=self._start, timeout=timeout)
             self._gateway.moved = lambda port: object.__setattr__(options, "port", port)
-            # The session and what connects for it share this object, and have not looked at it yet.
+            # The session and its connector share this object, and have not read it yet.
             for name, value in (("port", self._gateway.port), ("secret", self._gateway.secret)):
                 object.__setattr__(options, name, value)
         self._gateway.start()
@@ -48,10 +48,10 @@ class Member:
             self._gateway.stop()
 
     def close(self, timeout: float) -> None:
-        """End all threads, and the transport."""
+        """End all threads, and close the transport."""
         if self._gateway is not None:
             self._gateway.close(timeout)
 
 
 OPTIONS: dict[str, Any] = {"host": "127.0.0.1", "username": USERNAME, "secret": "", "keepalive": None}
-"""How the session of such a node reaches its gateway."""
+"""The options with which the session of such a node connects to its gateway."""

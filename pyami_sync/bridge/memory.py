@@ -24,24 +24,24 @@ _brokers: dict[str, MemoryTransport] = {}
 
 
 def open_memory(url: str) -> MemoryTransport:
-    """Return the broker of ``memory://name``, the same for everyone in this process who names it."""
+    """Return the broker of ``memory://name``, the same object for all users in this process."""
     name = urlsplit(url).netloc
     return _brokers.setdefault(name, MemoryTransport())
 
 
 class MemoryTransport:
-    """Keeps everything in memory, bounded, under one lock.
+    """Stores everything in memory, bounded, guarded by one lock.
 
     Args:
-        maxlen: most records of a node that are kept.
+        maxlen: number of records that are kept for each node.
 
     """
 
     def __init__(self, maxlen: int = MAXLEN) -> None:
         self.maxlen = maxlen
         self.available = True
-        """Set to :data:`False` to have everything raise :exc:`BrokerUnavailable`, as with a broker that is down."""
-        self._changed = Condition()  # its lock is reentrant: a signal handler may close what this very thread uses
+        """Set it to :data:`False` to simulate a broker that is down: all methods raise :exc:`BrokerUnavailable`."""
+        self._changed = Condition()  # its lock is reentrant, for a signal handler that calls close()
         self._records: dict[str, deque[Record]] = {}
         self._last: dict[str, Position] = {}
         self._epochs: dict[str, int] = {}
@@ -81,7 +81,7 @@ class MemoryTransport:
             return MemoryReader(self, places)
 
     def read_after(self, places: dict[str, Position], limit: int) -> list[Record]:
-        """Return records behind these places and move the places on; the lock must be held."""
+        """Return records after these positions, and advance the positions; the lock must be held."""
         self._check()
         found: list[Record] = []
         for node, place in places.items():
@@ -212,16 +212,16 @@ class MemoryTransport:
             return self._changed.wait_for(take, timeout) or []
 
     def dead_letters(self, group: str, node: str) -> list[tuple[Record, str]]:
-        """Return what was buried, oldest first, with the reasons."""
+        """Return the dead letters, the oldest first, with the reasons."""
         with self._changed:
             return list(self._groups[group, node].dead)
 
     def close(self) -> None:
-        """Do nothing: the broker is the process's."""
+        """Do nothing: the broker exists as long as the process."""
 
 
 def _newer(kept: deque[Record], place: Position) -> list[Record]:
-    """Return the records behind a place, oldest first; costs as much as there are of them."""
+    """Return the records after a position, the oldest first, in time proportional to their number."""
     return list(takewhile(lambda record: record.position > place, reversed(kept)))[::-1]
 
 
@@ -246,7 +246,7 @@ class MemoryReader:
 
 
 class _Group:
-    """What one group has of one node."""
+    """The state of one group for one node."""
 
     def __init__(self, place: Position) -> None:
         self.places = place

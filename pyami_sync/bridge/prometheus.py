@@ -17,15 +17,15 @@ NODE_METRICS = (
     ("spool", "gauge", "Events that wait for the broker."),
     ("lag", "gauge", "Seconds that the oldest event of the batch under way has waited."),
     ("epoch", "gauge", "The epoch in which this bridge leads the node."),
-    ("connected", "gauge", "Whether the session with the server is there."),
+    ("connected", "gauge", "Whether the session with the server is connected."),
 )
 
 
 def metrics_text(health: BridgeHealth) -> str:
-    """Return a picture of a bridge as Prometheus reads it."""
+    """Return the metrics of a bridge in the text format of Prometheus."""
     lines = []
     for name, value, text in (
-        ("broker_up", int(health.broker), "Whether the broker answered the last time."),
+        ("broker_up", int(health.broker), "Whether the broker answered the last request."),
         ("bridges", health.bridges, "Bridges that share the nodes."),
         ("nodes", health.nodes, "Nodes that this bridge could lead."),
         ("leading", len(health.leaders), "Nodes that this bridge leads."),
@@ -46,9 +46,9 @@ class MetricsServer:
     """Serves ``/metrics``, and ``/health``: 200 if the bridge is ready, else 503.
 
     Args:
-        bridge: whose metrics.
+        bridge: the bridge.
         host: address to listen on.
-        port: TCP port; 0 takes a free one, see :attr:`port`.
+        port: TCP port; 0 for any free port, see :attr:`port`.
 
     """
 
@@ -73,7 +73,7 @@ class MetricsServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing: scrapes are no news."""
+                """Log nothing, because scrapes are frequent."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True

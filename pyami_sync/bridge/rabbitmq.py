@@ -3,18 +3,19 @@
 Names, all durable::
 
     pyami.events            a topic exchange; keys ami.<node>.<class>.<Event>
-    pyami.events.<node>     a stream queue: every reader has a place of its own in it
+    pyami.events.<node>     a stream queue, which each reader reads from its own position
     pyami.group.<name>      a quorum queue, shared by the members of a group; pyami.dead.<name> has its dead letters
     pyami.lease.<node>      a single-active-consumer queue that holds one message, the token with the latest epoch
-    pyami.leader.<node>     holds one message: who leads the node
+    pyami.leader.<node>     holds one message: the leader of the node
     pyami.snapshot.<node>   holds one message: the latest Snapshot marker
     pyami.requests.<node>   requests, taken by the leader
     pyami.answers.<id>      answers to one client; expires
     pyami.bridges           has one consumer a bridge
 
-Whoever is the active consumer of a lease queue leads the node, and publishes over that same connection
-(:mod:`pyami_sync.bridge.rabbitmq_link`): when the server gives a stopped leader up it closes the connection, and with
-it every way to write in the old epoch. Besides, each message bears its epoch, and consumers refuse those that are over.
+The active consumer of a lease queue leads the node, and publishes over that same connection
+(:mod:`pyami_sync.bridge.rabbitmq_link`): when the server drops an unresponsive leader, it closes that connection, so
+that the leader can't publish in the old epoch. In addition, each message contains its epoch, and consumers refuse
+those of past epochs.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ T = TypeVar("T")
 TIMEOUT = 5.0
 ANSWER_EXPIRY = 300_000  # milliseconds
 PREFETCH = 1_000
-SHOWN = 0.2  # seconds in which a snapshot that another client looks at is back
+SHOWN = 0.2  # seconds within which a snapshot that another client is reading is available again
 
 
 @contextmanager
 def _broker_errors() -> Iterator[None]:
-    """Turn what pika raises into :exc:`BrokerUnavailable`."""
+    """Turn exceptions of pika into :exc:`BrokerUnavailable`."""
     try:
         yield
     except (AMQPError, OSError) as exc:
@@ -61,7 +62,7 @@ def _broker_errors() -> Iterator[None]:
 
 
 def _text_of(exc: BaseException) -> str:
-    """Return what an exception says, of pika's nested ones the innermost."""
+    """Return the text of an exception; for pika's nested exceptions that of the innermost."""
     inner = exc.args[0] if exc.args and isinstance(exc.args[0], BaseException) else exc
     return str(inner) or type(inner).__name__
 
@@ -70,9 +71,10 @@ class RabbitTransport:
     """Events as streams, leases as single active consumers of one RabbitMQ server or cluster (3.10 and later).
 
     Args:
-        url: ``amqp://user:password@host:5672/vhost``; ``heartbeat=`` in its query is how many seconds the server waits
-            for a sign of life, up to twice: three quarters of the bridges' ``ttl`` keeps the take-over within two of
-            them (3 unless given); ``max_bytes=`` is how much of each node's events is kept (a gibibyte unless given).
+        url: ``amqp://user:password@host:5672/vhost``. ``heartbeat=`` in its query is the heartbeat in seconds (3 by
+            default); the server drops a silent connection after up to twice that time, so with three quarters of the
+            bridges' ``ttl`` a take-over happens within two of them. ``max_bytes=`` limits the stored events of each
+            node (by default one gibibyte).
 
     """
 
@@ -88,7 +90,7 @@ class RabbitTransport:
         parameters.heartbeat = 0
         self.parameters = parameters
         self._heartbeat = heartbeat
-        self._lock = RLock()  # guards what follows; reentrant for a signal handler that closes
+        self._lock = RLock()  # guards the following attributes; reentrant, for a signal handler that calls close()
         self._link: RabbitLink | None = None
         self._closed = False
         self._channel = _Channel(parameters)
@@ -117,8 +119,8 @@ class RabbitTransport:
             begin = start.get(node, "now")
             if isinstance(begin, Position):
                 known = self._offsets.get(node)
-                # An epoch begins at its number, in seconds since 1970, or later: what is read too much is dropped by
-                # whoever knows the place.
+                # An epoch begins at its number, in seconds since 1970, or later. Earlier events that are read, too,
+                # are dropped by the consumer, which knows its position.
                 moment = datetime.fromtimestamp(min(begin.epoch, time.time()) - 1, UTC)
                 offsets[node] = known[1] + 1 if known and known[0] == begin else moment
             else:
@@ -135,7 +137,7 @@ class RabbitTransport:
                     return record_of(properties, body)
                 if time.monotonic() > deadline:
                     return None
-                channel.connection.sleep(0.02)  # another one may look at it just now
+                channel.connection.sleep(0.02)  # another client may be reading it at this moment
 
         return self._channel.run(look, {404: None})
 
@@ -197,7 +199,7 @@ class RabbitTransport:
         return self._channel.run(send)
 
     def withdraw(self, request: Request) -> bool:
-        # Nobody can say: the server drops it when its time is over, unless a leader has taken it before.
+        # That can't be found out: the server drops it when its time is over, unless a leader has taken it before.
         return False
 
     def requests(self, leases: Sequence[Lease], timeout: float) -> list[Request]:
@@ -221,8 +223,8 @@ class RabbitTransport:
                 return []
             found = list(self._taken)
             channel.basic_ack(found[-1][1], multiple=True)
-            # The server has seen the acknowledgement before anything is run: what it gives to another leader later
-            # has not been run by this one.
+            # The server has processed the acknowledgement before anything is run, so a request that it delivers to
+            # another leader later has not been run by this one.
             channel.basic_qos(prefetch_count=100)
             self._taken.clear()
             return [data for data, _ in found]
@@ -232,7 +234,7 @@ class RabbitTransport:
             try:
                 found.append(Request.from_bytes(data))
             except ValueError:
-                continue  # written by something else; nobody waits for an answer
+                continue  # written by another program; no client waits for an answer
         return found
 
     def _take(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
@@ -273,7 +275,7 @@ class RabbitTransport:
 
 
 class _Channel:
-    """A connection with one channel in confirm mode, for one caller at a time; made anew when it was lost."""
+    """A connection with one channel in confirm mode, for one caller at a time; opened again after it was lost."""
 
     def __init__(self, parameters: Any, heartbeat: int = 0) -> None:
         self._parameters = parameters
@@ -284,21 +286,21 @@ class _Channel:
         self._connection: Any = None
         self._channel: Any = None
         self.last: Any = None
-        """The channel on which the owner has begun to consume."""
+        """The channel on which the owner has started to consume."""
 
     def run(self, job: Callable[[Any], T], closed: Mapping[int, T] | None = None) -> T:
         """Run a job with the channel.
 
         Args:
             job: called with the channel, once.
-            closed: what to return when the broker closes the channel, by its code.
+            closed: results to return if the broker closes the channel, by the code.
 
         Raises:
-            ConcurrencyError: in a signal handler that has interrupted this very thread's use of it.
+            ConcurrencyError: in a signal handler that has interrupted its own thread's use of the connection.
 
         """
         if self._user == get_ident():
-            raise ConcurrencyError("a signal handler has interrupted this very thread's use of the RabbitMQ connection")
+            raise ConcurrencyError("a signal handler has interrupted its own thread's use of the RabbitMQ connection")
         with self._lock, _broker_errors():
             self._user = get_ident()
             try:
@@ -323,7 +325,7 @@ class _Channel:
     def _open(self) -> Any:
         if self._connection is not None:
             try:
-                self._connection.process_data_events(0)  # find out whether it is still there before it is used
+                self._connection.process_data_events(0)  # check that it is still open before it is used
             except (AMQPError, OSError):
                 self._drop()
         if self._connection is None or not self._connection.is_open:
@@ -350,7 +352,7 @@ class _Channel:
 
 
 def make_connection(parameters: Any, heartbeat: int = 0) -> Any:
-    """Connect; blocks for the parameters' time at most."""
+    """Connect; blocks at most as long as the parameters allow."""
     own = copy(parameters)
     own.heartbeat = heartbeat
     return pika.BlockingConnection(own)
@@ -366,7 +368,7 @@ def close_quietly(connection: Any) -> None:
 
 
 class RabbitReader:
-    """Reads the streams of some nodes over a connection of its own."""
+    """Reads the streams of some nodes over its own connection."""
 
     def __init__(
         self, parameters: Any, offsets: Mapping[str, Any], max_bytes: int, seen: dict[str, tuple[Position, int]]

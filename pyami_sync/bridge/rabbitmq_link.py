@@ -1,8 +1,8 @@
-"""The connection with RabbitMQ over which a bridge leads: leases, and events with pipelined confirms.
+"""The connection with RabbitMQ of a bridge: leases, and publishing events with pipelined confirms.
 
-One thread runs pika's ``SelectConnection``; all state belongs to it, and other threads hand it jobs and wait for their
-results. When the connection is lost it is made again, and nodes that are led stand by for their own leases: if the
-token still bears their epoch, nobody has led meanwhile, and they go on where they were.
+One thread runs pika's ``SelectConnection`` and owns all state; other threads pass jobs to it and wait for the results.
+When the connection is lost, it is opened again, and the link consumes the leases of the nodes that it led: if a token
+still has the node's epoch, no other bridge has led the node meanwhile, and publishing continues.
 """
 
 from __future__ import annotations
@@ -31,31 +31,33 @@ __all__ = ["RabbitLink"]
 logger = logging.getLogger("pyami_sync")
 
 TIMEOUT = 5.0
-SETTLE = 2.0  # seconds after a reconnect in which the token of a node must have come
-GRACE = 1.5  # seconds after a reconnect in which only those who led before stand by: their spools are full of events
-REFRESH = 600.0  # seconds after which a token is replaced: a server takes deliveries back after half an hour
+SETTLE = 2.0  # seconds after a reconnect within which the token of a node must arrive
+GRACE = (
+    1.5  # seconds after a reconnect in which only nodes that were led before are requested: their spools have events
+)
+REFRESH = 600.0  # seconds after which a token is replaced: a server requeues deliveries after half an hour
 
 
 @dataclass
 class _Node:
-    """What the link knows of one node."""
+    """The link's state for one node."""
 
     name: str
     consuming: bool = False
     epoch: int | None = None
-    """The epoch that this bridge leads in."""
+    """The epoch in which this bridge leads the node."""
     owner: str = ""
     offered: tuple[int, int] | None = None
-    """Epoch and delivery tag of a token that nobody here has taken."""
+    """Epoch and delivery tag of a token that was delivered but not accepted yet."""
     tag: int | None = None
     """Delivery tag of the token of :attr:`epoch`; :data:`None` while it is not known to be the latest."""
     since: float = 0.0
-    """When the token came."""
+    """When the token arrived."""
 
 
 @dataclass
 class _Batch:
-    """Messages under way to the server, with delivery tags from ``begin`` to ``end``."""
+    """Unconfirmed messages, with delivery tags from ``begin`` to ``end``."""
 
     first: str
     begin: int
@@ -68,7 +70,7 @@ class _Batch:
     future: Future[None] = field(default_factory=Future)
 
     def note(self, tag: int, multiple: bool, refused: bool) -> bool:
-        """Note a confirm; return True if it was the last one."""
+        """Note a confirm; return True if the batch is complete."""
         if multiple:
             if tag < self.begin:
                 return False
@@ -87,15 +89,15 @@ class RabbitLink:
 
     Args:
         parameters: how to connect.
-        heartbeat: seconds; the server closes the connection after up to twice as much silence.
-        max_bytes: how much of each node's events is kept.
+        heartbeat: seconds; the server closes the connection after silence of up to twice this time.
+        max_bytes: limit of the stored events of each node.
 
     """
 
     def __init__(self, parameters: Any, heartbeat: int, max_bytes: int) -> None:
         own = copy(parameters)
         own.heartbeat = heartbeat
-        own.blocked_connection_timeout = None  # an alarm may last: the session and its spool wait
+        own.blocked_connection_timeout = None  # an alarm may last long; meanwhile events collect in the spool
         self._parameters = own
         self._max_bytes = max_bytes
         self._nodes: dict[str, _Node] = {}
@@ -133,7 +135,7 @@ class RabbitLink:
             raise BrokerUnavailable(f"RabbitMQ: {self._why_slow()}") from None
 
     def acquire(self, nodes: Sequence[str], owner: str, most: int) -> list[Lease]:
-        """Stand by for these nodes, and take at most ``most`` of those that are offered."""
+        """Consume the leases of these nodes, and accept at most ``most`` of those that are offered."""
         taken: list[Future[Lease]] = self._do(lambda: self._acquire(nodes, owner, most))
         made = []
         for each in taken:
@@ -146,21 +148,21 @@ class RabbitLink:
         return made
 
     def held(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Return those of the leases that are held."""
+        """Return the leases that are still held."""
         kept: list[Lease] = self._do(lambda: self._held(leases))
         return kept
 
     def release(self, lease: Lease) -> None:
-        """Give a lease up."""
+        """Release a lease."""
         self._do(lambda: self._release(lease))
 
     def announce(self) -> int:
-        """Return how many bridges were connected when the server was asked the last time, and ask again."""
+        """Return the number of connected bridges by the server's last answer, and ask again."""
         count: int = self._do(self._count_bridges)
         return count
 
     def close(self) -> None:
-        """Close the connection; all leases go."""
+        """Close the connection, which releases all leases."""
         self._closed.set()
         with self._lock:
             if self._loop is not None:
@@ -266,7 +268,7 @@ class RabbitLink:
 
     def _shut(self) -> None:
         loop = self._connection.ioloop
-        # A server that blocks publishing reads nothing, not even that the connection is to be closed.
+        # A server that blocks publishing reads nothing, not even the request to close the connection.
         loop.call_later(TIMEOUT / 2, loop.stop)
         if self._connection.is_open:
             self._connection.close()
@@ -287,7 +289,7 @@ class RabbitLink:
     # On the link's thread: leases
 
     def _stand_by(self, node: _Node) -> None:
-        """Become a consumer of a node's lease; the active one gets the token."""
+        """Consume a node's lease queue; the active consumer gets the token."""
         node.consuming = True
         channel, name = self._channel, f"pyami.lease.{node.name}"
         declare_stream(channel, node.name, self._max_bytes)
@@ -298,7 +300,7 @@ class RabbitLink:
 
         def declared(frame: Any) -> None:
             if frame.method.message_count == 0 and frame.method.consumer_count == 0:
-                self._put_token(node.name, node.epoch or 0)  # a second one does no harm: the older is dropped
+                self._put_token(node.name, node.epoch or 0)  # a second one does no harm: the older one is dropped
             channel.basic_consume(
                 name,
                 lambda c, method, properties, body: self._token(node, method.delivery_tag, int(body)),
@@ -311,7 +313,7 @@ class RabbitLink:
         self._send("", f"pyami.lease.{node}", str(epoch).encode(), pika.BasicProperties(delivery_mode=PERSISTENT))
 
     def _token(self, node: _Node, tag: int, epoch: int) -> None:
-        """The token of a node came: this bridge is its lease's active consumer."""
+        """Handle a node's token, which means that this bridge is the active consumer of its lease."""
         if node.epoch is None:
             if node.offered is not None:
                 older, newer = sorted([node.offered, (epoch, tag)])
@@ -325,7 +327,7 @@ class RabbitLink:
                 self._channel.basic_ack(node.tag)
             node.tag, node.since = tag, time.monotonic()
         else:
-            # Somebody else has led meanwhile.
+            # Another bridge has led the node meanwhile.
             node.epoch = node.tag = None
             node.offered = (epoch, tag)
 
@@ -364,7 +366,7 @@ class RabbitLink:
         def stored(done: Future[None]) -> None:
             exc = done.exception()
             if exc is None:
-                channel.basic_ack(tag)  # only now: a token is always stored
+                channel.basic_ack(tag)  # only now, so that a token is always stored
                 future.set_result(lease)
             else:
                 node.epoch = None
@@ -374,7 +376,7 @@ class RabbitLink:
         return future
 
     def _step_back(self, node: _Node) -> None:
-        """Let another consumer be the active one."""
+        """Stop being the active consumer, so that another one gets the token."""
         if node.consuming:
             self._channel.basic_cancel(f"pyami.lease.{node.name}")
             if node.offered is not None:
@@ -392,7 +394,7 @@ class RabbitLink:
             if node is None or node.epoch != lease.epoch:
                 continue
             if node.tag is None and now - self._ready_since > SETTLE and now - node.since > SETTLE:
-                self._step_back(node)  # reconnected, and another one is the active consumer
+                self._step_back(node)  # after a reconnect, another bridge is the active consumer
                 continue
             if node.tag is not None and now - node.since > REFRESH and not self._blocked:
                 node.since = now
@@ -415,7 +417,7 @@ class RabbitLink:
             raise BrokerUnavailable(f"RabbitMQ: the lease of node {lease.node!r} is not confirmed yet")
         under_way = self._batches.get(lease.node)
         if under_way is not None and under_way.first == records[0].id:
-            return under_way.future  # published on this connection already: its confirm is yet to come
+            return under_way.future  # published on this connection already, and not confirmed yet
         if self._blocked:
             raise BrokerUnavailable(f"RabbitMQ: {self._why_slow()}")
         channel = self._channel
@@ -424,7 +426,7 @@ class RabbitLink:
             for record in records:
                 channel.basic_publish(EXCHANGE, record.key, record.body, properties_of(record))
         else:
-            # One write for all: pika makes a system call for each of the three frames of a message.
+            # One write for all, because pika makes a system call for each of the three frames of a message.
             write([b"".join([frames_of(record, channel.channel_number) for record in records])])
         self._next_tag += len(records)
         return self._expect(lease.node, self._next_tag - 1, len(records), records[0].id)

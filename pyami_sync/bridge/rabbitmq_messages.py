@@ -1,4 +1,4 @@
-"""How events and snapshots are stored on RabbitMQ: names, queues, and messages as CloudEvents in binary mode."""
+"""The form of events and snapshots on RabbitMQ: names, queues, and messages as CloudEvents in binary mode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXCHANGE = "pyami.events"
 PERSISTENT = 2
 PREFIX = "cloudEvents:"
 FRAME = Struct(">BHI").pack  # type, channel, size
-HEADER = Struct(">HHQH").pack  # class, weight, size of the body, which properties there are
+HEADER = Struct(">HHQH").pack  # class, weight, size of the body, flags of the properties
 LONG = Struct(">I").pack
 FLAGS = 1 << 15 | 1 << 13 | 1 << 12 | 1 << 7  # content type, headers, delivery mode, message id
 PUBLISH = b"\0\x3c\0\x28\0\0%c%b" % (len(EXCHANGE), EXCHANGE.encode())
@@ -50,7 +50,7 @@ def stream_arguments(max_bytes: int) -> dict[str, Any]:
 
 
 def declare_stream(channel: Any, node: str, max_bytes: int, **more: Any) -> None:
-    """Declare what a node's events go through, on a channel of either kind."""
+    """Declare the exchange and queue of a node's events; works on both kinds of pika's channels."""
     channel.exchange_declare(EXCHANGE, "topic", durable=True)
     channel.queue_declare(stream_name(node), durable=True, arguments=stream_arguments(max_bytes), **more)
     channel.queue_bind(stream_name(node), EXCHANGE, f"ami.{node.replace('.', '_')}.#")
@@ -66,7 +66,7 @@ def properties_of(record: Record) -> Any:
 
 @lru_cache(64)
 def common_headers(node: str, name: str, category: str, when: float) -> bytes:
-    """Return those headers of an event's message, encoded, that it shares with others."""
+    """Return the encoded headers that an event's message shares with others; cached."""
     attributes = Record(node, Position(0, 0), name, category, when, b"").attributes()
     pieces = []
     for header, value in attributes.items():
@@ -77,8 +77,8 @@ def common_headers(node: str, name: str, category: str, when: float) -> bytes:
 
 
 def frames_of(record: Record, channel: int) -> bytes:
-    """Return the three frames of an event's message as pika makes them of :func:`properties_of`, but for the order of
-    the headers; takes a tenth of the time. The body must fit into one frame.
+    """Return the three frames of an event's message, as pika makes them from :func:`properties_of` apart from the
+    order of the headers, in a tenth of the time. The body must fit into one frame.
     """
     node, _, name, category, when, body = record
     key, ident = record.key.encode(), record.id.encode()
@@ -96,7 +96,7 @@ def frames_of(record: Record, channel: int) -> bytes:
 
 
 def record_of(properties: Any, body: bytes) -> Record | None:
-    """Return the record of a message; :data:`None` for one that something else published."""
+    """Return the record of a message; :data:`None` if another program published it."""
     headers = properties.headers or {}
     found = {name.removeprefix(PREFIX): value for name, value in headers.items()}
     try:

@@ -9,11 +9,11 @@ Keys, all with the node as hash tag::
     pyami:{node}:requests:<epoch>  a list, taken by the leader of that epoch
     pyami:{node}:dead:<group>      dead letters, a stream
     pyami:answers:<requester>      a list, expires
-    pyami:bridges                  a sorted set: which bridges are there, until when
+    pyami:bridges                  a sorted set: the active bridges, and when they expire
 
-Every write of events checks the epoch in the same script, so that a leader that was stopped and wakes up can't write;
-and Redis itself refuses an entry whose id is not greater than all before it, so that a repeated batch stores nothing
-twice.
+Every write of events checks the epoch in the same script, so that a leader that was suspended and resumes can't
+write; and Redis itself refuses an entry whose id is not greater than all earlier ones, so that a repeated batch
+stores nothing twice. Leases are renewed by the script in :meth:`RedisTransport.renew`.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ return redis.call('LREM', ARGV[1] .. epoch, 1, ARGV[2])
 
 @contextmanager
 def _broker_errors() -> Iterator[None]:
-    """Turn what redis-py raises into :exc:`BrokerUnavailable`."""
+    """Turn exceptions of redis-py into :exc:`BrokerUnavailable`."""
     try:
         yield
     except (redis.RedisError, OSError) as exc:
@@ -156,12 +156,12 @@ def _key(node: str, what: str) -> str:
 class RedisTransport:
     """Events as streams, leases and requests as keys of one Redis server, or of one with replicas.
 
-    Nothing is sent again by the Redis client: what may be repeated, the bridge repeats.
+    The Redis client does not retry; the bridge itself repeats what may be repeated.
 
     Args:
-        url: ``redis://``, ``rediss://``; ``maxlen=`` in its query is how many events of a node are kept (a million
-            unless given, about), ``claim=`` after how many seconds a group gives away what a member did not
-            acknowledge.
+        url: ``redis://`` or ``rediss://``. ``maxlen=`` in its query is the approximate number of events kept for each
+            node (by default a million); ``claim=`` is the number of seconds after which a group reassigns events that
+            a member did not acknowledge.
 
     """
 
@@ -248,7 +248,7 @@ class RedisTransport:
         with _broker_errors():
             held = self._redis.mget([_key(node, "lease") for node in nodes])
             free = [node for node, value in zip(nodes, held, strict=True) if value is None]
-            random.shuffle(free)  # so that bridges that begin together don't all try the same ones
+            random.shuffle(free)  # so that bridges that start together don't all try the same nodes
             made: list[Lease] = []
             while free and len(made) < most:  # again for those that another bridge has taken meanwhile
                 tried, free = free[: most - len(made)], free[most - len(made) :]
@@ -329,7 +329,7 @@ class RedisTransport:
             try:
                 found.append(Request.from_bytes(data))
             except ValueError:
-                continue  # written by something else; nobody waits for an answer
+                continue  # written by another program; no client waits for an answer
         return found
 
     def reply(self, request: Request, answer: Answer) -> None:
@@ -355,7 +355,7 @@ class RedisTransport:
 
 
 class RedisReader:
-    """Reads streams from places of its own."""
+    """Reads streams from its own positions."""
 
     def __init__(self, client: redis.Redis, places: dict[str, str]) -> None:
         self._redis = client
@@ -373,7 +373,7 @@ class RedisReader:
         return records
 
     def close(self) -> None:
-        """Do nothing: connections are the transport's."""
+        """Do nothing: the connections belong to the transport."""
 
 
 class RedisGroupReader:
@@ -406,11 +406,11 @@ class RedisGroupReader:
         return found
 
     def _abandoned(self, limit: int) -> list[Delivery]:
-        """Return what members that are gone left behind."""
+        """Claim and return deliveries that members which are gone have not acknowledged."""
         found: list[Delivery] = []
         for node in self._nodes:
             key = _key(node, "events")
-            # Looked up first, as XAUTOCLAIM does not say how often an entry was delivered.
+            # XPENDING first, because XAUTOCLAIM does not return how many times an entry was delivered.
             pending: Any = self._redis.xpending_range(key, self._group, "-", "+", limit, idle=max(1, _ms(self._claim)))
             for each in pending:
                 entry, tries = _text(each["message_id"]), int(each["times_delivered"])
@@ -447,11 +447,11 @@ class RedisGroupReader:
             pipeline.execute()
 
     def close(self) -> None:
-        """Leave; what is pending goes to another member when it has been idle for long enough."""
+        """Leave the group; pending deliveries go to another member once they have been idle for ``claim`` seconds."""
 
 
 def _streams(found: Any) -> Iterable[tuple[Any, Any]]:
-    """Return pairs of key and entries, in whichever form the version of the protocol has them."""
+    """Return pairs of key and entries, from the form of either version of the protocol."""
     if isinstance(found, dict):
         return [
             (key, [entry for part in value for entry in part] if _nested(value) else value)
@@ -470,9 +470,9 @@ def _node(key: Any) -> str:
 
 
 def _record(node: str, entry: Any, fields: Mapping[Any, Any]) -> Record | None:
-    """Return the record of an entry; :data:`None` for one that something else wrote.
+    """Return the record of an entry; :data:`None` if another program wrote it.
 
-    Its id is the entry's: the attributes that repeat it are for other readers.
+    Its position is the entry's id; the attributes that repeat it are for other readers.
     """
     try:
         epoch, _, seq = entry.partition(b"-")

@@ -1,4 +1,4 @@
-"""Actions over a broker: what is asked, what is answered, and who may ask for what."""
+"""Requests and answers for actions over a broker, and the allow-list of requesters."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ Outcome = Literal["done", "refused", "expired", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An action to be run once, at most, by the bridge that leads a node."""
+    """An action to be run at most once by the bridge that leads a node."""
 
     node: str
     action: bytes
-    """The action as on the wire, its closing blank line included."""
+    """The bytes of the action, its closing blank line included."""
     requester: str
-    """Where the answer goes: the name of a client's answers, unique to it."""
+    """The address for the answer: a name that is unique to the client."""
     user: str
-    """Who asks, for the allow-list."""
+    """The requester, for the allow-list."""
     deadline: float
     """Seconds since 1970 after which it must not be run."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def expired(self) -> bool:
-        """Whether its time is over."""
+        """True if its time is over."""
         return time.time() >= self.deadline
 
     def to_bytes(self) -> bytes:
@@ -53,10 +53,10 @@ class Request:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Request:
-        """Read the JSON form.
+        """Parse the JSON form.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not valid.
 
         """
         found = _object(data)
@@ -75,10 +75,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a request.
+    """The outcome of a request.
 
-    ``done``: it ran, and ``messages`` is all that the server answered. ``refused``: it did not run, ``reason`` says
-    why. ``expired``: its time was over before it ran, so it never will. ``unknown``: it may have run.
+    ``done``: it ran, and ``messages`` has the server's whole answer. ``refused``: it did not run, for the ``reason``.
+    ``expired``: its time was over before it ran, so it will not run. ``unknown``: it may have run.
     """
 
     id: str
@@ -95,10 +95,10 @@ class Answer:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Answer:
-        """Read the JSON form.
+        """Parse the JSON form.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not valid.
 
         """
         found = _object(data)
@@ -113,7 +113,7 @@ class Answer:
 
     @classmethod
     def of_response(cls, request_id: str, response: Response) -> Answer:
-        """Return the answer that carries a server's response, the items of its list included."""
+        """Return an answer with a server's response, the items of its list included."""
         items: list[Event] = [*response.events]
         if response.complete is not None:
             items.append(response.complete)
@@ -129,7 +129,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one requester may do; each is a list of globs, compared without case but for nodes."""
+    """The permissions of one requester: lists of globs, which are compared without case except for nodes."""
 
     actions: tuple[str, ...] = ("*",)
     commands: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ class Rule:
 
 
 class AllowList:
-    """Which actions each requester may have run.
+    """The actions that each requester may run.
 
     Args:
         rules: by the requester's name; ``"*"`` is for all others. A requester without a rule may do nothing.
@@ -150,10 +150,10 @@ class AllowList:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Mapping[str, Iterable[str]]]) -> AllowList:
-        """Make one of ``{"web": {"actions": ["Originate", "Queue*"], "commands": [], "nodes": ["*"]}}``.
+        """Return the allow-list of ``{"web": {"actions": ["Originate", "Queue*"], "commands": [], "nodes": ["*"]}}``.
 
         Raises:
-            ValueError: a rule holds something else.
+            ValueError: a rule is not valid.
 
         """
         rules = {}
@@ -167,7 +167,7 @@ class AllowList:
         return cls(rules)
 
     def refusal(self, user: str, node: str, action: Action[Any]) -> str | None:
-        """Return why the action may not be run, :data:`None` if it may."""
+        """Return the reason why the action may not be run; :data:`None` if it may."""
         rule = self._rules.get(user) or self._rules.get("*")
         if rule is None:
             return f"the allow-list has no rule for {user!r}"
@@ -177,7 +177,7 @@ class AllowList:
         if not any(fnmatchcase(name, glob.lower()) for glob in rule.actions):
             return f"{user!r} may not run {action.name}"
         if name == "command":
-            # Spaces are folded as the console does, so that no spelling slips past a glob.
+            # Spaces are folded as the console does, so that a glob can't be evaded by extra spaces.
             text = " ".join(action.get("Command", "").lower().split())
             if not any(fnmatchcase(text, glob.lower()) for glob in rule.commands):
                 return f"{user!r} may not run this console command"

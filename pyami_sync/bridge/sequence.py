@@ -1,4 +1,4 @@
-"""The consumer's rule: every event once, in order, and every gap told at its place."""
+"""Sequence: removes duplicates from a node's events, and marks gaps at their place in the order."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["Sequence"]
 
 
 class Sequence:
-    """The order of one node's events as one consumer has seen it.
+    """The position of one consumer in one node's events.
 
-    One pair of integers is all it remembers. Not safe for use by several threads at a time.
+    It stores only a pair of integers. One thread at a time may use it.
 
     Args:
         node: the node whose events it orders.
-        last: the last place that was seen; :data:`None` to begin anywhere.
+        last: the last position that was seen; :data:`None` to begin anywhere.
 
     """
 
@@ -23,14 +23,14 @@ class Sequence:
         self.node = node
         self.last = last
         self.duplicates = 0
-        """Records that had been seen before."""
+        """Number of records that had been seen before."""
         self.refused = 0
-        """Records of an epoch that was over."""
+        """Number of records from a past epoch."""
         self.lost = 0
-        """Events that are known to be missing."""
+        """Number of events that are known to be missing."""
 
     def accept(self, record: Record) -> list[Record]:
-        """Return what to deliver: the record, perhaps behind a marker of what is missing before it, or nothing."""
+        """Return the records to deliver: this one, perhaps after a marker of a gap, or nothing."""
         last, place = self.last, record.position
         if last is not None and place <= last:
             if place.epoch < last.epoch:
@@ -44,7 +44,7 @@ class Sequence:
         if lost is not None:
             first, end, reason = lost
             self.lost += end.seq - first.seq + 1
-            # Placed at the last missing event: its id is the same whenever and by whomever it is noticed.
+            # At the position of the last missing event, so that its id is the same for all consumers.
             found.insert(0, make_record(self.node, end, events_lost(self.node, first, end, reason), record.time))
         if record.name == "EventsLost":
             self.lost += int(event_of(record).get("Count", "0"))

@@ -1,4 +1,4 @@
-"""The bridge itself: leads as many of its nodes as is its share, and stands by for the others.
+"""Bridge: leads its share of the nodes, and stands by for the others.
 
 Three kinds of threads: the *keeper* takes, renews and gives up leases; the *requests* thread takes requests from the
 broker; each node that is led has a thread that publishes its events and then ends the session. One engine thread serves
@@ -36,40 +36,40 @@ VACANT = 0.005  # seconds after the end of a lease in which the broker gives it 
 
 @dataclass(frozen=True, slots=True)
 class BridgeHealth:
-    """A picture of one bridge."""
+    """A snapshot of one bridge."""
 
     name: str
     broker: bool
-    """Whether the broker answered the last time."""
+    """True if the broker answered the last time."""
     bridges: int
-    """Bridges that share the nodes, this one included."""
+    """Number of bridges that share the nodes, this one included."""
     nodes: int
-    """Nodes that it could lead."""
+    """Number of nodes that it is configured for."""
     leaders: tuple[LeaderStats, ...]
 
     @property
     def ready(self) -> bool:
-        """Whether the broker answers and every node that it leads is connected."""
+        """True if the broker answers and every node that it leads is connected."""
         return self.broker and all(each.connected for each in self.leaders)
 
 
 class Bridge:
     """Connects servers to a broker; several bridges with the same nodes share them, and stand by for each other.
 
-    Use it as a context manager, or :meth:`start` and :meth:`close` it.
+    Use it as a context manager, or call :meth:`start` and :meth:`close`.
 
     Args:
         nodes: the URL (``ami://…``) of each node, by its id, or the arguments of
             :meth:`~pyami_sync.ClusterPool.add_node` for it.
         transport: the broker.
-        name: of this bridge, unique; made of the host's name, the process and a random part unless given.
+        name: unique name of this bridge; by default made of the host's name, the process id and a random part.
         ttl: seconds that a lease is held without being renewed. A standby takes over within twice this time.
-        allowed: which requester may run which actions; none may run any unless given.
+        allowed: which requester may run which actions; by default none.
         spool: most events of a node that may wait for the broker.
         batch: most events that are published at once.
         snapshots: seconds between two ``Snapshot`` markers, with the state of the live model, in the events of each
-            node; :data:`None` for none. The bridge then keeps a model of each node that it leads.
-        defaults: options of all nodes.
+            node; the bridge then has a live model of each node that it leads. :data:`None` for no snapshots.
+        defaults: default options of the nodes.
 
     """
 
@@ -102,7 +102,7 @@ class Bridge:
         self._snapshots = snapshots
         self._defaults = {"when_down": "fail", "keepalive": 15.0, **(defaults or {})}
         self._pool = ClusterPool({}, **self._defaults)
-        self._lock = RLock()  # guards _leaders, nothing is called under it; reentrant for signal handlers
+        self._lock = RLock()  # guards _leaders; nothing is called while it is held; reentrant, for signal handlers
         self._leaders: dict[str, Leader] = {}
         self._bridges = 1
         self._broker = True
@@ -113,20 +113,20 @@ class Bridge:
         self._keeper = Thread(target=self._keep, name="pyami-bridge-keeper", daemon=True)
         self._taker = Thread(target=self._take_requests, name="pyami-bridge-requests", daemon=True)
 
-    # Life
+    # Start and end
 
     def start(self) -> Self:
-        """Begin; returns at once. Nodes are led as leases can be had."""
+        """Start; does not block. Nodes are led as soon as their leases can be acquired."""
         self._pool.open()
         self._keeper.start()
         self._taker.start()
         return self
 
     def close(self, timeout: float = 10.0) -> None:
-        """Publish what has come, give the leases up, and end all sessions and threads.
+        """Publish the events in the spools, release the leases, and end all sessions and threads.
 
         Args:
-            timeout: seconds for handing over; what the broker has not confirmed by then is lost.
+            timeout: most seconds for that; events that the broker has not confirmed by then are lost.
 
         """
         self._closing.set()
@@ -154,7 +154,7 @@ class Bridge:
         self.close()
 
     def health(self) -> BridgeHealth:
-        """Return a picture of now; does not block."""
+        """Return a snapshot; does not block."""
         leaders = tuple(leader.stats() for leader in self._led())
         return BridgeHealth(self.name, self._broker, self._bridges, len(self._nodes), leaders)
 
@@ -189,7 +189,7 @@ class Bridge:
                 self._turn()
                 self._broker = True
             except BrokerUnavailable as exc:
-                # Nobody else can take a lease either: the sessions stay, and their spools fill.
+                # No other bridge can take a lease either: the sessions stay open, and events collect in their spools.
                 self._broker = False
                 logger.warning("bridge %s: %s", self.name, exc)
             except Exception:
@@ -207,7 +207,8 @@ class Bridge:
         self._renew([])
         for leader in self._led():
             if leader.over.is_set():
-                # On this thread, which renews: a renewal under way would take a lease that is given up again.
+                # On this thread, which also renews: a renewal at the same time would acquire a lease that is being
+                # released.
                 self._transport.release(leader.lease)
                 with self._lock:
                     self._leaders.pop(leader.lease.node, None)
@@ -219,16 +220,17 @@ class Bridge:
         share = math.ceil(len(self._nodes) / self._bridges)
         leading = [leader for leader in held.values() if leader.leading]
         if len(leading) > share:
-            # A few at a time: each one handed over is a short gap for its consumers.
+            # A few at a time, because each hand-over is a short gap for its consumers.
             for leader in leading[: max(1, (len(leading) - share + 3) // 4)]:
                 leader.resign()
         wanted = [node for node in self._nodes if node not in held]
-        # With none to take, too: a transport may have it stand by, and is told to let others go first.
+        # Even with nothing to take, because a transport may stand by for the nodes, and must let other bridges go
+        # first.
         taken = self._transport.acquire(wanted, self.name, self.ttl, max(0, share - len(leading)))
         renewed = time.monotonic()
         while taken:
             self._lead(taken.pop())
-            if time.monotonic() - renewed > self.ttl / 4:  # to begin with many nodes may take longer than a lease
+            if time.monotonic() - renewed > self.ttl / 4:  # starting many nodes may take longer than a lease lasts
                 taken = self._renew(taken)
                 renewed = time.monotonic()
         # A lease that is renewed has two thirds of its time left at least. The next turn is when one that is not runs
@@ -237,7 +239,7 @@ class Bridge:
         self._vacant_at = time.monotonic() + max(left + VACANT, self.ttl / 20)
 
     def _renew(self, waiting: list[Lease]) -> list[Lease]:
-        """Renew all leases, also those of nodes that are yet to be led; return those of the latter that are held."""
+        """Renew all leases; return those in ``waiting``, whose nodes are not led yet, that are still held."""
         leaders = {leader.lease: leader for leader in self._led()}
         kept = set(self._transport.renew([*leaders, *waiting], self.ttl))
         for lease, leader in leaders.items():
@@ -267,9 +269,9 @@ class Bridge:
         leader.start()
 
     def _end(self, leader: Leader) -> None:
-        """End the session with a node that is led no more; on the leader's thread, since actions may be under way."""
+        """End the session with a node that is no longer led; on the leader's thread, since actions may be pending."""
         try:
-            # The session ends before the lease: whoever takes over never shares the node with this one.
+            # The session ends before the lease, so that two bridges never have sessions with the node at the same time.
             self._pool.remove_node(leader.lease.node)
         except UnknownNode:
             pass

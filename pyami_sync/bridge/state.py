@@ -1,4 +1,4 @@
-"""The state of a node at a place of its events: Snapshot markers, and how a consumer begins with one."""
+"""The state of a node in Snapshot markers: made by the leader, read by consumers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ __all__ = ["NodeState", "view_of"]
 
 
 class NodeState:
-    """The live model of a node that is led, fed with the very events that its leader publishes.
+    """The live model of a node that is led, which applies exactly the events that its leader publishes.
 
-    So what :meth:`take` returns belongs behind the event that was fed last: a consumer that begins with it and applies
-    every later event has the same model. Used by the leader's thread; lists are fetched on a thread of the tracker.
+    So the result of :meth:`take` is the state after the event that was fed last: a consumer that starts with it and
+    applies every later event has the same model. Used on the leader's thread; lists are fetched on a thread of the
+    tracker.
 
     Args:
         client: the node's session.
@@ -34,7 +35,7 @@ class NodeState:
             self._tracker.load()
 
     def feed(self, event: Event) -> None:
-        """Take up an event."""
+        """Apply an event."""
         if event.name == "Reconnected":
             self._due = 0.0
         with self._tracker.lock:
@@ -47,7 +48,7 @@ class NodeState:
             self._tracker.gap()
 
     def take(self) -> str | None:
-        """Return the state, as JSON, if it is time for a snapshot and every event that was fed is in it."""
+        """Return the state as JSON, if it is time for a snapshot and all events so far have been applied."""
         now = time.monotonic()
         if now < self._due:
             return None
@@ -59,15 +60,15 @@ class NodeState:
         return json.dumps(to_json(view), ensure_ascii=False, separators=(",", ":"))
 
     def close(self) -> Thread | None:
-        """Fetch no more lists; return the thread that does, if there is one."""
+        """Stop fetching lists; return the thread that fetches them, if there is one."""
         return self._tracker.close()
 
 
 def view_of(event: Event) -> View:
-    """Return what a Snapshot marker shows; a :class:`~pyami_sync.live.Reducer` goes on from it with later events.
+    """Return the view in a Snapshot marker; a :class:`~pyami_sync.live.Reducer` can continue from it with later events.
 
     Raises:
-        ValueError: the event is no Snapshot of a bridge.
+        ValueError: the event is not a Snapshot of a bridge.
 
     """
     if event.name != "Snapshot":

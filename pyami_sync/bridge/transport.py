@@ -1,8 +1,8 @@
-"""What the bridge needs of a broker; Redis, RabbitMQ and the broker in memory are three of it.
+"""The interface of brokers, which Redis, RabbitMQ and the broker in memory implement.
 
-Everything here blocks the calling thread, at most for the time that it is given, and raises
-:exc:`~pyami_sync.bridge.BrokerUnavailable` when the broker does not do its part. Every object may be used by one thread
-at a time, unless it says otherwise; a :class:`Transport` makes as many as are needed.
+All methods block the calling thread, at most for their timeout, and raise :exc:`~pyami_sync.bridge.BrokerUnavailable`
+if the broker fails. One thread at a time may use an object, except for a :class:`Transport`, which any thread may
+use.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from .requests import Answer, Request
 __all__ = ["SCHEMES", "Delivery", "GroupReader", "Lease", "Reader", "Start", "Transport", "open_transport"]
 
 Start = Position | Literal["now", "first"]
-"""Where a reader begins: behind a place, with what comes from now on, or with the oldest that the broker has."""
+"""Where a reader begins: after a position, with events from now on, or with the oldest event in the broker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write the events of a node."""
+    """The right to publish the events of a node."""
 
     node: str
     owner: str
     epoch: int
     previous: Position | None = None
-    """The last place that the broker held when the lease was taken."""
+    """The last position in the broker when the lease was acquired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class Delivery:
 
 
 class Reader(Protocol):
-    """Gives every record of some nodes, in the order of each node; may give some again."""
+    """Returns all records of some nodes, in the order of each node; some may be repeated."""
 
     def read(self, limit: int, timeout: float) -> list[Record]:
         """Return at most ``limit`` records; an empty list if none came within ``timeout`` seconds."""
         ...
 
     def close(self) -> None:
-        """Release the connection; safe from any thread."""
+        """Release the connection; may be called from any thread."""
         ...
 
 
@@ -62,11 +62,11 @@ class GroupReader(Protocol):
         ...
 
     def ack(self, deliveries: Iterable[Delivery]) -> None:
-        """Say that these were handled: no member gets them again."""
+        """Acknowledge deliveries, so that no member gets them again."""
         ...
 
     def retry(self, delivery: Delivery) -> None:
-        """Have a delivery given to a member again."""
+        """Have a delivery delivered to a member again."""
         ...
 
     def bury(self, delivery: Delivery, reason: str) -> None:
@@ -74,7 +74,7 @@ class GroupReader(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the connection; what was not acknowledged goes to another member."""
+        """Release the connection; deliveries without acknowledgement go to another member."""
         ...
 
 
@@ -82,13 +82,12 @@ class Transport(Protocol):
     """A connection with a broker, or several; any thread may use it."""
 
     def publish(self, lease: Lease, records: Sequence[Record], timeout: float) -> None:
-        """Store records of one node, in order, and return when the broker has confirmed them all.
+        """Store records of one node, in order; returns once the broker has confirmed them all.
 
-        A batch whose outcome is not known may be published again: what had been stored is not stored twice, or carries
-        the same id.
+        A batch whose outcome is not known may be published again: records are not stored twice, or have the same id.
 
         Raises:
-            Fenced: the lease is over; nothing was stored.
+            Fenced: the lease has ended; nothing was stored.
             BrokerUnavailable: not confirmed in time.
 
         """
@@ -103,11 +102,11 @@ class Transport(Protocol):
         ...
 
     def snapshot(self, node: str) -> Record | None:
-        """Return the latest Snapshot marker of a node that the broker has."""
+        """Return the latest Snapshot marker of a node in the broker."""
         ...
 
     def acquire(self, nodes: Sequence[str], owner: str, ttl: float, most: int) -> list[Lease]:
-        """Take the leases of at most ``most`` of these nodes that nobody holds."""
+        """Acquire at most ``most`` leases of those of these nodes that have no leader; return them."""
         ...
 
     def vacancy(self, nodes: Sequence[str]) -> float:
@@ -118,39 +117,39 @@ class Transport(Protocol):
         ...
 
     def renew(self, leases: Sequence[Lease], ttl: float) -> list[Lease]:
-        """Hold leases for ``ttl`` seconds from now; return those that are still held."""
+        """Extend leases to ``ttl`` seconds from now; return those that are still held."""
         ...
 
     def release(self, lease: Lease) -> None:
-        """Give a lease up; does nothing if it is not held any more."""
+        """Release a lease; does nothing if it is not held any more."""
         ...
 
     def leaders(self, nodes: Sequence[str]) -> dict[str, Lease]:
-        """Return who leads which of these nodes."""
+        """Return the present leases of these nodes, by node."""
         ...
 
     def announce(self, owner: str, ttl: float) -> int:
-        """Say that a bridge is there for ``ttl`` seconds; return how many there are."""
+        """Register a bridge as active for ``ttl`` seconds; return the number of active bridges."""
         ...
 
     def ask(self, request: Request, timeout: float) -> Answer | None:
-        """Hand a request over; an answer only if it is refused at once. Never hands it over twice."""
+        """Send a request to the node's leader, at most once; return an answer only if it is refused at once."""
         ...
 
     def withdraw(self, request: Request) -> bool:
-        """Take a request back; return True if it has not been taken by a leader and never will be."""
+        """Withdraw a request; return True if no leader has taken it or will take it."""
         ...
 
     def requests(self, leases: Sequence[Lease], timeout: float) -> list[Request]:
-        """Take requests for nodes that are led, off the broker, before they are run."""
+        """Remove requests for the leased nodes from the broker, before they are run, and return them."""
         ...
 
     def reply(self, request: Request, answer: Answer) -> None:
-        """Send an answer to whoever asked."""
+        """Send an answer to the requester."""
         ...
 
     def answers(self, requester: str, timeout: float) -> list[Answer]:
-        """Take the answers to a requester."""
+        """Remove the answers to a requester from the broker and return them."""
         ...
 
     def close(self) -> None:
@@ -164,10 +163,10 @@ SCHEMES = ("amqp", "amqps", "memory", "redis", "rediss")
 def open_transport(url: str) -> Transport:
     """Return the transport of a URL; it connects when it is first used.
 
-    Other schemes than ``SCHEMES`` come from packages with an entry point ``pyami_sync.bridge``.
+    Further schemes are provided by packages with an entry point ``pyami_sync.bridge``.
 
     Raises:
-        ValueError: no transport is known for the scheme.
+        ValueError: there is no transport for the scheme.
 
     """
     scheme = urlsplit(url).scheme

@@ -1,4 +1,4 @@
-"""Telephone calls: place one, know how it went, and act on it or on any other channel.
+"""Telephone calls: place a call, learn its outcome, and act on it or on any other channel.
 
 ::
 
@@ -7,8 +7,8 @@
             call.send_dtmf("1")
 
 Made by :meth:`AMIClient.call() <pyami_sync.AMIClient.call>` and :meth:`ClusterPool.call()
-<pyami_sync.ClusterPool.call>`; :meth:`AMIClient.channel() <pyami_sync.AMIClient.channel>` has the same verbs for a
-channel that one did not place.
+<pyami_sync.ClusterPool.call>`; :meth:`AMIClient.channel() <pyami_sync.AMIClient.channel>` offers the same methods for
+channels of other calls.
 """
 
 from .call import Call

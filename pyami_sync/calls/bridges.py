@@ -1,4 +1,4 @@
-"""Who is in which bridge."""
+"""Tracks which channels are in which bridge, for the conversations of calls."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from .state import CallState
 __all__ = ["Bridges", "Key"]
 
 Key = tuple[str | None, str]
-"""A node and a unique id, or a name, of it."""
+"""A node, and a unique id or name on that node."""
 
 
 class Bridges:
-    """Who is in which bridge, of all those that a call could get into."""
+    """The channels in each bridge."""
 
     def __init__(self) -> None:
-        self._members: dict[Key, dict[str, str]] = {}  # names by unique id; a dict is replaced, never changed
+        self._members: dict[
+            Key, dict[str, str]
+        ] = {}  # names by unique id; the inner dicts are replaced, never modified
 
     def apply(self, event: Event) -> None:
-        """Take a BridgeEnter, BridgeLeave or BridgeDestroy."""
+        """Apply a BridgeEnter, BridgeLeave or BridgeDestroy."""
         key = event.node, event.get("BridgeUniqueid", "")
         uniqueid = event.get("Uniqueid", "")
         if event.name == "BridgeDestroy":
@@ -33,7 +35,9 @@ class Bridges:
         return self._members.get((node, bridge), {})
 
     def parties(self, node: str | None, state: CallState) -> tuple[str, ...]:
-        """Return the channels that a call talks with; where one is a Local half, those behind its other half."""
+        """Return the channels that a call talks with; for half of a Local channel, those that its other half talks
+        with.
+        """
         legs, found, seen = state.legs, [], set()
         looking = [state.current]
         while looking:

@@ -1,4 +1,4 @@
-"""A handle for a telephone call that one has placed."""
+"""Call: the handle of a telephone call that the library has placed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Call"]
 
-HISTORY = 1_000  # events that a call remembers for those who ask later
+HISTORY = 1_000  # events of a call that are kept for streams opened later
 
 
 class Call(Channel):
     """A call that :meth:`AMIClient.call() <pyami_sync.AMIClient.call>` has placed.
 
-    Its outcome is that of the called device: a device that answers and is then connected with an extension where
-    nobody answers has answered. :meth:`wait_connected` and :attr:`legs` say what became of the others.
+    Its outcome is that of the called device: if the device answers, the outcome is ANSWERED, even if the extension
+    that it is then connected with does not answer. :meth:`wait_connected` and :attr:`legs` have the outcomes of the
+    other parties.
 
     Any thread may use it. Leaving its ``with`` block hangs up, unless it was placed with ``hangup_on_exit=False``.
     """
@@ -39,9 +40,9 @@ class Call(Channel):
     def __init__(self, server: Server, state: CallState, device: str, *, hangup_on_exit: bool = True) -> None:
         super().__init__(server, state.identity)
         self.device = device
-        """What was called, such as ``"PJSIP/1101"``."""
+        """The called device, such as ``"PJSIP/1101"``."""
         self.node = server.node
-        """The node of the cluster that it was placed on."""
+        """Id of the node that it was placed on, in a cluster."""
         self.hangup_on_exit = hangup_on_exit
         self._server = server
         self._state = state
@@ -55,11 +56,11 @@ class Call(Channel):
         self.unsettled_since: float | None = None
         self.missing_since: float | None = None
 
-    # What is known
+    # Its state
 
     @property
     def id(self) -> str:
-        """The unique id of its channel, chosen by the library; also its Linkedid at first."""
+        """The unique id of its channel, chosen by the library; at first also its Linkedid."""
         return self._state.identity
 
     @property
@@ -69,12 +70,14 @@ class Call(Channel):
 
     @property
     def outcome(self) -> Outcome | None:
-        """How it went; :data:`None` until that is known. It does not change once it is known."""
+        """Its outcome; :data:`None` until it is known, after which it does not change."""
         return self._state.outcome
 
     @property
     def connected(self) -> Outcome | None:
-        """What came of connecting it with another party, as :meth:`wait_connected` returns it; None until then."""
+        """The outcome of connecting it with another party, as in :meth:`wait_connected`; :data:`None` until it is
+        known.
+        """
         return self._state.connected
 
     @property
@@ -87,12 +90,12 @@ class Call(Channel):
 
     @property
     def ended(self) -> bool:
-        """True when it is over, or when nothing more can be learnt of it."""
+        """True once it has ended, or if nothing more can be learned about it."""
         return self._state.ended
 
     @property
     def cause(self) -> int | None:
-        """The hangup cause (Q.850) of its channel; :data:`None` until it ended, and where it is not known."""
+        """The hangup cause (Q.850) of its channel; :data:`None` until it ends, and if it is not known."""
         return self._state.cause
 
     @property
@@ -102,7 +105,7 @@ class Call(Channel):
 
     @property
     def tech_cause(self) -> str | None:
-        """The technology's own code, such as ``"486"`` of SIP; servers before 20.17 and 22.7 do not tell it."""
+        """The technology's own code, such as ``"486"`` of SIP; not sent by servers before 20.17 and 22.7."""
         return self._state.tech_cause
 
     @property
@@ -112,12 +115,12 @@ class Call(Channel):
 
     @property
     def answered_at(self) -> datetime | None:
-        """When it was answered; :data:`None` if it was not, or at a moment that was not seen."""
+        """When it was answered; :data:`None` if it was not, or if the moment is not known."""
         return self._state.answered_at
 
     @property
     def ended_at(self) -> datetime | None:
-        """When it ended; :data:`None` as long as it goes on, or if the end was not seen."""
+        """When it ended; :data:`None` until then, or if the end was not seen."""
         return self._state.ended_at
 
     @property
@@ -132,17 +135,17 @@ class Call(Channel):
 
     @property
     def gap(self) -> bool:
-        """True if events of it may be missing, because the link was lost or events were."""
+        """True if events of the call may be missing, because the link or events were lost."""
         return self._state.gap
 
     @property
     def legs(self) -> tuple[Leg, ...]:
-        """Copies of all channels of the call: the called one, and what was dialled from it on."""
+        """Copies of all channels of the call: the called one, and those that were dialled from it."""
         return tuple(dataclasses.replace(leg) for leg in self._state.legs.values())
 
     @property
     def talking_to(self) -> tuple[str, ...]:
-        """The names of the channels that it is bridged with; through the halves of Local channels."""
+        """The names of the channels that it talks with, also through Local channels."""
         return self._server.talking_to(self._state)
 
     # Waiting
@@ -150,21 +153,21 @@ class Call(Channel):
     def wait_answered(self, timeout: float | None = None) -> Outcome:
         """Wait until it is answered or fails, and return the outcome.
 
-        Without ``timeout`` this takes at most as long as the device may ring, and some seconds.
+        Without ``timeout`` it blocks at most as long as the device may ring, plus some seconds.
 
         Raises:
-            WaitTimeout: not within ``timeout`` seconds; the call goes on.
+            WaitTimeout: not within ``timeout`` seconds; the call continues.
 
         """
         self._wait(lambda: self._state.outcome is not None, timeout, "the answer of the call")
         return self._state.outcome or Outcome.UNKNOWN
 
     def wait_connected(self, timeout: float | None = None) -> Outcome:
-        """Wait until it talks with another party, and return what came of that.
+        """Wait until it talks with another party, and return the outcome of that.
 
-        ANSWERED when it is bridged with another channel; otherwise, at its end, the outcome of the party dialled
-        last: the customer was BUSY though the agent, whom this call is to, had answered. FAILED means that nobody
-        was dialled.
+        ANSWERED when it is bridged with another channel; otherwise, at its end, the outcome of the party that was
+        dialled last, for example BUSY if the call is to an agent, who answered, and the customer dialled then was
+        busy. FAILED means that no party was dialled.
 
         Raises:
             WaitTimeout: not within ``timeout`` seconds (:data:`None`: no limit); the call goes on.
@@ -174,7 +177,7 @@ class Call(Channel):
         return self._state.connected or Outcome.UNKNOWN
 
     def wait_ended(self, timeout: float | None = None) -> Outcome:
-        """Wait until it is over, and return :attr:`ending`.
+        """Wait until it ends, and return :attr:`ending`.
 
         Raises:
             WaitTimeout: not within ``timeout`` seconds (:data:`None`: no limit); the call goes on.
@@ -189,16 +192,18 @@ class Call(Channel):
 
     @property
     def answered_future(self) -> Future[Outcome]:
-        """A future of :meth:`wait_answered`, for code that places many calls. Its callbacks run on callback threads."""
+        """Return a future of :meth:`wait_answered`, for code that places many calls; its callbacks run on callback
+        threads.
+        """
         return self._answered
 
     @property
     def ended_future(self) -> Future[Outcome]:
-        """A future of :meth:`wait_ended`."""
+        """Return a future of :meth:`wait_ended`."""
         return self._ended
 
     def events(self, *, timeout: float | None = None) -> CallEvents:
-        """Open a stream of the events of this call: those so far (the last 1,000) and those to come, until it ends.
+        """Open a stream of the events of this call: the past ones (at most 1,000) and those to come, until it ends.
 
         Args:
             timeout: seconds of silence after which iteration ends.
@@ -206,19 +211,19 @@ class Call(Channel):
         """
         return self._server.open_stream(self, timeout)
 
-    # Doing
+    # Actions
 
     def hangup(self, cause: int | None = None) -> None:
-        """Hang it up; nothing happens if it is over.
+        """Hang it up; does nothing if it has ended.
 
-        Before the answer this cancels it. A call whose channel does not exist yet is hung up as soon as it does.
+        Before the answer this cancels the call. If its channel does not exist yet, it is hung up as soon as it does.
         """
         state = self._state
         if state.ended:
             return
         if state.outcome is None:
             state.cancelled = (
-                True  # before the action: the thread that follows calls hangs up a channel that comes late
+                True  # before the action: the thread that follows calls hangs up a channel that is created later
             )
         super().hangup(cause)
 
@@ -242,13 +247,13 @@ class Call(Channel):
     # For the thread that follows calls
 
     def take(self, event: Event) -> None:
-        """Hand an event to those who read the events of this call."""
+        """Pass an event to the streams of this call's events."""
         self._history.append(event)
         for stream in self._streams:
             stream.push(event)
 
     def announce(self) -> None:
-        """Wake all waiting callers: something has become known; runs no user code."""
+        """Wake all waiting callers, after a change; runs no user code."""
         state = self._state
         if state.outcome is not None and not self._answered.done():
             self._answered.resolve(state.outcome)
@@ -260,7 +265,7 @@ class Call(Channel):
         self._waiters.notify_all()
 
     def attach(self, timeout: float | None) -> CallEvents:
-        """Make a stream; called with the lock of those who hand out events held."""
+        """Return a new stream; called with the lock of :class:`~pyami_sync.calls.hub.Calls` held."""
         stream = CallEvents(list(self._history), timeout)
         if self._state.ended:
             stream.close()

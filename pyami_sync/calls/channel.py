@@ -1,4 +1,4 @@
-"""What one can do with a channel, whoever placed it."""
+"""Channel: the actions on a channel, such as hangup, transfer, hold, park, play and record."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CONTEXT = "pyami-sync"
 
 
 class HasUniqueid(Protocol):
-    """Names a channel: one of the live model, a leg, or an event about it."""
+    """Something that identifies a channel: one of the live model, a leg, or an event about it."""
 
     @property
     def uniqueid(self) -> str | None:
         """The unique id of the channel."""
 
 
-RECORDING = "PYAMI_RECORDING"  # the variable that MixMonitor leaves the id of a recording in
+RECORDING = "PYAMI_RECORDING"  # the variable in which MixMonitor stores the id of a recording
 
 
 class Placer(Protocol):
@@ -44,9 +44,10 @@ class Placer(Protocol):
 
 
 class Channel:
-    """A channel of a server, by its name or its unique id. Every method sends an action and blocks for its answer.
+    """A channel of a server, by its name or its unique id. Every method sends an action and blocks until its answer.
 
-    An action that the server refuses raises :exc:`~pyami_sync.ActionError`, for example because the channel is gone.
+    If the server refuses the action, for example because the channel has ended, :exc:`~pyami_sync.ActionError` is
+    raised.
     """
 
     def __init__(self, placer: Placer, name: str | HasUniqueid) -> None:
@@ -67,10 +68,10 @@ class Channel:
     # Ending and moving
 
     def hangup(self, cause: int | None = None) -> None:
-        """Hang it up; nothing happens if it is gone.
+        """Hang it up; does nothing if it has ended.
 
         Args:
-            cause: the hangup cause that the other side is told, such as 17 for busy.
+            cause: the hangup cause (Q.850) for the other side, such as 17 for busy.
 
         """
         try:
@@ -80,22 +81,24 @@ class Channel:
                 raise
 
     def redirect(self, to: str) -> None:
-        """Send this channel itself to a place in the dialplan, ``"exten@context"``, out of whatever it does."""
+        """Send this channel itself to a place in the dialplan, ``"exten@context"``, from whatever it executes."""
         exten, context, priority = dialplan_place(to)
         self.request("Redirect", Exten=exten, Context=context, Priority=priority)
 
     def transfer(self, to: str) -> None:
-        """Transfer blindly: the party that this channel talks with goes to ``"exten@context"``, this one is done."""
+        """Transfer blindly: the party that this channel talks with is sent to ``"exten@context"``, and this channel
+        ends.
+        """
         exten, context, _ = dialplan_place(to)
         self.request("BlindTransfer", Exten=exten, Context=context)
 
     def attended_transfer(self, to: str) -> None:
         """Begin an attended transfer: put the party on hold and call ``"exten@context"`` to consult it.
 
-        It is as if the telephone's keys for it were pressed: the call must allow that (option ``t`` or ``T`` of Dial),
-        and ``features.conf`` must have a code for ``atxfer``. The transfer is completed when this channel hangs up, or
-        :meth:`complete_transfer` does it, also while the target still rings (a blonde transfer);
-        :meth:`cancel_transfer` goes back to the party.
+        The server acts as if the device had dialled the code for it: the call must allow that (option ``t`` or ``T``
+        of Dial), and ``features.conf`` must have a code for ``atxfer``. The transfer is completed when this channel
+        hangs up, or by :meth:`complete_transfer`, also while the target still rings (a blonde transfer);
+        :meth:`cancel_transfer` returns to the party.
         """
         exten, context, _ = dialplan_place(to)
         self.request("Atxfer", Exten=exten, Context=context)
@@ -113,14 +116,15 @@ class Channel:
 
         Args:
             lot: the parking lot, the default one unless given.
-            timeout: seconds that it may stay there before it calls back.
+            timeout: seconds after which the parked call returns to the parker.
 
         """
         headers = {"Parkinglot": lot, "Timeout": None if timeout is None else round(timeout * 1000)}
         return self._placer.wait_parked(self, headers)["ParkingSpace"]
 
     def pickup(self, device: str, **options: Any) -> Call:
-        """Let another device take this ringing channel: call it, and connect it with the caller when it answers.
+        """Pick up this ringing channel with another device: call that device, and connect it with the caller when it
+        answers.
 
         Args:
             device: such as ``"PJSIP/1102"``.
@@ -130,7 +134,7 @@ class Channel:
         return self._placer.place(device, f"PickupChan({self.channel})", **options)
 
     def bridge_with(self, other: Channel | str, *, tone: bool = False) -> None:
-        """Connect it with another channel; both leave what they do.
+        """Connect it with another channel; both stop what they execute.
 
         Args:
             other: a channel or call, or the name of one.
@@ -145,9 +149,9 @@ class Channel:
     def hold(self, music: str | None = "default") -> None:
         """Put the party on hold: neither hears the other, and the party hears music.
 
-        The bridge stays, so that the dialplan and the records of the call do not notice. Without ``music``, or
-        where the party is not known, there is silence. What a telephone's own hold key does is another thing:
-        its Hold and Unhold events show it.
+        The bridge stays, so the dialplan and the call's records are not affected. Without ``music``, or if the party
+        is not known, there is silence. This is independent of a telephone's own hold key, which causes Hold and
+        Unhold events.
         """
         self.request("MuteAudio", Direction="all", State="on")
         party = self._party()
@@ -155,12 +159,12 @@ class Channel:
             self._music = party.play_application("MusicOnHold", music)
 
     def unhold(self) -> None:
-        """Let them hear each other again."""
+        """End the hold, so that the parties hear each other again."""
         music = self._music
         if music is not None:
             self._music = None
             music.hangup()
-            for leg in music.legs:  # without sound ChanSpy may not notice that the other half is gone
+            for leg in music.legs:  # without sound ChanSpy may not notice that the other half has ended
                 if not leg.ended:
                     Channel(self._placer, leg.channel).hangup()
         self.request("MuteAudio", Direction="all", State="off")
@@ -194,14 +198,14 @@ class Channel:
         self.request("MuteAudio", Direction=direction, State="off")
 
     def send_dtmf(self, digits: str, *, duration: float | None = None) -> None:
-        """Send digits to the device behind the channel, one after the other.
+        """Send DTMF digits to the channel's device, one after the other.
 
         Args:
             digits: of ``0``-``9``, ``*``, ``#``, ``A``-``D``.
-            duration: seconds of each.
+            duration: length of each digit in seconds.
 
         Raises:
-            ValueError: another character.
+            ValueError: it contains another character.
 
         """
         if not digits or set(digits.upper()) - set("0123456789*#ABCD"):
@@ -210,15 +214,15 @@ class Channel:
             self.request("PlayDTMF", Digit=digit, Duration=None if duration is None else round(duration * 1000))
 
     def play(self, sound: str) -> Call:
-        """Play a sound to this channel, whatever it is doing; return the call that plays it.
+        """Play a sound to this channel, whatever it executes; return the call that plays it.
 
-        ``play("beep").wait_ended()`` waits for the end of it. Needs app_chanspy and the write class ``system``: the
-        server is given an extension in a context of its own, ``pyami-sync``, where the sound is whispered from.
+        ``play("beep").wait_ended()`` waits for its end. Needs app_chanspy and the write class ``system``, because it
+        adds an extension, which plays the sound, in the context ``pyami-sync``.
         """
         return self.play_application("Playback", sound)
 
     def play_application(self, application: str, data: str) -> Call:
-        """Let this channel hear what an application plays, whatever it is doing."""
+        """Play the sound of an application to this channel, whatever it executes; return the call that plays it."""
         self._placer.send(
             "DialplanExtensionAdd",
             Context=CONTEXT,
@@ -236,7 +240,7 @@ class Channel:
         )
 
     def _spied(self) -> str:
-        """Return its name: ChanSpy finds a channel by the beginning of its name, not by its unique id."""
+        """Return its name, because ChanSpy finds channels by the beginning of the name, not by unique id."""
         if "/" in self.channel:
             return self.channel
         status = self._status()
@@ -246,7 +250,7 @@ class Channel:
         """Record what is said (MixMonitor); return an id for :meth:`stop_recording`.
 
         Args:
-            file: on the server, relative to its directory for recordings; the extension chooses the format.
+            file: path on the server, relative to its directory for recordings; its extension determines the format.
             options: of MixMonitor, such as ``"b"`` for recording only while it is bridged.
 
         """
@@ -258,12 +262,12 @@ class Channel:
         self.request("StopMixMonitor", MixMonitorID=recording or None)
 
     def spy(self, device: str, *, whisper: bool = False, barge: bool = False, **options: Any) -> Call:
-        """Call a device and let it listen to this channel.
+        """Call a device that then listens to this channel; return that call.
 
         Args:
             device: such as ``"PJSIP/1100"``.
-            whisper: let it speak to this channel.
-            barge: let it speak to this channel and its party.
+            whisper: whether it also speaks to this channel.
+            barge: whether it also speaks to this channel and its party.
             options: those of :meth:`AMIClient.call() <pyami_sync.AMIClient.call>`.
 
         """
@@ -274,7 +278,7 @@ class Channel:
 
     @property
     def variables(self) -> Variables:
-        """Its variables, and functions of the dialplan, as a mapping."""
+        """The channel's variables, and functions of the dialplan, as a mapping."""
         return Variables(self)
 
     def __getitem__(self, name: str) -> str:

@@ -1,7 +1,7 @@
-"""Follows all calls of one client, or of one cluster, with one subscription and one thread.
+"""Calls: places the calls of one client or cluster, and follows them with one subscription and one thread.
 
-The thread is the library's own and runs no user code, so that calls are followed also while every callback thread
-waits for the end of a call. It begins with the first call and ends some seconds after the last.
+The thread runs no user code, so calls are followed even while all callback threads wait for calls. It starts with the
+first call and ends some seconds after the last.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ __all__ = ["Calls"]
 logger = logging.getLogger("pyami_sync")
 
 LINGER = 10.0  # seconds that the thread stays after the last call
-TICK = 0.1  # seconds between two looks at what is late, while something may be
-LATE_CHANNEL = 0.5  # seconds after a failure within which events of a channel may still come
+TICK = 0.1  # seconds between two checks for overdue events, while a call waits for one
+LATE_CHANNEL = 0.5  # seconds after a failure within which events of its channel may still arrive
 LATE_HANGUP = 5.0  # the same for the Hangup of a channel that is known
-LATE_RESPONSE = 15.0  # seconds after the ringing time within which the server must have said how it went
-PATIENCE = 5.0  # seconds after a lost link after which the fate of its calls counts as unknown
+LATE_RESPONSE = 15.0  # seconds after the ringing time within which the server must have reported the outcome
+PATIENCE = 5.0  # seconds after the loss of a link after which the outcome of its calls counts as unknown
 LOOK_AGAIN = 5.0  # seconds that reading the list of channels after a gap may take
 
 MOST_FORWARDED = 1_000
 
 
 class Calls:
-    """The calls of a client or a cluster that are under way.
+    """The present calls of a client or a cluster.
 
     Args:
-        listener: the client or the cluster whose events tell of them.
+        listener: the client or the cluster whose events are used.
 
     """
 
@@ -61,17 +61,17 @@ class Calls:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = Lock()  # guards the thread, the tables, and the handing out of events
+        self._lock = Lock()  # guards the thread, the tables, and the delivery of events to streams
         self._thread: Thread | None = None
         self._stream: EventStream[Event] | None = None
         self._variables: EventStream[Event] | None = None
         self._servers: dict[str | None, Server] = {}
         self._calls: set[Call] = set()
         self._index: dict[Key, tuple[Call, ...]] = {}
-        self._forwarded: dict[Key, tuple[Event, ...]] = {}  # VarSet of the channels that called devices forwarded to
-        self._late = False  # some call waits for what may come late or never
-        self._lost_at: dict[str | None, float] = {}  # nodes whose link is down, and since when
-        # All ids have one length: Asterisk 22 refuses an id that one in use begins with.
+        self._forwarded: dict[Key, tuple[Event, ...]] = {}  # VarSet events of channels to which a device forwarded
+        self._late = False  # True if a call waits for an event that may arrive late or never
+        self._lost_at: dict[str | None, float] = {}  # when each node's link was lost, for links that are down
+        # All ids have the same length: Asterisk 22 refuses an id that is the beginning of one in use.
         self._prefix = f"pyami-{os.urandom(6).hex()}"
         self._numbers = itertools.count(1)
 
@@ -128,13 +128,13 @@ class Calls:
         state = CallState(identity, other, datetime.now(UTC))
         state.ring_limit = ring
         call = Call(server, state, device, hangup_on_exit=hangup_on_exit)
-        with self._lock:  # before it is sent, so that no event of it is missed
+        with self._lock:  # before the action is sent, so that no event of the call is missed
             self._start()
             self._calls.add(call)
             for uniqueid in filter(None, (identity, other)):
                 self._index[(server.node, uniqueid)] = (call,)
         try:
-            # The answer carries the id again, and so does the OriginateResponse, even when there was no channel.
+            # The response has the id, and so does the OriginateResponse, even if there was no channel.
             server.sender.send(action.with_action_id(identity))
         except BaseException:
             with self._lock:
@@ -143,7 +143,7 @@ class Calls:
         return call
 
     def _start(self) -> None:
-        """Have the thread run; called with the lock held."""
+        """Start the thread unless it runs; called with the lock held."""
         if self._thread is not None:
             return
         self.bridges.clear()
@@ -157,7 +157,7 @@ class Calls:
         self._thread = thread
 
     def _forget(self, call: Call) -> None:
-        """Take a call out of the tables; called with the lock held."""
+        """Remove a call from the tables; called with the lock held."""
         self._calls.discard(call)
         node, state = call.node, call._state
         for uniqueid in {*state.legs, state.identity, state.other_identity}:
@@ -169,7 +169,7 @@ class Calls:
                 self._index.pop(key, None)
 
     def open_stream(self, call: Call, timeout: float | None) -> CallEvents:
-        """Return a stream of a call's events; under the lock, so that it gets each of them once."""
+        """Return a stream of a call's events; made with the lock held, so that it gets each event once."""
         with self._lock:
             return call.attach(timeout)
 
@@ -192,7 +192,7 @@ class Calls:
                 now = monotonic()
                 if self._calls:
                     idle_since = now
-                    if now - checked >= TICK / 2:  # not at each event: it looks at every call
+                    if now - checked >= TICK / 2:  # not at each event, because it checks every call
                         checked = now
                         self._check(now)
                 elif now - idle_since > LINGER and self._retire():
@@ -207,7 +207,7 @@ class Calls:
             self._give_up()
 
     def _retire(self) -> bool:
-        """Let the thread end if no call has begun meanwhile."""
+        """Return True if the thread may end, because no call has begun meanwhile."""
         with self._lock:
             if self._calls:
                 return False
@@ -215,10 +215,10 @@ class Calls:
             return True
 
     def _give_up(self) -> None:
-        """End all calls: nothing more will be learnt of them."""
+        """End all calls, because nothing more can be learned about them."""
         with self._lock:
             if self._thread is not current_thread():
-                return  # it has retired, and another may be at work
+                return  # this thread has retired, and another one may be running
             self._thread = None
             calls = list(self._calls)
             for call in calls:
@@ -247,7 +247,7 @@ class Calls:
         for call in self._concerned(event):
             self._apply(call, event)
             if name == "DialEnd" and event.get("Forward"):
-                self._take_variables(variables, 0.05)  # it was sent before this event, perhaps on the way yet
+                self._take_variables(variables, 0.05)  # it was sent before this event, but may arrive a little later
                 self._link(call)
 
     def _concerned(self, event: Event) -> list[Call]:
@@ -257,7 +257,7 @@ class Calls:
             for call in index.get((node, event.get(header, "")), ()):
                 if call not in found:
                     found.append(call)
-        if event.name == "BridgeEnter":  # also who is in there already
+        if event.name == "BridgeEnter":  # also calls of the channels that are in the bridge already
             for uniqueid in self.bridges.members(node, event.get("BridgeUniqueid", "")):
                 found += [call for call in index.get((node, uniqueid), ()) if call not in found]
         return found
@@ -312,7 +312,7 @@ class Calls:
             call._state.forwarded_to(events)
             self._settle(call, events[0], before)
 
-    # What comes late or never
+    # Overdue events
 
     def _check(self, now: float) -> None:
         self._late = False
@@ -330,7 +330,7 @@ class Calls:
                 self._end(call, state.settle)
 
     def _is_lost(self, call: Call, lost_at: float | None, now: float) -> bool:
-        """Return True if nothing more can be learnt of a call."""
+        """Return True if nothing more can be learned about a call."""
         state = call._state
         if call._server.sender.state is State.CLOSED or (lost_at is not None and now - lost_at > PATIENCE):
             return True
@@ -346,7 +346,7 @@ class Calls:
         call.announce()
 
     def _of(self, node: Any = ...) -> list[Call]:
-        """Return the calls under way on a node; ``...`` stands for all nodes."""
+        """Return the present calls on a node; ``...`` stands for all nodes."""
         with self._lock:
             return [call for call in self._calls if node is ... or call.node == node]
 
@@ -360,7 +360,7 @@ class Calls:
             try:
                 listed = server.sender.send("CoreShowChannels", timeout=LOOK_AGAIN).events
             except AMIError as exc:
-                logger.warning("calls at %s: what became of them is unknown: %s", server.node or "the server", exc)
+                logger.warning("calls at %s: their outcome is unknown: %s", server.node or "the server", exc)
                 for call in calls:
                     self._end(call, call._state.lose)
                 continue
@@ -376,15 +376,15 @@ class Calls:
                 state.still_there(event.get("Channel", ""), event.get("ChannelState", ""))
                 call.announce()
             elif call.missing_since is None and (state.legs or state.response is not None):
-                # Its Hangup may have come since the link is back, and wait in the buffer.
+                # Its Hangup may have arrived since the link was restored, and be in the buffer.
                 call.missing_since = monotonic()
-            # One of which nothing at all was heard may just be beginning.
+            # A call without any event yet may be about to begin.
 
-    # Ends
+    # Closing
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """Wait for the thread to end, after the session has; called by the client's ``close()``."""
-        # Without the lock: a signal handler may close the client in the middle of a call() that holds it.
+        """Wait for the thread to end, after the session was closed; called by the client's ``close()``."""
+        # Without the lock: a signal handler may close the client during a call() that holds it.
         thread = self._thread
         streams = [each for each in (self._stream, self._variables) if each is not None]
         if thread is None or thread is current_thread():
@@ -394,7 +394,7 @@ class Calls:
         thread.join(timeout)
 
     def after_fork(self) -> None:
-        """Become those of a forked child: the parent's calls are none of its own."""
+        """Reset the state in a forked child, without the parent's calls."""
         calls, streams = list(self._calls), (self._stream, self._variables)
         self._reset()
         for stream in streams:
@@ -405,14 +405,14 @@ class Calls:
 
 
 def _unsettled(call: Call) -> bool:
-    """Return True if a call waits for something that may come late or never."""
+    """Return True if a call waits for an event that may arrive late or never."""
     state = call._state
     failed = state.outcome is None and state.response == "Failure"
     return failed or state.orphan_since is not None
 
 
 def _hang_up_later(call: Call) -> None:
-    """Hang up a channel that did not exist yet when the user asked for it."""
+    """Hang up a channel that did not exist yet when :meth:`Call.hangup` was called."""
     try:
         future = call._server.sender.submit("Hangup", Channel=call.id, check=False)
         future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,4 +1,4 @@
-"""How a call went, in words, and what Asterisk says from which it follows."""
+"""Outcome: the outcomes of calls, derived from hangup causes, DialStatus and the reasons of OriginateResponse."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ __all__ = ["CAUSES", "Outcome", "from_cause", "from_dial_status", "from_reason"]
 
 
 class Outcome(StrEnum):
-    """How a call, or one leg of it, went; compares equal to its text, such as ``"busy"``."""
+    """The outcome of a call or of one leg; compares equal to its text, such as ``"busy"``."""
 
     ANSWERED = "answered"
     BUSY = "busy"
     NO_ANSWER = "no answer"
-    """It rang, or was tried, as long as it was allowed to; or the other side ended it without an answer."""
+    """It rang, or was tried, for the whole time allowed; or the other side ended it without an answer."""
     CONGESTION = "congestion"
-    """No circuit, or the other side is overloaded."""
+    """No circuit was available, or the other side is overloaded."""
     REJECTED = "rejected"
     UNREACHABLE = "unreachable"
     """No such number or device, or the device is not registered."""
     CANCELLED = "cancelled"
-    """The caller ended it before an answer, or another device of the group answered."""
+    """The caller ended it before the answer, or another device of the group answered."""
     FAILED = "failed"
-    """It could not be set up, for example for want of a common codec; the cause says more."""
+    """It could not be set up, for example because there was no common codec; the cause has details."""
     UNKNOWN = "unknown"
-    """The link to the server was lost, or events were, and the outcome with them."""
+    """The outcome is not known, because the link to the server or events were lost."""
 
 
 CAUSES = {
@@ -65,7 +65,7 @@ _BY_CAUSE = {
     26: Outcome.CANCELLED,
     **dict.fromkeys((34, 42, 44), Outcome.CONGESTION),
 }
-_SILENT = frozenset({0, 16})  # these say nothing about an unanswered call
+_SILENT = frozenset({0, 16})  # causes without information about an unanswered call
 
 _BY_STATUS = {
     "ANSWER": Outcome.ANSWERED,
@@ -79,14 +79,14 @@ _BY_REASON = {1: Outcome.NO_ANSWER, 3: Outcome.NO_ANSWER, 4: Outcome.ANSWERED, 5
 
 
 def from_cause(cause: int | None) -> Outcome | None:
-    """Return what the hangup cause of an unanswered call says; :data:`None` if nothing."""
+    """Return the outcome for the hangup cause of an unanswered call; :data:`None` if it does not determine one."""
     if cause is None or cause in _SILENT:
         return None
     return _BY_CAUSE.get(cause, Outcome.FAILED)
 
 
 def from_dial_status(status: str | None, cause: int | None) -> Outcome | None:
-    """Return what ``DialStatus`` says, and the cause where the status is vague; :data:`None` if there is none.
+    """Return the outcome for a ``DialStatus``, or for the cause if the status is vague; :data:`None` if there is none.
 
     Asterisk reports ``NOANSWER`` for refusals, unknown numbers and missing codecs too; the cause tells them apart.
     """
@@ -96,5 +96,5 @@ def from_dial_status(status: str | None, cause: int | None) -> Outcome | None:
 
 
 def from_reason(reason: int | None) -> Outcome | None:
-    """Return what the ``Reason`` of OriginateResponse says; :data:`None` for 0, which is any failure."""
+    """Return the outcome for the ``Reason`` of an OriginateResponse; :data:`None` for 0, which is any failure."""
     return None if reason is None else _BY_REASON.get(reason)

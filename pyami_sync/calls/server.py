@@ -1,4 +1,4 @@
-"""One server: placing calls on it and sending the actions of their verbs."""
+"""Server: places calls on one server, and sends the actions of calls and channels to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Server"]
 
 
 class Server:
-    """One server: places calls on it and sends their actions."""
+    """Places calls on one server and sends their actions."""
 
     def __init__(self, calls: Calls, sender: AMIClient, node: str | None) -> None:
         self.calls = calls
@@ -40,7 +40,7 @@ class Server:
         return self.calls.place(self, device, to, **options)
 
     def wait_parked(self, channel: Channel, headers: dict[str, Any]) -> Event:
-        """Park a channel and return the event that says where."""
+        """Park a channel and return the ParkedCall event."""
         name = channel.channel
         where = {"ParkeeChannel" if "/" in name else "ParkeeUniqueid": name}
         with self.sender.expect("ParkedCall", where=where) as parked:

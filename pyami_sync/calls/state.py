@@ -1,7 +1,7 @@
-"""What is known of one call, built from its events alone: no I/O, no clock, no threads.
+"""CallState: the state and outcome of one call, derived from its events alone; no I/O, no clock, no threads.
 
-Asterisk publishes the events of a call from several threads, so that an OriginateResponse may come before or after
-the DialEnd and the Hangup of the same channel. An outcome is decided when everything that it depends on is there.
+Asterisk publishes the events of a call from several threads, so an OriginateResponse may arrive before or after the
+DialEnd and the Hangup of the same channel. An outcome is decided once everything that it depends on has arrived.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ EVENTS = (
     *("ParkedCall", "UnParkedCall", "ParkedCallTimeOut", "ParkedCallGiveUp", "Pickup"),
     *("BlindTransfer", "AttendedTransfer", "DTMFBegin", "DTMFEnd"),
 )
-"""Events that a call is followed by."""
+"""The events by which a call is followed."""
 VARIABLES = ["FORWARDERNAME", "DIALSTATUS"]
-"""Variables whose VarSet events are needed: who forwarded a call, and how a Dial without any leg ended."""
+"""Variables whose VarSet events are needed: the device that forwarded a call, and the result of a Dial without legs."""
 
 _UP = "6"
 REDIRECTED = 23
-CLEARED = 16  # the other side ended the call in good order
+CLEARED = 16  # normal clearing
 _DEFINITE = {Outcome.BUSY, Outcome.CONGESTION, Outcome.REJECTED, Outcome.UNREACHABLE}
-"""What the other side has said although a hangup was asked for meanwhile."""
+"""Outcomes that the other side reported, which count even if a hangup was requested meanwhile."""
 
 
 @dataclasses.dataclass(slots=True)
 class Leg:
-    """One channel of a call; what a user gets is a copy that no longer changes.
+    """One channel of a call; users get a copy, which does not change.
 
     Times are those at which the events were read, on this machine's clock.
     """
@@ -43,9 +43,9 @@ class Leg:
     uniqueid: str
     channel: str = ""
     device: str = ""
-    """What was dialled, such as ``1101`` of ``PJSIP/1101``; empty for a channel that nobody dialled."""
+    """The dialled device, such as ``1101`` of ``PJSIP/1101``; empty for a channel that was not dialled."""
     state: str = ""
-    """Such as ``Ringing`` or ``Up``."""
+    """The channel's state, such as ``Ringing`` or ``Up``."""
     number: str = ""
     name: str = ""
     started_at: datetime | None = None
@@ -53,12 +53,12 @@ class Leg:
     answered_at: datetime | None = None
     ended_at: datetime | None = None
     outcome: Outcome | None = None
-    """:data:`None` until it is known, and for a channel that nobody dialled."""
+    """:data:`None` until it is known, and for a channel that was not dialled."""
     cause: int | None = None
     tech_cause: str | None = None
     """The technology's own code, such as a SIP status (from Asterisk 20.17 and 22.7 on)."""
     other_half: str = ""
-    """Of a Local channel: the unique id of its other half."""
+    """For a Local channel, the unique id of its other half."""
     bridge: str = ""
     """The unique id of the bridge that it is in."""
     on_hold: bool = False
@@ -73,7 +73,7 @@ class Leg:
 
     @property
     def talk_time(self) -> float | None:
-        """Seconds from the answer to the end; :data:`None` if it was not answered or goes on."""
+        """Seconds from the answer to the end; :data:`None` if it was not answered or has not ended."""
         return seconds(self.answered_at, self.ended_at)
 
     @property
@@ -88,7 +88,7 @@ def seconds(begin: datetime | None, end: datetime | None) -> float | None:
 
 
 class CallState:
-    """What is known of one call. One thread applies events; any may read the attributes.
+    """The state of one call. One thread applies events; any thread may read the attributes.
 
     Args:
         identity: the ``ChannelId`` of its channel, chosen by the library.
@@ -101,8 +101,9 @@ class CallState:
         self.identity = identity
         self.legs: dict[str, Leg] = {}
         self.current = identity
-        """The unique id of the channel that is now the called one: another than the first after a forward or
-        after a Local channel was optimised away."""
+        """The unique id of the present called channel; it changes after a forward, and when a Local channel is
+        optimised away.
+        """
         self.own = {identity}
         self.other_identity = other_identity
         self.started_at = started_at
@@ -114,35 +115,35 @@ class CallState:
         self.cause: int | None = None
         self.tech_cause: str | None = None
         self.connected: Outcome | None = None
-        """What came of connecting it with another party; decided by a bridge, or at the end."""
+        """The outcome of connecting it with another party; decided by a bridge, or at the end."""
         self.connected_at: datetime | None = None
         self.gap = False
-        """Events of it are missing."""
+        """True if events of the call may be missing."""
         self.cancelled = False
-        """A hangup was asked for before the answer."""
+        """True if a hangup was requested before the answer."""
         self.cancel_cause: int | None = CLEARED
-        """The cause that this hangup had."""
+        """The cause given with that hangup."""
         self.response: str | None = None  # of OriginateResponse
         self.reason: int | None = None
         self.responded_at: datetime | None = None
         self.ring_limit: float = 30.0
         self.orphan_since: datetime | None = None
-        """When its channel has handed it over, by forwarding, to one that is not known yet."""
-        self._dialled = False  # DialBegin of the own channel was seen
+        """When its channel forwarded it to a channel that is not known yet."""
+        self._dialled = False  # True once DialBegin of its own channel was seen
         self._last_dial: Outcome | None = None
 
-    # Questions
+    # Reading
 
     @property
     def channel(self) -> str:
-        """The name of its channel, or its unique id as long as the name is not known."""
+        """The name of its channel, or the unique id until the name is known."""
         leg = self.legs.get(self.current)
         return (leg.channel if leg is not None else "") or self.current
 
     # Events
 
     def apply(self, event: Event, members: Callable[[str], list[str]]) -> None:
-        """Take an event.
+        """Apply an event.
 
         Args:
             event: one of :data:`EVENTS` that names a channel of this call, or a bridge that one is in.
@@ -158,10 +159,10 @@ class CallState:
             self._optimised(event, members)
 
     def leg(self, uniqueid: str, event: Event | None = None, prefix: str = "", at: datetime | None = None) -> Leg:
-        """Return a leg, made if there is none yet, and updated from the snapshot in an event."""
+        """Return a leg, updated from the snapshot in an event; create it if there is none."""
         leg = self.legs.get(uniqueid)
         if leg is None:
-            # Readers iterate over the dict: a new one in its place never changes under them.
+            # Replaced, not modified, because other threads iterate over the dict.
             leg = Leg(uniqueid, started_at=at)
             self.legs = {**self.legs, uniqueid: leg}
         if event is not None:
@@ -238,11 +239,11 @@ class CallState:
         leg.bridge = ""
         leg.cause = _number(event.get("Cause"))
         leg.tech_cause = event.get("TechCause") or None
-        if leg.cause == REDIRECTED:  # also where the DialEnd that says so was lost
+        if leg.cause == REDIRECTED:  # also if the DialEnd that reports it was lost
             leg.forwarded = True
         self._judge_leg(leg)
         if leg.uniqueid not in self.own and leg.dial_status not in ("", "ANSWER"):
-            self._last_dial = leg.outcome  # now with its cause
+            self._last_dial = leg.outcome  # now that the cause is known
         self._conclude()
 
     def _originate_response(self, event: Event, at: datetime) -> None:
@@ -273,7 +274,7 @@ class CallState:
     def _joined(self, event: Event, members: Callable[[str], list[str]]) -> None:
         leg = self.legs.get(event.get("Uniqueid", ""))
         if event.get("BridgeTechnology") == "holding_bridge":
-            return  # parked, or waiting in a queue: no conversation
+            return  # parked or waiting in a queue, which is not a conversation
         if leg is not None:
             leg.bridge = event.get("BridgeUniqueid", "")
         own = self.legs.get(self.current)
@@ -282,10 +283,10 @@ class CallState:
             self.connected_at = event.received_at
 
     def _optimised(self, event: Event, members: Callable[[str], list[str]]) -> None:
-        """Follow the channel that takes the place of a Local channel which is optimised away.
+        """Follow the channel that replaces a Local channel which is optimised away.
 
-        Both halves leave, and those who talked through them are joined directly. The party behind the other
-        half of our channel is our party from now on.
+        Both halves leave, and the channels that talked through them are joined directly, so the party of the other
+        half becomes the party of this call.
         """
         own = self.legs.get(self.current)
         if own is None or self.current not in (event.get("LocalOneUniqueid"), event.get("LocalTwoUniqueid")):
@@ -296,16 +297,16 @@ class CallState:
             self.follow(behind[0])
 
     def follow(self, uniqueid: str) -> None:
-        """Regard another channel as the called one from now on."""
+        """Make another channel the called one."""
         self.leg(uniqueid)
         self.own.add(uniqueid)
         self.current = uniqueid
         self.orphan_since = None
 
     def forwarded_to(self, events: Sequence[Event]) -> None:
-        """Take the VarSet events of what a forwarding device called instead: a channel, or two halves of a Local one.
+        """Apply the VarSet events of the destination of a forward: one channel, or two halves of a Local channel.
 
-        Of a Local channel the first half is the called one.
+        For a Local channel the first half becomes the called channel.
         """
         legs = [self.leg(event["Uniqueid"], event, at=event.received_at) for event in events]
         legs.sort(key=lambda leg: leg.channel)
@@ -315,7 +316,7 @@ class CallState:
         self.follow(legs[0].uniqueid)
 
     def dial_status(self, status: str) -> None:
-        """Take ``DIALSTATUS`` of the called channel: it is set also where a Dial had no leg at all."""
+        """Apply ``DIALSTATUS`` of the called channel, which is also set if a Dial had no leg."""
         outcome = from_dial_status(status, None)
         if outcome is not None and outcome is not Outcome.ANSWERED and (self._last_dial is None or not status):
             self._last_dial = outcome
@@ -329,7 +330,7 @@ class CallState:
             self.outcome = Outcome.ANSWERED
 
     def _conclude(self) -> None:
-        """Decide the outcome, and the end, as far as all that they depend on is known."""
+        """Decide the outcome and the end, if everything that they depend on is known."""
         if self.outcome is None:
             if self.response == "Failure" and self._over():
                 self.decide()
@@ -344,9 +345,9 @@ class CallState:
             self.end(current.ended_at)
 
     def _over(self) -> bool:
-        """Return True if all channels that say how the call ended have been hung up.
+        """Return True if all channels that determine how the call ended have been hung up.
 
-        After Busy() on a Local channel the first half ends without a cause, and the other one brings it.
+        After Busy() on a Local channel the first half ends without a cause, and the other half has it.
         """
         first, current = self.legs.get(self.identity), self.legs.get(self.current)
         if first is None or not first.ended or current is None or not current.ended:
@@ -355,7 +356,7 @@ class CallState:
         return bool(current.cause) or half is None or half.ended
 
     def settle(self) -> None:
-        """End a call for which nothing more has come for a while, with what is known."""
+        """End a call for which no event has arrived for a while, with what is known."""
         current = self.legs.get(self.current)
         if self.outcome is None:
             self.decide()
@@ -380,9 +381,9 @@ class CallState:
         elif told is not None:
             outcome = told
         elif self.gap:
-            outcome = Outcome.UNKNOWN  # what would tell may have been lost
+            outcome = Outcome.UNKNOWN  # the events that determine it may have been lost
         elif not self._dialled:
-            outcome = Outcome.UNREACHABLE  # there is no such device, or nobody behind it
+            outcome = Outcome.UNREACHABLE  # there is no such device, or it is not registered
         elif status or self.cause == CLEARED or tried >= self.ring_limit - 0.5:
             outcome = Outcome.NO_ANSWER
         else:
@@ -393,7 +394,7 @@ class CallState:
                 leg.outcome = outcome
 
     def _take_cause(self, leg: Leg | None, half: Leg | None) -> None:
-        """Take the cause of the called channel, or of its other half if it has none, as after Busy()."""
+        """Set the cause from the called channel, or from its other half if that has none, as after Busy()."""
         if leg is None:
             return
         self.cause, self.tech_cause = leg.cause, leg.tech_cause
@@ -401,7 +402,7 @@ class CallState:
             self.cause, self.tech_cause = half.cause, half.tech_cause
 
     def end(self, at: datetime | None) -> None:
-        """Record the end; what is not known by now stays unknown."""
+        """Record the end; values not known by now stay unknown."""
         last = self.legs.get(self.current)
         self._take_cause(last, self.legs.get(last.other_half) if last is not None else None)
         if self.outcome is None:
@@ -415,12 +416,12 @@ class CallState:
         self.ended = True
 
     def lose(self) -> None:
-        """End without knowing how: the link is gone, or the channel was gone after a gap."""
+        """End with an unknown outcome: the link was lost, or the channel was absent after a gap."""
         self.gap = True
         self.end(None)
 
     def still_there(self, channel: str, state: str) -> None:
-        """Take what a fresh list says of the called channel after a gap."""
+        """Update the called channel from a fresh list after a gap."""
         leg = self.leg(self.current)
         leg.channel = channel
         if state == _UP:
@@ -460,7 +461,7 @@ IDENTITIES: dict[str, tuple[str, ...]] = {
     "BlindTransfer": _TRANSFER,
     "AttendedTransfer": (*_TRANSFER, "OrigTransfererUniqueid", "SecondTransfererUniqueid"),
 }
-"""Headers of each event that name a channel."""
+"""The headers that name a channel, by event."""
 _HANDLERS: dict[str, Callable[[CallState, Event, datetime], None]] = {
     "Newchannel": CallState._newchannel,
     "Newstate": CallState._newstate,

@@ -1,4 +1,4 @@
-"""The events of one call, from its beginning on."""
+"""CallEvents: a stream of the events of one call, from its beginning on."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MAXSIZE = 10_000
 class CallEvents:
     """An iterator over the events of one call; it ends with the call, or when it is closed.
 
-    Iterating blocks until the next event, and ends when none came for ``timeout`` seconds. A reader who falls more
-    than 10,000 events behind gets :exc:`~pyami_sync.EventsLost` at the place where they are missing.
+    Iterating blocks until the next event, and ends when none arrived for ``timeout`` seconds. If more than 10,000
+    events wait, further ones are dropped, and :exc:`~pyami_sync.EventsLost` is raised at their place.
     """
 
     def __init__(self, events: list[Event], timeout: float | None) -> None:
@@ -38,12 +38,12 @@ class CallEvents:
         self._waiters.notify_all()
 
     def close(self) -> None:
-        """End the iteration after the events that are there already."""
+        """End the iteration after the events that are in the buffer."""
         self._ended = True
         self._waiters.notify_all()
 
     def get(self, timeout: float | None = None) -> Event | None:
-        """Wait for the next event, at most ``timeout`` seconds; :data:`None` means that the call is over.
+        """Wait for the next event, at most ``timeout`` seconds, and return it; :data:`None` if the call has ended.
 
         Raises:
             WaitTimeout: none came in time.

@@ -1,4 +1,4 @@
-"""What a call is connected with: an extension, an application, or an AGI script, written as a text."""
+"""Parses the target of a call: an extension, an application or an AGI script."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def connect_headers(to: str) -> dict[str, str]:
     """Return the headers of Originate for ``"200@internal"``, ``"Playback(hello)"`` or ``"agi:async"``.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the text is none of these.
 
     """
     if to.lower().startswith(("agi:", "agi://", "hagi://")):

@@ -1,4 +1,4 @@
-"""Variables and functions of a channel as a mapping."""
+"""Variables: a channel's variables, and functions of the dialplan, as a mapping."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Variables"]
 
 
 class Variables(MutableMapping[str, str]):
-    """Variables of one channel: each look and each change asks the server, and blocks.
+    """The variables of one channel; each access and each assignment sends an action and blocks.
 
-    Functions of the dialplan can be read and set too (``variables["CDR(accountcode)"]``). Asterisk does not
-    distinguish a variable that is not set from an empty one: both are ``""``. Iterating lists the variables that the
-    channel has, without functions.
+    Functions of the dialplan can be read and set, too (``variables["CDR(accountcode)"]``). Asterisk does not
+    distinguish a variable that is not set from an empty one: both are ``""``. Iterating yields the names of the
+    channel's variables, without functions.
     """
 
     def __init__(self, channel: Channel) -> None:

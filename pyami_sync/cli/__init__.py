@@ -1,4 +1,4 @@
-"""The program ``pyami-sync``: a toolbox for whoever has an Asterisk; it needs the extra ``cli``."""
+"""The command-line program ``pyami-sync``; it needs the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code.
 
     Args:
-        arguments: those of the command line, without the program's name; the process's own unless given.
+        arguments: arguments of the command line, without the program's name; by default those of the process.
 
     """
     try:
         if find_spec("click") is None or find_spec("rich") is None:
             print("pyami-sync needs two more packages: pip install 'pyami-sync[cli]'", file=sys.stderr)
             return 2
-        from .program import run  # only now, because it needs them
+        from .program import run  # imported here, because it needs these packages
 
         return run(sys.argv[1:] if arguments is None else list(arguments))
-    except KeyboardInterrupt:  # while it was loaded, or between what `run` guards
+    except KeyboardInterrupt:  # during the imports, or outside of the part that `run` guards
         return 130

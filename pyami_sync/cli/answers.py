@@ -1,4 +1,4 @@
-"""Showing an answer: its headers, its list as tables, its lines of output."""
+"""Prints an answer: its headers, its list as tables, its lines of output."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .output import Output, clean, hide_secrets
 __all__ = ["show_answer", "show_headers", "show_items"]
 
 FRAME = {"response", "actionid", "message", "eventlist", "event", "listitems"}
-"""Headers that carry no fact about what was asked."""
+"""Headers that are part of the protocol and not shown."""
 WIDEST = 40
-"""Characters of a value beyond which a list is shown as records, not as a table."""
+"""Longest value, in characters, for which a list is shown as a table and not as records."""
 
 
 def show_answer(output: Output, response: Response, *, secrets: bool = False) -> None:
-    """Print an answer whole; with ``secrets`` its credentials, too."""
+    """Print a whole answer, with ``secrets`` including its credentials."""
     if output.as_json:
         parts = (response, *response.events, *([response.complete] if response.complete is not None else ()))
         for part in parts:
@@ -41,7 +41,7 @@ def show_answer(output: Output, response: Response, *, secrets: bool = False) ->
 
 
 def show_headers(output: Output, message: Message, *, without: Iterable[str] = ()) -> None:
-    """Print a message's headers, one a line, repeats and all."""
+    """Print a message's headers, one a line, including repeated ones."""
     left_out = set(without)
     pairs = [(name, value) for name, value in message.items() if name.lower() not in left_out]
     width = max((len(name) for name, _ in pairs), default=0)
@@ -76,7 +76,7 @@ def show_items(output: Output, items: Sequence[Message]) -> None:
 
 
 def _columns(items: Sequence[Message]) -> list[str]:
-    """Headers that any item fills, in the order in which they were first seen."""
+    """Return the headers that have a value in any item, in the order of their first occurrence."""
     spelled: dict[str, str] = {}
     filled = set()
     for item in items:

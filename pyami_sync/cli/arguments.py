@@ -1,4 +1,4 @@
-"""Keeping a secret that was given as an argument out of the process list."""
+"""Hides secrets in arguments from the process list."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ _secret = re.compile(r"(?P<before>amis?://[^:/?#]*:)(?P<secret>.+)(?=@)")
 
 
 def with_secret(arguments: Sequence[str]) -> list[str]:
-    """Give those of the secrets that are in URLs among the arguments."""
+    """Return the arguments that are URLs with a secret."""
     return [found["secret"] for each in arguments for found in [_secret.search(each)] if found]
 
 
 def hide_secrets_in_process_list(arguments: Sequence[str]) -> bool:
-    """Overwrite secrets in URLs where the process list reads them from; tell whether there were any.
+    """Overwrite secrets in URLs in the memory that the process list shows; return True if there were any.
 
-    Linux shows the very memory that the arguments were passed in, so stars in that memory are what ``ps``
-    shows from then on. It can't be undone that they were there for a moment.
+    Linux shows the memory in which the arguments were passed, so ``ps`` shows asterisks from then on. Before that,
+    the secrets were visible for a moment.
     """
     secrets = with_secret(arguments)
     if secrets and sys.platform == "linux":
         try:
             _overwrite([secret.encode("utf-8", "surrogateescape") for secret in secrets])
         except (OSError, ValueError, IndexError):
-            pass  # another kernel, or no /proc: the warning about it is all that can be done
+            pass  # another kernel, or no /proc: the secret stays visible, and the user is warned
     return bool(secrets)
 
 
 def _overwrite(secrets: list[bytes]) -> None:
-    import ctypes  # slow to load, and hardly ever needed
+    import ctypes  # slow to load, and rarely needed
 
-    # Behind the program's name, which is in parentheses and may hold blanks, the fields count from 3.
+    # After the program's name, which is in parentheses and may contain blanks, the fields begin with number 3.
     status = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
     start, end = int(status[48 - 3]), int(status[49 - 3])
     shown = Path("/proc/self/cmdline").read_bytes()
-    # The memory is only written where it holds what the process list shows.
+    # Write only if the memory contains what the process list shows.
     if not start or end - start != len(shown) or ctypes.string_at(start, len(shown)) != shown:
         return
     for secret in secrets:

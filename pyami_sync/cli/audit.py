@@ -1,4 +1,4 @@
-"""What a manager.conf gives away: rights that let a client take over the server, and doors that are open too wide."""
+"""Audits a manager.conf: finds rights with which a client can take over the server, and access that is too open."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ WRITES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is dangerous, or may be."""
+    """One setting that is dangerous, or may be."""
 
     level: str
-    """``danger``, or ``notice``: right for some programs, but not without a thought."""
+    """``danger``, or ``notice`` for a right that some programs need."""
     section: str
     text: str
     reason: str
@@ -54,7 +54,7 @@ class Finding:
 
 
 def audit_conf(conf: ManagerConf) -> list[Finding]:
-    """Return what is dangerous in a manager.conf, worst first within each section."""
+    """Return the findings in a manager.conf, the worst first within each section."""
     general = conf.sections.get("general", Account("general"))
     found = list(_general(general))
     public = _is_public(general.get("bindaddr", "0.0.0.0"))
@@ -65,7 +65,7 @@ def audit_conf(conf: ManagerConf) -> list[Finding]:
 
 
 def _is_public(address: str) -> bool:
-    """Return whether others than this machine can reach an address."""
+    """Return True if other machines can reach an address."""
     try:
         return not ipaddress.ip_address(address.strip("[]") or "0.0.0.0").is_loopback
     except ValueError:
@@ -120,7 +120,7 @@ def _account(account: Account, public: bool) -> Iterator[Finding]:
             "danger",
             account.name,
             "has a secret that is short or widely known",
-            "whoever sees one login can try millions of secrets against its MD5 answer",
+            "an attacker who records one login can try millions of secrets against its MD5 answer",
             "openssl rand -base64 24",
         )
     rules = [(key, value) for key, value in account.entries if key in ("permit", "deny", "acl")]

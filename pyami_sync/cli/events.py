@@ -1,4 +1,4 @@
-"""Showing an event in one line: when, what, to whom, and the few headers that tell its story."""
+"""Prints an event as one line, with the time, the name and the most important headers, or as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLORS = {
     "cdr": "bright_black",
     "reporting": "bright_black",
 }
-"""Colour of an event by its class."""
+"""Colours of events by class."""
 
 MARKERS = {
     "ConnectionLost": "bold red",
@@ -69,7 +69,7 @@ FACTS = (
     "UserEvent",
     "Gap",
 )
-"""Headers of a short line, in this order."""
+"""The headers shown in a line, in this order."""
 
 EMPTY = {"", "<unknown>", "<none>"}
 NOISE = {"event", "privilege", "timestamp", "systemname", "actionid", "received_at"}
@@ -77,7 +77,7 @@ NAME_WIDTH = 20
 
 
 def event_record(event: Event) -> dict[str, Any]:
-    """An event for JSON: its headers, when it came and, in a cluster, from where."""
+    """Return an event for JSON: its headers, its time of arrival and, in a cluster, its node."""
     received = event.received_at
     record: dict[str, Any] = dict(hide_secrets(event).to_dict())
     if received is not None:
@@ -88,7 +88,7 @@ def event_record(event: Event) -> dict[str, Any]:
 
 
 def print_event(output: Output, event: Event, *, full: bool = False, as_json: bool = False) -> None:
-    """Print an event: as JSON, or as a line for a person; ``full`` shows all of its headers."""
+    """Print an event as JSON or as a readable line; with ``full``, with all of its headers."""
     if as_json or output.as_json:
         output.record(event_record(event))
     elif output.terminal:

@@ -1,4 +1,4 @@
-"""Exit codes, and which error leads to which."""
+"""The exit codes, and the exceptions for which they are used."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ CODES = {
     TIMEOUT: "no answer or no event in time",
     INTERRUPTED: "ended by Ctrl-C",
 }
-"""What each exit code means."""
+"""The meaning of each exit code."""
 
-# The first that fits counts, so a class comes before its base.
+# The first match counts, so a class precedes its base.
 _kinds: tuple[tuple[type[BaseException], int], ...] = (
     (LoginRejected, LOGIN_REJECTED),
     (ConnectError, NO_CONNECTION),
@@ -52,5 +52,5 @@ _kinds: tuple[tuple[type[BaseException], int], ...] = (
 
 
 def code_of(exc: BaseException) -> int:
-    """Give the exit code for an error of the library."""
+    """Return the exit code for an exception of the library."""
     return next((code for kind, code in _kinds if isinstance(exc, kind)), FAILED)

@@ -1,4 +1,4 @@
-"""Tables for a screen that may be too narrow: the least important columns go, then values are cut."""
+"""Fits tables to narrow screens: drops the least important columns, then cuts values."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["WHOLE", "Form", "draw", "fit", "fitted_table", "show_table"]
 
 GAP = 2
 SHORTEST = 8
-"""Characters of a value that are shown of it in any case, unless it is told otherwise."""
+"""Default of the least width of a column, in characters."""
 
 WHOLE = 1000
-"""As the least width of a column: its values are never cut."""
+"""The least width of a column whose values are never cut."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a table is to look.
+    """The form of a table.
 
     Args:
         numbers: headings of the columns to align right.
-        least: the width by heading below which a column is of no use; without any, long values are folded.
-        dispensable: headings in the order in which they are given up on a narrow terminal.
+        least: least width of columns by heading; if there is none, long values are wrapped.
+        dispensable: headings in the order in which columns are dropped on a narrow terminal.
 
     """
 
@@ -44,7 +44,7 @@ def draw(output: Output, title: str, columns: Sequence[str], rows: Sequence[Sequ
 def show_table(
     output: Output, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], form: Form
 ) -> None:
-    """Show a table: so that it fits a terminal, or whole in a pipe."""
+    """Print a table: fitted to a terminal, or complete in a pipe."""
     if output.terminal:
         output.show(draw(output, title, columns, rows, form))
     else:
@@ -63,13 +63,13 @@ def fit(
 
     Args:
         columns: headings.
-        natural: the width that each would like to have.
-        room: how wide they may be together.
-        least: the width by heading below which a column is of no use.
-        dispensable: headings in the order in which they are given up; the others follow, from the last on.
+        natural: the width that each column needs.
+        room: width that is available for all of them.
+        least: least width of columns by heading.
+        dispensable: headings in the order in which columns are dropped; after them the others, from the last on.
 
     """
-    # A heading is never cut: it is what tells the numbers below it apart.
+    # A heading is never cut, because it explains the values below it.
     smallest = {
         column: max(len(column), min(width, (least or {}).get(column, SHORTEST)))
         for column, width in zip(columns, natural, strict=True)
@@ -99,7 +99,7 @@ def fitted_table(
     room: int,
     form: Form,
 ) -> Any:
-    """Make a table of rich's that is no wider than ``room``, with one line for each row; see :func:`fit`."""
+    """Return a rich table that is no wider than ``room``, with one line for each row; see :func:`fit`."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""Following events and calls, and saying how a call went."""
+"""Helpers of the commands that follow events and calls."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LOOK = 0.5  # seconds
 
 
 def next_event(stream: EventStream, deadline: Deadline, output: Output) -> Any:
-    """Wait for the next event, and look now and then whether anybody still reads what is printed.
+    """Wait for the next event and return it; check regularly that the reader of the output is still there.
 
     Raises:
         WaitTimeout: none came in time.
         EventsLost: events are missing at this place.
-        BrokenPipeError: nobody reads any more.
+        BrokenPipeError: the reader of the output has gone.
 
     """
     while True:
@@ -39,14 +39,14 @@ def next_event(stream: EventStream, deadline: Deadline, output: Output) -> Any:
 
 
 class CallFilter:
-    """Picks the events of one call: all that name a channel of it, whatever becomes of its Linkedid.
+    """Selects the events of one call: all that name one of its channels, even if its Linkedid changes.
 
     Args:
-        client: asked which channels the call has now; events have to be on the way already.
+        client: used to get the present channels of the call; the subscription to events must exist already.
         call: a Linkedid, or the name or Uniqueid of a channel.
 
     Raises:
-        click.UsageError: there is no such call now.
+        click.UsageError: there is no such call.
 
     """
 
@@ -64,7 +64,7 @@ class CallFilter:
 
     @property
     def over(self) -> bool:
-        """True once every channel of the call was hung up."""
+        """True once all channels of the call have been hung up."""
         return not self._up
 
     def __call__(self, event: Event) -> bool:
@@ -77,7 +77,8 @@ class CallFilter:
                 channels.add(value)
         if not (linked & self._linked or channels & self._channels):
             return False
-        # A channel that joins another call takes over its Linkedid, and brings the channels of that one.
+        # A channel that joins another call gets that call's Linkedid, so the channels of that call belong to this
+        # one, too.
         self._linked |= linked
         self._channels |= channels
         if event.name == "Newchannel":
@@ -88,7 +89,7 @@ class CallFilter:
 
 
 def record_of(call: Call) -> dict[str, Any]:
-    """Return how a call went, for JSON."""
+    """Return the outcome of a call, for JSON."""
     outcome = call.outcome or Outcome.UNKNOWN
     return {
         "outcome": outcome.value,
@@ -105,7 +106,7 @@ def record_of(call: Call) -> dict[str, Any]:
 
 
 def show_call(output: Output, call: Call) -> None:
-    """Print how a call went: the outcome, the cause if it is over, and how long it took."""
+    """Print the outcome of a call, its cause if it has ended, and its times."""
     if output.as_json:
         output.record(record_of(call))
         return

@@ -1,4 +1,4 @@
-"""What a command prints: for a person at a terminal, for a pipe, or as JSON, one object a line."""
+"""Output: prints results for a terminal, for a pipe, or as JSON, one object a line; and errors and messages."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ OPTIONS = {
     "auth='plain'": "?auth=plain in the URL",
     "pass secret=…, or ami://user:secret@host": "AMI_SECRET, or --secret-file",
 }
-"""What the library's errors call by the names of arguments, and how the program is told the same."""
+"""Replacements in the library's errors: names of arguments, and the program's options for them."""
 PATIENCE = 1.0
-"""Seconds that something may take before a terminal shows that it is under way."""
+"""Seconds after which a terminal shows that something is in progress."""
 
 
 def _keep_bytes(exc: UnicodeError) -> tuple[str | bytes, int]:
-    """Give bytes that no encoding could read back as they came, and what can't be written as an escape."""
+    """Error handler: write undecodable bytes unchanged, and characters that can't be encoded as escapes."""
     if not isinstance(exc, UnicodeEncodeError):
         raise exc
     found = exc.object[exc.start : exc.end]
@@ -48,9 +48,9 @@ codecs.register_error("pyami-cli", _keep_bytes)
 
 
 def clean(text: str) -> str:
-    """Make text from a server safe for a terminal: what would steer it, or can't be shown, is escaped.
+    """Return a server's text in a form that is safe for a terminal: control and unprintable characters are escaped.
 
-    Values come from callers and other users; an escape sequence in a caller's name must not reach a screen.
+    Values come from callers and other users; an escape sequence in a caller's name must not reach the terminal.
     """
     if text.isprintable():
         return text
@@ -58,7 +58,7 @@ def clean(text: str) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """Return a duration as people read it: ``0:07``, ``12:34``, ``1:02:03``; empty if it is not known."""
+    """Return a duration as text: ``0:07``, ``12:34``, ``1:02:03``; empty if it is not known."""
     if seconds is None:
         return ""
     total = max(0, int(seconds))
@@ -67,26 +67,26 @@ def span(seconds: float | None) -> str:
 
 
 def person(name: str | None, number: str | None) -> str:
-    """Return ``Name (number)``, or the one that is known; empty if neither is."""
+    """Return ``Name (number)``, or the one that is known; empty if neither is known."""
     return f"{name} ({number})" if name and number and name != number else name or number or ""
 
 
 def hide_secrets(message: Message) -> Message:
-    """Give the message with every credential in it replaced."""
+    """Return the message with all credentials replaced."""
     raw = message._raw
     hidden = redact(raw)
     return message if hidden == raw else type(message)._wire(hidden, message._origin)
 
 
 class Output:
-    """Where results and remarks go.
+    """Prints results and messages.
 
-    Results go to standard output; remarks, progress and errors to standard error. Colour and progress are for
-    terminals alone.
+    Results go to standard output; messages, progress and errors to standard error. Colour and progress are shown at
+    terminals only.
 
     Args:
         as_json: whether results are JSON.
-        quiet: whether remarks and progress are left out.
+        quiet: whether to suppress messages and progress.
 
     """
 
@@ -101,17 +101,17 @@ class Output:
 
     @property
     def terminal(self) -> bool:
-        """Whether results are for a person at a terminal."""
+        """True if results are printed to a terminal."""
         return not self.as_json and sys.stdout.isatty()
 
     @property
     def full_screen(self) -> bool:
-        """Whether the terminal can be drawn on in any place."""
+        """True if the terminal supports full-screen output."""
         return self.terminal and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
 
     @property
     def console(self) -> Console:
-        """A rich console on standard output; imports rich when first used."""
+        """A rich console on standard output; rich is imported on first use."""
         if self._console is None:
             from rich.console import Console
 
@@ -121,7 +121,7 @@ class Output:
     # Results
 
     def text(self, text: str, *, style: str = "") -> None:
-        """Print a line of a result; colour is for terminals."""
+        """Print a line of a result, at terminals with colour."""
         if style and self.terminal:
             from rich.text import Text
 
@@ -131,7 +131,7 @@ class Output:
             sys.stdout.write((clean(text) if self.terminal else text) + "\n")
 
     def show(self, renderable: RenderableType) -> None:
-        """Print something of rich's; only at a terminal."""
+        """Print a rich renderable; only at a terminal."""
         self.console.print(renderable)
 
     def record(self, values: Mapping[str, Any]) -> None:
@@ -139,7 +139,7 @@ class Output:
         sys.stdout.write(json.dumps(values, default=str) + "\n")
 
     def message(self, message: Message, **more: Any) -> None:
-        """Print one message as a line of JSON, with whatever else belongs to it."""
+        """Print one message as a line of JSON, with further fields."""
         self.record({**hide_secrets(message).to_dict(), **more})
 
     def table(
@@ -151,7 +151,7 @@ class Output:
         styles: Mapping[str, str] | None = None,
         numbers: Iterable[str] = (),
     ) -> None:
-        """Print a table: drawn at a terminal, aligned columns in a pipe, where nothing is ever cut.
+        """Print a table: drawn at a terminal; with aligned columns and without cuts in a pipe.
 
         Args:
             title: shown above it at a terminal.
@@ -178,20 +178,20 @@ class Output:
         self._behind_table = True
 
     def _part(self) -> None:
-        """Part what follows from a table in a pipe; a drawn one ends with a blank line of its own."""
+        """Print a blank line between a table in a pipe and what follows; a drawn table ends with one itself."""
         if self._behind_table:
             sys.stdout.write("\n")
             self._behind_table = False
 
     def flush(self) -> None:
-        """Hand on what has been printed so far."""
+        """Flush standard output."""
         sys.stdout.flush()
 
     def check_reader(self) -> None:
-        """Find out whether anybody still reads: a pipe tells it only to those who write, or ask.
+        """Check that the reader of a pipe is still there, since otherwise only a write would show that it has gone.
 
         Raises:
-            BrokenPipeError: nobody does.
+            BrokenPipeError: it has gone.
 
         """
         if not hasattr(select, "poll"):
@@ -204,19 +204,19 @@ class Output:
         if any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0)):
             raise BrokenPipeError(errno.EPIPE, "nobody reads any more")
 
-    # Remarks
+    # Messages
 
     def note(self, text: str) -> None:
-        """Tell something that is no result."""
+        """Print a message to standard error, unless quiet."""
         if not self.quiet:
             self._remark({"note": text}, text)
 
     def warn(self, text: str) -> None:
-        """Tell something that should be looked at, even when it is to be quiet."""
+        """Print a warning to standard error, even if quiet."""
         self._remark({"warning": text}, f"pyami-sync: {text}")
 
     def error(self, exc: BaseException | str, code: int) -> None:
-        """Tell why it failed."""
+        """Print an error."""
         kind = "Usage" if isinstance(exc, str) else type(exc).__name__
         text = str(exc)
         for argument, option in OPTIONS.items():
@@ -224,7 +224,7 @@ class Output:
         self._remark({"error": text, "type": kind, "exit": code}, f"pyami-sync: {text}")
 
     def _remark(self, values: dict[str, Any], text: str) -> None:
-        # Results that were printed before it are to be seen before it.
+        # Flush the results that were printed before.
         self.flush()
         line = json.dumps(values) if self.as_json else "\n".join(map(clean, text.split("\n")))
         sys.stderr.write(line + "\n")
@@ -232,18 +232,18 @@ class Output:
 
     @property
     def progress(self) -> bool:
-        """Whether what is under way may be shown: on standard error, at a terminal alone."""
+        """True if progress may be shown: standard error is a terminal."""
         return not (self.quiet or self.as_json) and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
     def status(self, text: str) -> None:
-        """Show at a terminal how far it is, in place of what was shown before; nothing for an empty text."""
+        """Replace the progress shown at a terminal; an empty text removes it."""
         if self.progress:
             sys.stderr.write(f"\r\x1b[K{clean(text)}")
             sys.stderr.flush()
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
-        """Show at a terminal that something is under way, once it takes longer than a second."""
+        """Show at a terminal that something is in progress, once it takes longer than a second."""
         stream = sys.stderr
         if not self.progress:
             yield
@@ -279,7 +279,7 @@ def make_table(
     styles: Mapping[str, str] | None = None,
     numbers: Iterable[str] = (),
 ) -> Any:
-    """Make a table of rich's; text of a server is escaped on the way."""
+    """Return a rich table; text of a server is escaped."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""What rights Python code needs, found by reading it: the actions it sends and the events it listens to."""
+"""Finds the rights that Python code needs, by analysing the actions that it sends and the events that it uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..vocabulary.catalogue.vocabulary import Vocabulary, class_name, load_facts
 __all__ = ["Needs", "User", "find_needs", "smallest_user"]
 
 SENDING = {"send": 0, "submit": 0, "broadcast": 0, "send_any": 0, "send_to": 1}
-"""Methods that take an action, and the place of it among their arguments."""
+"""Methods with an action as argument, and the index of that argument."""
 LISTENING = frozenset({"on", "events", "wait_for", "expect", "observable"})
 METHODS = {
     "ping": ("Ping",),
@@ -25,9 +25,9 @@ METHODS = {
     "live": ("CoreShowChannels", "BridgeList", "BridgeInfo", "QueueStatus", "ParkedCalls", "ConfbridgeListRooms"),
     "server_version": ("CoreSettings",),
 }
-"""Methods and attributes of a client that send actions of their own."""
+"""Methods and attributes of a client that send particular actions."""
 CLIENTS = frozenset({"ami", "client", "pool", "manager"})
-"""Names that a client goes by where the code does not show what it is: `call` and `live` are common words."""
+"""Variable names that are taken for a client, for methods with common names such as `call` and `live`."""
 COMMON = frozenset({"call", "live", "command", "ping"})
 DANGER = (
     "reporting",
@@ -54,24 +54,24 @@ def _vocabulary() -> Vocabulary:
 
 @dataclass
 class Needs:
-    """What the code uses, with the places where it does."""
+    """The actions and events that the code uses, with the places in the code."""
 
     actions: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     events: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     everything: set[str] = field(default_factory=set)
     """Places that listen to all events."""
     unknown: list[str] = field(default_factory=list)
-    """What could not be told by reading."""
+    """Uses that could not be determined."""
 
 
 @dataclass(frozen=True)
 class User:
-    """The smallest user for some needs."""
+    """The user with the fewest rights for some needs."""
 
     read: list[str]
     write: list[str]
     reasons: Mapping[tuple[str, str], str]
-    """The class that each action or event needs."""
+    """The class for each action or event."""
 
     def section(self, name: str) -> list[str]:
         """Return the lines of its section in manager.conf."""
@@ -82,7 +82,7 @@ class User:
 
 
 def find_needs(source: str, file: str, needs: Needs) -> None:
-    """Add what one file uses.
+    """Add the needs of one file.
 
     Raises:
         SyntaxError: it is not Python.
@@ -157,7 +157,7 @@ class _Reader(ast.NodeVisitor):
             return
         for each in node.args:
             if not isinstance(each, ast.Constant) or not isinstance(each.value, str):
-                continue  # a class is found as an attribute of `events`
+                continue  # classes are found as attributes of `events`
             matches = [name for name in self.known.events if fnmatchcase(name.lower(), each.value.lower())]
             if not matches and _last_name(node.func) in CLIENTS:
                 self.needs.unknown.append(f"{place}: no version of Asterisk has an event {each.value!r}")
@@ -166,7 +166,7 @@ class _Reader(ast.NodeVisitor):
 
 
 def _last_name(node: ast.expr) -> str:
-    """Return the name of what a method is called on: ``ami`` for ``self.ami.send``."""
+    """Return the name of the object of a method call: ``ami`` for ``self.ami.send``."""
     receiver = node.value if isinstance(node, ast.Attribute) else node
     if isinstance(receiver, ast.Attribute):
         return receiver.attr
@@ -174,7 +174,7 @@ def _last_name(node: ast.expr) -> str:
 
 
 def smallest_user(needs: Needs) -> User:
-    """Choose the classes: every action needs one of its own, and the least dangerous that serves is taken."""
+    """Choose the classes: for each action the least dangerous one that allows it."""
     known = _vocabulary()
     reasons: dict[tuple[str, str], str] = {}
     write: set[str] = set()
@@ -185,7 +185,7 @@ def smallest_user(needs: Needs) -> User:
             choices.append((name, classes))
         else:
             reasons["action", name] = "none"
-    # Those without a choice first; what they need serves others, too.
+    # First the actions that only one class allows, since that class may allow others, too.
     for name, classes in sorted(choices, key=lambda each: len(each[1])):
         chosen = next((each for each in classes if each in write), None) or min(classes, key=_danger)
         write.add(chosen)

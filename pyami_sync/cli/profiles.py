@@ -1,4 +1,4 @@
-"""Named servers in a TOML file, so that a command needs only their name."""
+"""Reads profiles: named servers in a TOML file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS = ("url", "secret", "secret_file", "tls_ca", "timeout")
 
 @dataclass(frozen=True)
 class Profile:
-    """How to reach one server."""
+    """A named server."""
 
     name: str
     url: str
@@ -32,16 +32,16 @@ class Profile:
 
 
 def config_file() -> Path:
-    """Where profiles are: ``PYAMI_CONFIG``, or ``config.toml`` in the platform's folder for configuration."""
+    """Return the path of the profiles: ``PYAMI_CONFIG``, or ``config.toml`` in the platform's configuration folder."""
     given = os.environ.get("PYAMI_CONFIG")
     return Path(given) if given else Path(click.get_app_dir("pyami-sync")) / "config.toml"
 
 
 def load_profiles(path: Path | None = None) -> tuple[dict[str, Profile], str | None]:
-    """Read the profiles, and the name of the one to use when none is named.
+    """Return the profiles and the name of the default one.
 
     Raises:
-        click.UsageError: the file is not as it should be; the message shows no value of it.
+        click.UsageError: the file is not valid; the message contains no value of it.
 
     """
     path = path or config_file()
@@ -78,7 +78,7 @@ def _profile(path: Path, name: str, values: Any) -> Profile:
         name,
         values["url"],
         secret=values.get("secret"),
-        # Relative to the file that names it, so that it does not matter where the command is run.
+        # Relative to the profiles' file, so that it does not depend on the current directory.
         secret_file=str(path.parent / Path(values["secret_file"]).expanduser()) if "secret_file" in values else None,
         tls_ca=str(path.parent / Path(values["tls_ca"]).expanduser()) if "tls_ca" in values else None,
         timeout=timeout,
@@ -86,7 +86,7 @@ def _profile(path: Path, name: str, values: Any) -> Profile:
 
 
 def read_secret(path: str) -> str:
-    """Read a secret from a file: its first line.
+    """Return the secret in a file: its first line.
 
     Raises:
         click.UsageError: it can't be read, or is empty.

@@ -1,4 +1,4 @@
-"""The program as a whole: its commands, how they end, and what a signal does."""
+"""The program's list of commands, its handling of errors and exit codes, and of signals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMPLETION_VARIABLE = "_PYAMI_SYNC_COMPLETE"
 
 PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
     "Look": {
-        "channels": ("tables", "Channels that are up, as a table."),
+        "channels": ("tables", "Active channels, as a table."),
         "queues": ("tables", "Queues with members and callers, as a table."),
         "endpoints": ("tables", "Phones and trunks, as a table."),
         "top": ("top", "Calls, queues and events per second, live."),
@@ -37,7 +37,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "wait": ("listening", "Wait for an event, in scripts."),
     },
     "Act": {
-        "dial": ("calls", "Connect a phone with a number, and report how it went."),
+        "dial": ("calls", "Connect a phone with a number, and report the outcome."),
         "originate": ("calls", "Place a call to an extension or an application."),
         "hangup": ("acting", "Hang up channels."),
         "transfer": ("acting", "Transfer a party to an extension."),
@@ -46,37 +46,37 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "unpause": ("acting", "End the pause of a queue member."),
         "queue": ("queue", "Add, remove and show the members of queues."),
         "db": ("database", "Read and write the server's database."),
-        "reload": ("acting", "Have the server read its configuration again."),
+        "reload": ("acting", "Reload the server's configuration."),
     },
     "Ask": {
         "shell": ("shell", "Send actions at a prompt, with completion."),
         "ping": ("asking", "Measure the round trip."),
         "send": ("asking", "Send any action."),
         "command": ("asking", "Run console commands."),
-        "cluster": ("cluster", "Ask, tell and watch many servers at once."),
+        "cluster": ("cluster", "Send actions to many servers, and watch them."),
     },
     "Serve": {
         "agi": ("agi", "Serve call scripts, over FastAGI or AsyncAGI."),
-        "bridge": ("bridge", "Connect servers to a broker, and look at what it carries."),
+        "bridge": ("bridge", "Connect servers to a broker, and show its state and events."),
         "exporter": ("exporter", "Serve metrics for Prometheus."),
     },
     "Find faults": {
-        "doctor": ("doctor", "Say why it does not work, and what to do."),
-        "record": ("tapes", "Write the traffic to a file, for a bug report."),
-        "replay": ("tapes", "Serve a recording as if it were an Asterisk."),
+        "doctor": ("doctor", "Diagnose problems, and say what to do."),
+        "record": ("tapes", "Record the traffic in a file, for a bug report."),
+        "replay": ("tapes", "Serve a recording like an Asterisk server."),
         "ladder": ("ladder", "Draw what happened to a call."),
         "audit": ("rights", "Find dangerous rights in manager.conf."),
         "permissions": ("rights", "Write the smallest manager.conf user for a program."),
     },
     "Learn and set up": {
-        "demo": ("demo", "See it work, without any Asterisk."),
+        "demo": ("demo", "Show the main features, without any Asterisk."),
         "simulate": ("tapes", "Serve a simulated Asterisk."),
         "describe": ("describe", "Explain an action or an event."),
         "profiles": ("profiles", "Named servers."),
         "completion": ("completion", "Print the shell's completion script."),
     },
 }
-"""The commands by purpose: the module and a line of help of each, so that listing them imports none of them."""
+"""The commands by purpose: module and line of help of each, so that listing the commands imports none."""
 
 COMMANDS = {name: entry for commands in PURPOSES.values() for name, entry in commands.items()}
 
@@ -84,16 +84,16 @@ COMMANDS = {name: entry for commands in PURPOSES.values() for name, entry in com
 def _shared(connects: bool, cluster: bool) -> list[click.Option]:
     """Return the options that a command shares with others."""
     options = [*(server_options() if connects else ()), *(cluster_options() if cluster else ()), *output_options()]
-    return list({each.name: each for each in options}.values())  # both kinds have --timeout
+    return list({each.name: each for each in options}.values())  # --timeout is in both lists
 
 
 class Command(click.Command):
-    """A command with the options that all share, and with examples in its help.
+    """A command with the shared options, and with examples in its help.
 
     Args:
         examples: command lines without the program's name.
-        connects: whether it takes the options that name a server.
-        cluster: whether it takes the options that name many.
+        connects: whether it has the options of a server.
+        cluster: whether it has the options of a cluster.
 
     """
 
@@ -110,14 +110,14 @@ class Command(click.Command):
         own = list(params or ())
         taken = {option for each in own for option in each.opts}
         shared = _shared(connects, cluster)
-        # An own option of the same name, such as the --timeout of `wait`, takes the place of the shared one.
+        # An option of the command itself, such as the --timeout of `wait`, replaces the shared one.
         self.shared = [each for each in shared if not taken & set(each.opts)]
         self.examples = examples
         super().__init__(name, params=[*own, *self.shared], **more)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         shared = set(map(id, self.shared))
-        # Arguments have no text of their own (newer versions of click list them all the same): the usage names them.
+        # Arguments have no help text, but newer versions of click list them; the usage line is enough.
         own = [each for each in self.get_params(ctx) if id(each) not in shared and isinstance(each, click.Option)]
         for title, options in (("Options", own), ("Common options", self.shared)):
             rows = [row for row in (each.get_help_record(ctx) for each in options) if row]
@@ -130,7 +130,7 @@ class Command(click.Command):
 
 
 def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
-    """Write example command lines as they are, not filled like text."""
+    """Write example command lines unwrapped."""
     if examples:
         with formatter.section("Examples"):
             for example in examples:
@@ -138,7 +138,7 @@ def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> N
 
 
 class Group(click.Group):
-    """A command with commands of its own, with the options that all share."""
+    """A command with subcommands, with the shared options."""
 
     command_class = Command
 
@@ -161,7 +161,7 @@ class Group(click.Group):
 
 
 class LazyGroup(Group):
-    """The program itself: a command's module is imported when that command is run."""
+    """The program itself; a command's module is imported when the command is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -202,10 +202,10 @@ def _show_version(context: click.Context, parameter: click.Parameter, value: boo
 program = LazyGroup(
     name=PROGRAM,
     help=(
-        "A toolbox for whoever has an Asterisk: ask it, watch it, find out why it does not answer.\n\n"
+        "Tools for Asterisk servers: send actions, watch calls and events, and diagnose problems.\n\n"
         "Name the server by --url, by AMI_URL or by a profile, and keep its secret in AMI_SECRET, in a file"
-        " (--secret-file) or in the profile; you are asked for it otherwise. Common options may stand before or"
-        " behind the command. In a pipe there is no colour, and nothing is cut."
+        " (--secret-file) or in the profile; you are asked for it otherwise. Common options may precede or"
+        " follow the command. In a pipe there is no colour, and nothing is cut."
     ),
     examples=[
         "demo",
@@ -230,7 +230,7 @@ program = LazyGroup(
 
 
 def run(arguments: list[str]) -> int:
-    """Run the program and return its exit code; no exception comes out but a defect of the program itself."""
+    """Run the program and return its exit code; raises only for bugs in the program itself."""
     output = Output(as_json="--json" in arguments, quiet="-q" in arguments or "--quiet" in arguments)
     if COMPLETION_VARIABLE in os.environ:
         from click.shell_completion import shell_complete
@@ -243,7 +243,7 @@ def run(arguments: list[str]) -> int:
             code = _run(arguments, output)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read from us, such as `head`, has enough.
+            # The reader of the output, such as `head`, has ended.
             code = OK
         except KeyboardInterrupt:
             code = INTERRUPTED
@@ -281,7 +281,7 @@ def _run(arguments: list[str], output: Output) -> int:
 
 
 class Terminated(SystemExit):
-    """SIGTERM or SIGHUP: everything that is open is closed on the way out."""
+    """Raised for SIGTERM or SIGHUP, so that all ``with`` blocks are left and everything is closed."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -290,12 +290,12 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """End in good order at a signal, so that no session and no full screen stays behind."""
+    """Raise :exc:`Terminated` at a signal, so that the session is closed and the terminal is restored."""
     before = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        # Whoever had a signal ignored, as nohup does, wants it ignored.
-        with contextlib.suppress(ValueError):  # not on the main thread: signals are somebody else's
+        # A signal that is ignored, as by nohup, stays ignored.
+        with contextlib.suppress(ValueError):  # not on the main thread, where signals can't be handled
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 before[number] = signal.signal(number, _terminate)
     try:
@@ -306,7 +306,7 @@ def _signals() -> Iterator[None]:
 
 
 def _detach_broken_pipe() -> None:
-    """Let the interpreter's own flush at exit find nothing to complain about."""
+    """Replace standard output, so that the interpreter's flush at exit does not fail."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

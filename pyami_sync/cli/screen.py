@@ -1,4 +1,4 @@
-"""A full screen that is drawn again and again, and leaves the terminal as it was."""
+"""FullScreen: a full-screen display that restores the terminal when it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FullScreen"]
 
-SLICE = 0.1  # seconds between two looks at what a signal asked for
+SLICE = 0.1  # seconds between two checks for a signal's request
 SEQUENCES = {
     "[A": "up",
     "[B": "down",
@@ -31,17 +31,17 @@ SEQUENCES = {
     "OH": "home",
     "OF": "end",
 }
-"""Keys that terminals send as an escape sequence, by what follows the escape."""
+"""Keys that terminals send as an escape sequence, by the characters after the escape."""
 NAMES = {"\x1b": "escape", "\r": "enter", "\n": "enter", "\t": "tab", "\x7f": "backspace", "\x08": "backspace"}
 
 
 class FullScreen:
-    """The terminal's second screen, for as long as the block runs; Ctrl-Z gives the terminal back meanwhile.
+    """The terminal's alternate screen, for the length of a ``with`` block; Ctrl-Z suspends it.
 
-    Whatever ends the block, the screen, the cursor and the keyboard are as they were afterwards.
+    The screen, the cursor and the keyboard are always restored at the end.
 
     Args:
-        console: on a terminal that can move its cursor.
+        console: a console on a terminal that can move its cursor.
 
     """
 
@@ -76,7 +76,7 @@ class FullScreen:
         self._live.start()
 
     def _give_back(self) -> None:
-        # A terminal that is gone, such as after a hang-up, has nothing to be restored.
+        # The terminal has gone, such as after a hang-up: there is nothing to restore.
         with contextlib.suppress(OSError):
             self._live.stop()
         if self._settings is not None:
@@ -87,35 +87,36 @@ class FullScreen:
             self._settings = None
 
     def _ask_suspend(self, number: int, frame: FrameType | None) -> None:
-        self._suspend_asked = True  # not now: something may be half drawn
+        self._suspend_asked = True  # not in the handler: the screen may be half drawn
 
     def _suspend(self) -> None:
         self._suspend_asked = False
         self._give_back()
-        os.kill(os.getpid(), signal.SIGSTOP)  # here it waits for `fg`
+        os.kill(os.getpid(), signal.SIGSTOP)  # stops here until `fg`
         self._take()
 
     def show(self, renderable: RenderableType) -> None:
-        """Draw it; what does not fit is cut."""
+        """Draw a renderable; parts that do not fit are cut."""
         self._live.update(renderable, refresh=True)
 
     def key(self, seconds: float) -> str:
-        """Wait so long for a key, and return it: a character, a name such as ``up`` or ``enter``, or an empty text.
+        """Wait at most ``seconds`` for a key and return it: a character, a name such as ``up`` or ``enter``, or an
+        empty str.
 
-        A key that was pressed already is returned even when there is no time to wait.
+        A key that was pressed before is returned even if ``seconds`` is 0.
         """
         until = time.monotonic() + seconds
         while not self._typed:
             if self._suspend_asked:
                 self._suspend()
-                return "\f"  # draw it again
+                return "\f"  # draw again
             left = max(0.0, min(SLICE, until - time.monotonic()))
             if not self._keys:
                 time.sleep(left)
             elif select.select([sys.stdin], [], [], left)[0]:
                 pressed = os.read(sys.stdin.fileno(), 64)
                 if not pressed:
-                    self._keys = False  # the terminal is gone, or said so with Ctrl-D
+                    self._keys = False  # the terminal has gone, or Ctrl-D was pressed
                 self._typed += pressed.decode("utf-8", "ignore")
             if not left and not self._typed:
                 return ""

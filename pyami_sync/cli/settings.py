@@ -1,4 +1,4 @@
-"""What all commands share: which server, as whom, and in which form to answer."""
+"""Settings: the options that all commands share: the server, the user, the secret, and the form of the output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from ..client import AMIClient
-from ..connection.transport import TLS
+from ..connection.tls import TLS
 from ..session.options import Options, broker_url, options_from_url
 from ..subscriptions.selectors import Selectors
 from ..subscriptions.subscribers import MAXSIZE, EventStream, Overflow
@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass
 class Settings:
-    """What was given before or behind the command's name."""
+    """The values of the shared options."""
 
     url: str | None = None
     profile: str | None = None
@@ -46,21 +46,21 @@ class Settings:
 
     @property
     def output(self) -> Output:
-        """Where the command prints to."""
+        """The command's output."""
         if self._output is None:
             self._output = Output(as_json=self.as_json, quiet=self.quiet)
         return self._output
 
     @property
     def given(self) -> bool:
-        """Whether any server is named: by an argument, the environment or a profile."""
+        """True if a server is given: by an argument, the environment or a profile."""
         return bool(self.url or self.profile or os.environ.get("AMI_URL") or self._chosen_profile())
 
     def _chosen_profile(self) -> Profile | None:
-        """The profile that counts, if one does.
+        """Return the profile to use, if there is one.
 
         Raises:
-            click.UsageError: there is none of that name, or the file is not as it should be.
+            click.UsageError: there is no profile of that name, or the file is not valid.
 
         """
         if self.url:
@@ -78,7 +78,7 @@ class Settings:
         return profiles[name]
 
     def start_logging(self) -> None:
-        """Let the library's log be seen if it was asked for; what matters to a person is told anyway."""
+        """Show the library's log if --verbose is given; otherwise suppress it, since errors are printed anyway."""
         logger = logging.getLogger("pyami_sync")
         if self.debug:
             logging.basicConfig(format="%(asctime)s %(threadName)s %(levelname)s: %(message)s")
@@ -88,13 +88,13 @@ class Settings:
             logger.propagate = False
 
     def make_options(self, **options: Any) -> Options:
-        """Put together how to reach the server; asks for a secret when none is to be found.
+        """Return the options of the session; prompts for the secret if there is none.
 
         Args:
             options: further options of the session.
 
         Raises:
-            click.UsageError: no server is named, or what is given can't be.
+            click.UsageError: no server is given, or a value is not valid.
 
         """
         profile = self._chosen_profile()
@@ -122,7 +122,7 @@ class Settings:
         return replace(made, secret=self._find_secret(made, profile))
 
     def _find_secret(self, options: Options, profile: Profile | None) -> str:
-        """The secret, from the first place that has one."""
+        """Return the secret, from the first place that has one."""
         if self.secret_file:
             return read_secret(self.secret_file)
         if options.secret:
@@ -142,7 +142,7 @@ class Settings:
         )
 
     def make_client(self, **options: Any) -> AMIClient:
-        """Make a client, not opened yet; see :meth:`make_options`."""
+        """Return a client that is not open yet; see :meth:`make_options`."""
         self.start_logging()
         broker = self._broker()
         if broker is not None:
@@ -150,7 +150,7 @@ class Settings:
         return AMIClient.from_options(self.make_options(**options))
 
     def _broker(self) -> str | None:
-        """Return the URL of the broker, if it is one that is given."""
+        """Return the URL of the broker, if one is given."""
         profile = self._chosen_profile()
         return broker_url(self.url or (profile.url if profile else None))
 
@@ -166,15 +166,15 @@ class Settings:
 
     @contextmanager
     def connect(self, *, events: bool | str = False, stay: bool = False, **options: Any) -> Iterator[AMIClient]:
-        """Open a session for as long as the block runs.
+        """Open a session for the length of a ``with`` block.
 
         Args:
-            events: which classes of events are wanted; none keeps the server from sending any.
-            stay: whether to come back when the link is lost; a command that asks once rather fails at once.
+            events: event mask; by default the server sends no events.
+            stay: whether to reconnect when the link is lost; commands that send one action fail instead.
             options: further options of the session.
 
         Raises:
-            ConnectError: no session.
+            ConnectError: the session could not be opened.
 
         """
         options.setdefault("event_mask", events if isinstance(events, str) else None if events else "off")
@@ -197,21 +197,21 @@ class Settings:
         events: bool | str = True,
         stay: bool = True,
     ) -> Iterator[tuple[AMIClient, EventStream]]:
-        """Open a session that misses no event: the stream is there before the login.
+        """Open a session with a stream that is opened before the login, so that it misses no events.
 
         Args:
             selectors: names and globs of events; none means all.
-            where: what their headers must hold.
+            where: conditions on headers.
             overflow: see :meth:`~pyami_sync.AMIClient.events`.
             events: which classes of events are wanted.
-            stay: whether to come back when the link is lost.
+            stay: whether to reconnect when the link is lost.
 
         Raises:
-            ConnectError: no session.
+            ConnectError: the session could not be opened.
 
         """
         client = self.make_client(event_mask=events if isinstance(events, str) else None, reconnect=stay)
-        # The client's own method refuses to give a stream of a session that is not open.
+        # The client's method refuses to open a stream while the session is not open.
         stream = EventStream(Selectors(filter(None, selectors)), where, MAXSIZE, overflow, client.subscriptions)
         client.subscriptions.add(stream)
         with self.output.busy(f"connecting to {client.options.address}"):
@@ -223,7 +223,7 @@ class Settings:
 
 
 def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Keep a shared option where the command and those above it find it."""
+    """Store the value of a shared option in the settings."""
     settings = context.find_root().ensure_object(Settings)
     source = context.get_parameter_source(str(parameter.name))
     if source is not ParameterSource.DEFAULT:
@@ -231,19 +231,19 @@ def _store(context: click.Context, parameter: click.Parameter, value: Any) -> No
 
 
 class SharedOption(click.Option):
-    """An option of every command, that may stand before or behind the command's name."""
+    """A shared option, which may precede or follow the command's name."""
 
     def __init__(self, *declarations: str, **attributes: Any) -> None:
         super().__init__(declarations, expose_value=False, callback=_store, **attributes)
 
 
 def complete_profile(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of profiles for the shell."""
+    """Return names of profiles for the shell's completion."""
     return [name for name in load_profiles()[0] if name.startswith(incomplete)]
 
 
 def output_options() -> list[click.Option]:
-    """The options of every command."""
+    """Return the options of all commands."""
     return [
         SharedOption("--json", "as_json", is_flag=True, help="Print JSON, one object a line."),
         SharedOption("-q", "--quiet", is_flag=True, help="Print results and errors only."),
@@ -252,13 +252,13 @@ def output_options() -> list[click.Option]:
 
 
 def timeout_option() -> click.Option:
-    """How long anything may take."""
+    """Return the option for time limits."""
     text = "For connecting and for each action.  [10s]"
     return SharedOption("--timeout", type=DURATION, metavar="TIME", help=text)
 
 
 def cluster_options() -> list[click.Option]:
-    """The options of every command that connects to many servers."""
+    """Return the options of commands that connect to many servers."""
     return [
         SharedOption(
             "-c",
@@ -272,7 +272,7 @@ def cluster_options() -> list[click.Option]:
 
 
 def server_options() -> list[click.Option]:
-    """The options of every command that connects."""
+    """Return the options of commands that connect to a server."""
     return [
         SharedOption("--url", metavar="URL", help="Server: ami://user@host:5038, amis:// for TLS (else AMI_URL)."),
         SharedOption(
@@ -295,11 +295,11 @@ def server_options() -> list[click.Option]:
 
 
 pass_settings = click.make_pass_decorator(Settings, ensure=True)
-"""Gives a command the settings as its first argument."""
+"""Decorator that passes the settings as first argument."""
 
 
 def connecting(client: AMIClient) -> str:
-    """Name the server in a remark: who, where and how."""
+    """Return user, address and encryption of a client, for messages."""
     options = client.options
     return f"{options.username}@{options.address}{' (TLS)' if options.tls else ''}"
 

@@ -1,4 +1,4 @@
-"""Channels, queues and endpoints: asked for, put in order, shown as tables."""
+"""Reads channels, queues and endpoints, sorts them, and prints them as tables."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ COLORS = {
     "Unknown": "red",
     "Paused": "bright_black",
 }
-"""Colour of a state by its words."""
+"""Colours of states by text."""
 
 MEMBER_STATES = {
     "0": "Unknown",
@@ -56,11 +56,11 @@ MEMBER_STATES = {
     "7": "Ring, in use",
     "8": "On hold",
 }
-"""``Status`` of a queue's member."""
+"""Texts for the ``Status`` of a queue's member."""
 
 
 def _text(message: Message, *names: str) -> str:
-    """The first of these headers that says something."""
+    """Return the first of these headers that has a value."""
     return next((value for name in names if (value := message.get(name, "")) not in NOTHING), "")
 
 
@@ -70,14 +70,14 @@ def _number(message: Message, *names: str) -> int:
 
 
 def colored(state: str) -> Text:
-    """A state in its colour."""
+    """Return a state in its colour."""
     from rich.text import Text
 
     return Text(state, COLORS.get(state.partition(" (")[0], "red" if state.upper().startswith("UNREACH") else ""))
 
 
 def _states(output: Output, rows: list[list[object]], at: int) -> list[list[object]]:
-    """Give the states in a column their colours, where there are colours."""
+    """Return the rows with the states in one column coloured, if the output has colours."""
     if output.terminal:
         for row in rows:
             row[at] = colored(str(row[at]))
@@ -88,7 +88,7 @@ def _states(output: Output, rows: list[list[object]], at: int) -> list[list[obje
 
 
 def read_channels(client: AMIClient) -> list[Row]:
-    """The channels that are up.
+    """Return the active channels.
 
     Raises:
         ActionError: the user may not ask (write class ``system`` or ``reporting``).
@@ -119,11 +119,11 @@ CHANNEL_FORM = Form(
     {"Channel": WHOLE, "Caller": 10, "Connected": 10, "Application": 12},
     ["Connected", "State", "Caller", "Extension", "Application"],
 )
-"""A channel's name is what other commands are given: it is shown whole, and gone is what can be done without."""
+"""A channel's name is an argument of other commands, so it is never cut; other columns are dropped instead."""
 
 
 def channel_rows(output: Output, rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of the table of channels."""
+    """Return the columns and rows of the table of channels."""
     columns = ["Channel", "State", "Caller", "Connected", "Extension", "Application", "Duration"]
     cells: list[list[object]] = [
         [
@@ -150,7 +150,7 @@ def channel_table(output: Output, rows: Sequence[Row], title: str = "Channels") 
 
 
 def read_queues(client: AMIClient, names: Sequence[str] = ()) -> list[Row]:
-    """Queues with their members and the callers who wait, all of them or those named."""
+    """Return queues with their members and waiting callers; all of them, or those with the given names."""
     queues: dict[str, Row] = {}
     answers = [client.send("QueueStatus", Queue=name) for name in names] or [client.send("QueueStatus")]
     for item in (item for answer in answers for item in answer.events):
@@ -217,7 +217,7 @@ QUEUE_COLUMNS = ("Queue", "Callers", "Longest", "Free", "Members", "Paused", "Ho
 
 
 def queue_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of the table of queues."""
+    """Return the columns and rows of the table of queues."""
     columns = list(QUEUE_COLUMNS)
     cells: list[list[object]] = [
         [
@@ -254,7 +254,7 @@ MEMBER_FORM = Form(
 
 
 def member_rows(output: Output, rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of the members and callers of queues."""
+    """Return the columns and rows of the members and callers of queues."""
     columns = ["Queue", "Who", "Interface", "State", "Penalty", "Calls"]
     cells: list[list[object]] = []
     for row in rows:
@@ -278,12 +278,12 @@ def member_table(output: Output, rows: Sequence[Row], title: str = "Members and 
 
 
 def read_endpoints(client: AMIClient) -> list[Row]:
-    """Phones and trunks of PJSIP, SIP and IAX2, as far as the server has them.
+    """Return the phones and trunks of PJSIP, SIP and IAX2, for the technologies that the server has.
 
-    ``reachable`` is :data:`None` where the server does not watch the device.
+    ``reachable`` is :data:`None` if the server does not monitor the device.
 
     Raises:
-        ActionError: the user may ask for none of them (write classes ``system`` or ``reporting``).
+        ActionError: the user may list none of them (write classes ``system`` or ``reporting``).
 
     """
     rows: list[Row] = []
@@ -335,7 +335,7 @@ def _endpoint(technology: str, item: Message) -> Row:
 
 
 def endpoint_rows(output: Output, rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of the table of endpoints."""
+    """Return the columns and rows of the table of endpoints."""
     columns = ["Endpoint", "State", "Address", "Channels"]
     cells: list[list[object]] = [
         [row["endpoint"], row["state"], row["address"], ", ".join(row["channels"])] for row in rows

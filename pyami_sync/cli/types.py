@@ -1,4 +1,4 @@
-"""Kinds of arguments: times, headers."""
+"""Types of arguments: durations and headers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    ParamType = click.ParamType[Any]  # generic for the type checker alone: older releases have no such thing
+    ParamType = click.ParamType[Any]  # for type checkers only: it is not generic in older releases
 else:
     ParamType = click.ParamType
 
@@ -19,10 +19,10 @@ _part = re.compile(r"(\d+(?:\.\d*)?|\.\d+)[ ]*(ms|min|[smhd]|)[ ]*", re.IGNORECA
 
 
 def parse_duration(text: str) -> float:
-    """Read a time such as ``30``, ``30s``, ``500ms``, ``1m30s`` or ``2h``, in seconds.
+    """Return the seconds of a duration such as ``30``, ``30s``, ``500ms``, ``1m30s`` or ``2h``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a duration.
 
     """
     at, seconds = 0, 0.0
@@ -58,7 +58,7 @@ class Duration(ParamType):
 
 
 class Header(ParamType):
-    """``Name=Value``; the value may be empty and may hold more equals signs."""
+    """``Name=Value``; the value may be empty and may contain equals signs."""
 
     name = "header=value"
 

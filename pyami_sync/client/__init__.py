@@ -1,4 +1,4 @@
-"""What users hold: one session with one server, for blocking code and any number of threads."""
+"""AMIClient and connect(): the public interface to one session with one server."""
 
 from .client import AMIClient, connect
 

@@ -48,11 +48,11 @@ ActionObserver = TypeVar(
 
 clients: weakref.WeakSet[AMIClient] = weakref.WeakSet()
 anchors: set[AMIClient] = set()
-"""Clients with callbacks: their work goes on until close(), even if nobody else refers to them."""
+"""Clients with callbacks: these are kept alive until close(), even without another reference."""
 
 
 class Runner:
-    """Hands jobs to the callback threads of an engine that may be replaced; refers to no client."""
+    """Runs jobs on the callback threads of an engine that may be replaced; holds no reference to the client."""
 
     __slots__ = ("engine",)
 
@@ -67,46 +67,44 @@ class Runner:
 class AMIClient(Features):
     """A session with one server.
 
-    Any thread may use it. Blocking methods block the calling thread alone, and may be called in callbacks.
-    After :func:`os.fork` the child has a closed copy that connects by itself on first use.
+    Any thread may use it. Blocking methods block only the calling thread, and may be called in callbacks. After
+    :func:`os.fork` the child has a closed copy, which opens its own session on first use.
 
     Args:
-        host: name or address of the server, or ``host:port``.
+        host: name or address of the server, optionally with the port (``host:port``).
         port: 5038 unless given, 5039 with TLS.
         username: the user in manager.conf.
         secret: its secret; never logged or shown.
-        auth: ``"md5"`` answers a challenge, ``"plain"`` sends the secret as it is. Neither falls back to the
-            other.
+        auth: ``"md5"`` answers a challenge, ``"plain"`` sends the secret in clear. Neither falls back to the other.
         event_mask: classes of events to receive, such as ``"call,agent"``; ``"off"`` for none,
             :data:`None` for all that the user may read.
-        event_filter: ``"auto"`` has the server send only what subscriptions want, by filters that are made of them
-            (needs the write class ``system``); :data:`None` for everything. See :doc:`/guides/filters`.
-        tls: :data:`True` for TLS that verifies the server, a :class:`~pyami_sync.TLS` for more, or an
+        event_filter: ``"auto"`` makes filters from the subscriptions, so that the server sends only the events that
+            they want (needs the write class ``system``); :data:`None` for everything. See :doc:`/guides/filters`.
+        tls: :data:`True` for TLS that verifies the server, a :class:`~pyami_sync.TLS` for other settings, or an
             :class:`ssl.SSLContext`.
-        timeout: seconds that an action may take unless its call says otherwise; :data:`None` for no limit.
+        timeout: default time limit of an action, in seconds; :data:`None` for no limit.
         connect_timeout: seconds that connecting, TLS and login together may take.
         keepalive: seconds of silence after which a Ping is sent; :data:`None` for never.
-        keepalive_timeout: seconds without any answer to it after which the link counts as lost.
-        stall_after: seconds that events, or the answer to a Ping, may be late before that is a stall: a warning in the
-            log, a number in :meth:`stats`, and the marker :class:`~pyami_sync.events.Stalled`; :data:`None` for never.
-        reconnect: a :class:`~pyami_sync.ReconnectPolicy`; :data:`False` or :data:`None` ends the session with
-            the link.
-        when_down: what a call does while the link is down: ``"wait"`` for it within its own timeout, or
-            ``"fail"`` at once.
+        keepalive_timeout: seconds without an answer to that Ping after which the link counts as lost.
+        stall_after: seconds that events, or the answer to a Ping, may be late. A longer delay (a stall) is logged as
+            a warning, counted in :meth:`stats`, and marked by :class:`~pyami_sync.events.Stalled`; :data:`None` for
+            never.
+        reconnect: a :class:`~pyami_sync.ReconnectPolicy`; with :data:`False` or :data:`None` the session ends when
+            the link is lost.
+        when_down: what a call does while the link is down: ``"wait"`` waits for it within the call's timeout,
+            ``"fail"`` raises at once.
         wait_fully_booted: whether :meth:`open` waits until the server has loaded its modules. A user without
-            the read class ``system`` and the write class ``command`` can't know and does not wait.
-        encoding: of text; bytes that it can't decode are kept (``surrogateescape``).
-        name: what the names of the threads begin with.
+            the read class ``system`` and the write class ``command`` can't find that out, so :meth:`open` does not
+            wait.
+        encoding: encoding of text; bytes that it can't decode are kept (``surrogateescape``).
+        name: prefix of the names of the threads.
         limits: how much the server may send, a :class:`~pyami_sync.Limits`.
-        transport: a connected socket-like object to use in place of a connection of its own; the session
-            ends with it.
-        callback_threads: most threads for callbacks; so many may block at a time.
+        transport: a connected socket-like object to use instead of a new connection; the session ends with it.
+        callback_threads: most callback threads, and so the number of callbacks that may block at a time.
 
     Raises:
         TypeError: an unknown option.
-        ValueError: a value that can't be.
-
-    """
+        ValueError: a value that is not allowed."""
 
     __module__ = "pyami_sync"  # its public path
 
@@ -121,18 +119,19 @@ class AMIClient(Features):
         if port is not None:
             given["port"] = port
         if transport is not None:
-            given.setdefault("reconnect", None)  # there is no way to connect the like of it again
+            given.setdefault("reconnect", None)  # the library can't make another such object
         self._setup(make_options(given), transport, callback_threads)
 
     @classmethod
     def from_url(cls, url: str | None = None, **options: Unpack[ConnectOptions]) -> Self:
-        """Make a client from ``ami://user:secret@host:5038/?timeout=5``, not opened yet.
+        """Return a client made from ``ami://user:secret@host:5038/?timeout=5``; it is not open yet.
 
-        ``amis://`` is TLS. Without a URL ``AMI_URL`` of the environment is read. Options win over the URL. The URL of a
-        broker (``redis://broker/0?node=paris``, ``amqp://…``) makes a :class:`~pyami_sync.bridge.BridgeClient`.
+        ``amis://`` uses TLS. Without a URL, the environment variable ``AMI_URL`` is read. Options take precedence
+        over the URL. For the URL of a broker (``redis://broker/0?node=paris``, ``amqp://…``) the result is a
+        :class:`~pyami_sync.bridge.BridgeClient`.
 
         Raises:
-            ValueError: it can't be read; the message never shows the secret.
+            ValueError: the URL is not valid; the message never contains the secret.
 
         """
         broker = broker_url(url)
@@ -147,7 +146,7 @@ class AMIClient(Features):
 
     @classmethod
     def from_options(cls, options: Options, *, engine: Engine | None = None, **more: Any) -> Self:
-        """Make a client of options, on an engine that others use too; closing it leaves the engine running."""
+        """Return a client on an engine that other clients use, too; closing the client leaves the engine running."""
         client = cls.__new__(cls)
         client._setup(options, None, 32, engine=engine, **more)
         return client
@@ -163,15 +162,15 @@ class AMIClient(Features):
         connector: Connector | None = None,
         observe: Callable[[], None] | None = None,
     ) -> None:
-        """Make everything; the last four are for a client that is one of many.
+        """Create all parts of the client; the last four arguments are for a client of a cluster.
 
         Args:
-            options: how the session is to be.
+            options: of the session.
             transport: a connected socket-like object, or :data:`None`.
-            callback_threads: of an engine of its own.
-            engine: one that others use too; closing the client leaves it running.
-            publisher: makes of the client's subscriptions what gets its events.
-            connector: starts the attempts to connect; one of its own unless given.
+            callback_threads: most callback threads, if the client makes its own engine.
+            engine: an engine that other clients use, too; closing the client leaves it running.
+            publisher: is given the client's subscriptions, and returns the receiver of its events.
+            connector: starts the attempts to connect; the client makes its own unless given.
             observe: see :class:`~pyami_sync.session.session.Session`.
 
         """
@@ -204,26 +203,27 @@ class AMIClient(Features):
             observe=observe,
         )
         self._successors: dict[Engine, tuple[Engine, Connector]] = {}
-        self._given_up: Engine | None = None  # ended because open() failed
-        self._services: list[AsyncAGI] = []  # what runs on this client and ends before it
+        self._given_up: Engine | None = None  # the engine that was ended because open() failed
+        self._services: list[AsyncAGI] = []  # they run on this client, and are closed before it
         self._version: tuple[int, str | None] = (-1, None)
         self._calls: Calls | None = None  # made with the first call
         self._opening_calls = Lock()
         clients.add(self)
         if self._own_engine:
-            # A client that is dropped without close(): nothing of what runs refers to it, so it is collected.
+            # For a client that is dropped without close(): no thread refers to it, so it is collected.
             weakref.finalize(self, _dropped, self._session, self._runner).atexit = False
 
     # Life
 
     def open(self, timeout: float | None = DEFAULT) -> Self:
-        """Connect and log in; blocks. Does nothing when it is open.
+        """Connect and log in; blocks. Do nothing if the session is open.
 
         Args:
-            timeout: seconds that it may take, ``connect_timeout`` unless given; :data:`None` for no limit.
+            timeout: most seconds to block (by default ``connect_timeout``); :data:`None` for no limit.
 
         Raises:
-            ConnectError: not reached, TLS failed, or no AMI; it says which, and what to check.
+            ConnectError: the server was not reached, TLS failed, or the peer does not speak AMI; the message says
+                which, and what to check.
             LoginRejected: the server refused the user, the secret or this address.
 
         """
@@ -239,7 +239,7 @@ class AMIClient(Features):
                 if not self._own_engine:
                     raise
                 if self._given_up is engine and type(exc) is ConnectionClosed and not deadline.expired:
-                    continue  # another thread's attempt failed, and it has just ended the engine behind it
+                    continue  # another thread's attempt has failed and ended the engine meanwhile
                 if self._session.state is State.CLOSED and not self._session.openings.threads:
                     self._given_up = engine
                     self._end_engine(5.0)
@@ -247,18 +247,19 @@ class AMIClient(Features):
             return self
 
     def _renew(self) -> None:
-        """Replace an engine that was closed; several threads at a time agree on one."""
+        """Replace an engine that was closed; if several threads do so at a time, they use the same new one."""
         old = self.engine
         engine = Engine(self.options.name, self._callback_threads)
-        # One step, not a lock, which a signal handler could meet; a thread that was interrupted below is overtaken.
+        # One atomic step instead of a lock, which a signal handler could find locked; if a thread was interrupted
+        # below, another thread replaces the engine again.
         engine, connector = self._successors.setdefault(old, (engine, Connector(engine)))
         if self.engine is old:
             for hook in (self._state_hook, self._errors.hook, self._wire_hook):
-                hook.after_fork()  # what the last engine's threads had not begun is not theirs to do any more
+                hook.after_fork()  # drop the calls that the last engine's threads had not begun
             self.subscriptions.reopen()
             self._session.connector = connector
             self._session.engine = self._runner.engine = engine
-            self.engine = engine  # last: this ends it
+            self.engine = engine  # last: this completes the replacement
             for each in list(self._successors):
                 if each is not old:
                     self._successors.pop(each, None)
@@ -270,13 +271,12 @@ class AMIClient(Features):
         self._session.connector.close(deadline)
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """End the session: every pending call fails, streams end, all threads are joined.
+        """Close the session: pending calls fail, streams end, all threads are joined.
 
-        Idempotent and safe from any thread, a callback included.
+        Idempotent; may be called from any thread, callbacks included.
 
         Args:
-            timeout: seconds to wait for callbacks under way; one that goes on longer is left to itself, with
-                a warning.
+            timeout: seconds to wait for running callbacks; for one that runs longer a warning is logged.
 
         """
         forks.check()
@@ -289,7 +289,7 @@ class AMIClient(Features):
             self._calls.close(timeout)
         if self._own_engine:
             self._end_engine(timeout)
-            self._session.close()  # what another thread began to open in this moment
+            self._session.close()  # another thread may have begun to open it at this moment
         anchors.discard(self)
 
     def __enter__(self) -> Self:
@@ -302,13 +302,13 @@ class AMIClient(Features):
         self._errors.reraise_exit(exc)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
-        """Block until the session ends for good, as a script does that only has callbacks.
+        """Block until the session is closed; for scripts that only have callbacks.
 
         Args:
             timeout: seconds; :data:`None` for no limit.
 
         Returns:
-            Whether it has ended.
+            True if it is closed, False if the time is up.
 
         """
         self._check("waiting for the end")
@@ -318,20 +318,20 @@ class AMIClient(Features):
 
     @property
     def state(self) -> State:
-        """Where the session stands."""
+        """The state of the session."""
         return self._session.state
 
     @property
     def ami_version(self) -> AMIVersion | None:
-        """The protocol's version from the greeting; :data:`None` before, or if the greeting names none."""
+        """The version of AMI from the greeting; :data:`None` before the first, or if the greeting has none."""
         greeting = self._session.greeting
         return greeting.version if greeting else None
 
     @property
     def server_version(self) -> str | None:
-        """Asterisk's version, such as ``"22.10.1"``; asks the server (blocks) the first time after each login.
+        """Asterisk's version, such as ``"22.10.1"``; the first access after each login asks the server and blocks.
 
-        :data:`None` if the user may not ask (write class ``system`` or ``reporting``).
+        :data:`None` if the user may not ask (that needs the write class ``system`` or ``reporting``).
         """
         login = self._session.metrics.connects
         if self._version[0] != login or self._version[1] is None:  # it may have been upgraded in between
@@ -340,7 +340,7 @@ class AMIClient(Features):
         return self._version[1]
 
     def stats(self) -> Stats:
-        """A picture of what has been counted; cheap."""
+        """Return a snapshot of the client's counters; does not block."""
         return take_stats(self._session, self.subscriptions, self._wire_hook.lost)
 
     # Hooks: each calls its callbacks one at a time, in order, on a callback thread
@@ -348,28 +348,30 @@ class AMIClient(Features):
     # and returns a Handle, which ends the registration. It can decorate a function.
 
     def on_state(self, callback: StateCallback) -> Handle[StateCallback]:
-        """Call ``callback(state)`` with each new :class:`State`; return a :class:`~pyami_sync.engine.handle.Handle`."""
+        """Call ``callback(state)`` with each new :class:`State`. Return a :class:`~pyami_sync.engine.handle.Handle`."""
         anchors.add(self)
         return Handle(callback, self._state_hook.add(callback))
 
     def on_error(self, callback: ErrorCallback) -> Handle[ErrorCallback]:
-        """Call ``callback(exception, subscription, event)`` when an event's callback raised, or lost events
-        (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.engine.handle.Handle`."""
+        """Call ``callback(exception, subscription, event)`` when a callback for events raised or lost events
+        (:exc:`EventsLost`; ``event`` is :data:`None` then). Return a :class:`~pyami_sync.engine.handle.Handle`.
+        """
         return Handle(callback, self._errors.hook.add(callback))
 
     def on_action(self, observer: ActionObserver) -> Handle[ActionObserver]:
-        """Call ``observer(action)`` as each action begins, and what that returns as it ends.
+        """Call ``observer(action)`` when each action begins, and the function that it returns when the action ends.
 
-        It begins on the thread that sends, before anything is sent, so that it must be quick; what it returns
-        is called as ``end(response, exception)``, one of them :data:`None`: after :meth:`send` on the same
-        thread, after :meth:`submit` on a callback thread. Returns a :class:`~pyami_sync.engine.handle.Handle`.
+        The observer runs on the sending thread before anything is sent, so it must be quick. The function that it
+        returns is called as ``end(response, exception)``, one of which is :data:`None`: after :meth:`send` on the
+        same thread, after :meth:`submit` on a callback thread. Return a :class:`~pyami_sync.engine.handle.Handle`.
         """
         return Handle(observer, self._action_hook.add(observer))
 
     def on_wire(self, callback: WireCallback) -> Handle[WireCallback]:
-        """Tap the wire: ``callback("sent" or "received", raw)`` with whole messages, credentials replaced.
+        """Call ``callback(direction, raw)`` with each message, where ``direction`` is ``"sent"`` or ``"received"``.
 
-        Return a :class:`~pyami_sync.engine.handle.Handle`.
+        ``raw`` is the bytes of the whole message, with credentials replaced. Return a
+        :class:`~pyami_sync.engine.handle.Handle`.
         """
         remove = self._wire_hook.add(lambda direction, raw: callback(direction, redact(raw)))
         self._session.set_tapping(True)
@@ -408,7 +410,7 @@ class AMIClient(Features):
         return self._session.over
 
     def after_fork(self) -> None:
-        """Become the client of a forked child: same subscriptions, no connection until first use."""
+        """Reset the client in a forked child: the subscriptions stay, and the first use opens a session."""
         for hook in (self._state_hook, self._errors.hook, self._wire_hook, self._action_hook):
             hook.after_fork()
         self._opening_calls = Lock()
@@ -437,12 +439,13 @@ def connect(url_or_host: str | None = None, **options: Unpack[ConnectOptions]) -
     Args:
         url_or_host: ``ami://user:secret@host:5038``, ``amis://`` for TLS, the URL of a broker with the node
             (``redis://broker/0?node=paris``, ``amqp://…``), or a host with ``username`` and ``secret`` as
-            options; ``AMI_URL`` of the environment when there is none.
+            options; by default the environment variable ``AMI_URL`` is read.
         options: those of :class:`AMIClient`.
 
     Raises:
-        ConnectError: no session; it says why and what to check. :exc:`LoginRejected` is one.
-        ValueError: the URL can't be read, or an option can't be.
+        ConnectError: the session could not be opened; the message says why, and what to check. :exc:`LoginRejected`
+            is a subclass.
+        ValueError: the URL or the value of an option is not valid.
 
     """
     return AMIClient.from_url(url_or_host, **options).open()
@@ -460,7 +463,7 @@ def _after_fork() -> None:
 
 
 def _dropped(session: Session, runner: Runner) -> None:
-    """Clean up after a client that was collected; on any thread, within any operation, so it waits for nothing."""
+    """Close the session of a client that was collected; runs on any thread at any moment, so it does not wait."""
     try:
         session.close(ConnectionClosed("the client was dropped without close()"), wait=0.0)
     finally:
@@ -468,12 +471,12 @@ def _dropped(session: Session, runner: Runner) -> None:
 
 
 def _at_exit() -> None:
-    """End all sessions: at exit no thread reads answers any more, so that a call must not be sent."""
+    """Close all sessions: at exit no thread reads answers any more, so no action may be sent."""
     session_module.exiting = True
     living = [client for client in list(clients) if client.state is not State.CLOSED]
     for client in living:
         client._session.close(ConnectionClosed(session_module.EXITING), wait=0.1)
 
 
-forks.register(_after_fork)  # after the engines' own, which is registered earlier
-atexit.register(_at_exit)  # before the engines' own, for the same reason
+forks.register(_after_fork)  # runs after that of the engines, which is registered earlier
+atexit.register(_at_exit)  # runs before that of the engines, for the same reason

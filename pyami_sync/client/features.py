@@ -1,4 +1,4 @@
-"""What the packages above offer on a client; each is imported when it is first used."""
+"""The methods of a client that belong to the packages live, calls, agi and integrations, imported on first use."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ __all__ = ["Features"]
 
 
 class Features(Sender):
-    """The methods of :class:`AMIClient` that lead to the packages ``live``, ``calls``, ``agi`` and ``integrations``."""
+    """Mixin with the methods of the packages ``live``, ``calls``, ``agi`` and ``integrations``."""
 
-    _node_id: str | None = None  # of one of many: the node that its events carry
+    _node_id: str | None = None  # in a cluster: the node id of its events
     _services: list[AsyncAGI]
-    """What runs on this client and ends before it."""
+    """They run on this client, and are closed before it."""
     _calls: Calls | None
     """Made with the first call."""
     _opening_calls: Lock
 
     def observable(self, *selectors: Selector, where: Where = None, **buffer: Any) -> Any:
-        """Events as a reactivex ``Observable`` (needs the extra ``rx``); see :mod:`pyami_sync.integrations.rx`.
+        """Return the events as a reactivex ``Observable`` (needs the extra ``rx``); see
+        :mod:`pyami_sync.integrations.rx`.
 
-        ``maxsize`` and ``overflow`` are those of :meth:`events`: Rx knows no back-pressure.
+        ``maxsize`` and ``overflow`` are as for :meth:`events`, since Rx has no back-pressure.
         """
         from ..integrations.rx import observable
 
@@ -54,7 +55,7 @@ class Features(Sender):
         hangup_on_exit: bool = True,
         **headers: HeaderValue,
     ) -> Call:
-        """Place a call and return a handle for it as soon as the server has taken it; see :mod:`pyami_sync.calls`.
+        """Place a call and return a handle for it as soon as the server has accepted it; see :mod:`pyami_sync.calls`.
 
         ::
 
@@ -62,21 +63,23 @@ class Features(Sender):
                 print(call.wait_answered(), call.cause_text)
 
         Args:
-            device: whom to call, such as ``"PJSIP/1101"``.
+            device: the device to call, such as ``"PJSIP/1101"``.
             to: what to connect it with when it answers: an extension (``"200@internal"``), an application
                 (``"Playback(hello-world)"``), or an AGI script (``"agi:async"``, ``"agi://host/script"``).
             ring: seconds that it may ring.
-            caller_id: whom it sees calling, such as ``"Shop <5550>"``.
-            variables: channel variables; those whose names begin with ``__`` are inherited by what it dials.
+            caller_id: the caller ID to show, such as ``"Shop <5550>"``.
+            variables: channel variables; those whose names begin with ``__`` are inherited by the channels that it
+                dials.
             account: the account code.
             hangup_on_exit: whether leaving its ``with`` block hangs up.
             headers: more headers of Originate, such as ``Codecs``.
 
         Raises:
             ActionError: the server refused, for example because there is no such extension.
-            ValueError: ``to`` or ``ring`` can't be.
-            ConnectionClosed: the session is not open. :exc:`ConnectionLost` is one, as is said for :meth:`send`: if
-                the action had been sent the call may have been placed, and goes on without a handle.
+            ValueError: ``to`` or ``ring`` is not valid.
+            ConnectionClosed: the session is not open. :exc:`ConnectionLost`, a subclass, has the same meaning as for
+                :meth:`send`: if the action had been sent, the call may have been placed, and continues without a
+                handle.
 
         The user needs the write class ``originate``, the read classes ``call`` and ``dialplan``, and
         ``system`` or ``reporting`` to find calls again after a gap.
@@ -93,7 +96,7 @@ class Features(Sender):
         )
 
     def channel(self, channel: str | HasUniqueid) -> Channel:
-        """Return a handle for any channel, with the verbs of a call; sends nothing, and does not block.
+        """Return a handle for any channel, with the methods of a call; sends nothing, and does not block.
 
         Args:
             channel: its name or unique id, a channel of the live model, or an event about it.
@@ -120,22 +123,22 @@ class Features(Sender):
         records: int = 1_000,
         timeout: float | None = 30.0,
     ) -> Live:
-        """Start the live model of the server: its channels, calls, queues and so on, right at every moment.
+        """Start the live model of the server: its channels, calls, queues and so on, kept up to date by events.
 
-        Blocks until the lists of the server have been taken up. Close it (``with``) when done; it ends with the client.
+        Blocks until the server's lists have been loaded. Close the model (``with``) when done; it ends with the client.
 
         Args:
-            areas: what to keep: ``calls`` (with channels and bridges), ``queues``, ``conferences``, ``parking``,
-                ``devices``, ``extensions``, ``endpoints``, ``mailboxes``; all of them when none is named. Only what is
-                named is looked up and listened to; see also :func:`pyami_sync.live.event_mask`.
-            audit: seconds between two comparisons with fresh lists; None for none.
+            areas: what the model contains: ``calls`` (with channels and bridges), ``queues``, ``conferences``,
+                ``parking``, ``devices``, ``extensions``, ``endpoints``, ``mailboxes``; all of them when none is
+                named. Only what is named is looked up and listened to; see also :func:`pyami_sync.live.event_mask`.
+            audit: seconds between two comparisons with fresh lists; :data:`None` for no comparisons.
             history: how many events are kept for :meth:`~pyami_sync.live.Live.explain`.
             records: how many records of ended calls are kept.
             timeout: seconds that loading may take.
 
         Raises:
             ValueError: there is no area of that name.
-            WaitTimeout: the lists were not there in time.
+            WaitTimeout: the lists were not complete in time.
 
         """
         from ..live import Live
@@ -152,16 +155,17 @@ class Features(Sender):
         unknown: Literal["refuse", "ignore"] = "refuse",
         adopt: bool = True,
     ) -> AsyncAGI:
-        """Run scripts for the calls that the dialplan hands over with ``AGI(agi:async,ivr/en)``; does not block.
+        """Run scripts for the calls that the dialplan passes to ``AGI(agi:async,ivr/en)``; does not block.
 
         Args:
             scripts: a :class:`~pyami_sync.agi.Router`.
             threads: most scripts at a time.
             timeout: seconds that an AGI command may take; :data:`None` for no limit.
-            media_timeout: seconds for one that plays, listens or records, besides the time that it was told to.
+            media_timeout: seconds for one that plays, listens or records, in addition to the time that the command
+                itself asks for.
             unknown: what to do with a call whose path no route has: ``"refuse"``, or ``"ignore"`` when another
                 process serves it.
-            adopt: give scripts to calls that wait for one from before.
+            adopt: whether to run scripts for calls that were already waiting for one.
 
         Returns:
             An :class:`~pyami_sync.agi.AsyncAGI`; its ``close()``, or this client's, ends it.

@@ -1,4 +1,4 @@
-"""Many servers: the pool, its nodes, their health, and how one of them is chosen."""
+"""Clusters of servers: the pool, its nodes, their health, and the choice of a node for an action."""
 
 from __future__ import annotations
 

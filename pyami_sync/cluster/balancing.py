@@ -1,4 +1,4 @@
-"""Which nodes of a cluster: those that match, and in which order to try them."""
+"""Selects the nodes of a cluster that match a filter, and orders them by a load-balancing strategy."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ NodeFilter: TypeAlias = "str | State | Iterable[str] | Mapping[str, object] | Ma
 Named: TypeAlias = Literal["round_robin", "least_pending", "lowest_rtt", "hash"]
 Chooser: TypeAlias = "Callable[[Sequence[Node]], Node | str | Iterable[Node | str] | None]"
 Strategy: TypeAlias = "Named | Chooser"
-"""How to choose a node: by name, or a function that is given the nodes and gives one of them, or several in the
-order in which to try them."""
+"""How to choose a node: the name of a strategy, or a function that is given the nodes and returns one of them, or
+several in the order in which to try them.
+"""
 
 
 def matcher(where: str | State | Iterable[str] | Mapping[str, object] | Matcher) -> Matcher:
-    """Make a predicate of what a caller may say.
+    """Return a predicate for a node filter.
 
     Raises:
-        TypeError: it is nothing of the kind.
+        TypeError: the filter is of another type.
 
     """
     if isinstance(where, State):
@@ -60,30 +61,30 @@ def _texts(value: object) -> frozenset[str]:
     if isinstance(value, str | State):
         value = (value,)
     if not isinstance(value, Iterable):
-        raise TypeError(f"nodes are chosen by texts, not by {value!r}")
+        raise TypeError(f"nodes are chosen by str, not by {value!r}")
     return frozenset(each.value if isinstance(each, State) else str(each) for each in value)
 
 
 class Balancer:
-    """Puts nodes in the order in which to try them."""
+    """Orders nodes by a strategy."""
 
     def __init__(self) -> None:
         self._turns = count()
 
     def order(self, strategy: Strategy, nodes: Sequence[Node], key: object = None) -> Iterator[Node]:
-        """Yield the nodes one by one, the best first.
+        """Yield the nodes, the best first.
 
-        Those that have not answered for seconds come last, unless the choice is the caller's own or sticks to
-        a key: their link may be dead without our knowing yet.
+        Nodes that have not answered for seconds come last, since their link may be dead; not with a function of the
+        caller, nor with ``"hash"``.
 
         Args:
-            strategy: how.
-            nodes: all that come into question, connected or not.
+            strategy: name of a strategy, or a function.
+            nodes: all nodes that match, connected or not.
             key: for ``"hash"``.
 
         Raises:
             ValueError: there is no such strategy, or no key for ``"hash"``.
-            TypeError: the caller's function gave something else than nodes.
+            TypeError: the caller's function returned something other than nodes.
 
         """
         if strategy == "hash":
@@ -97,7 +98,7 @@ class Balancer:
         for node in nodes:
             (there if node.connected else absent).append(node)
         turn = next(self._turns) % (len(there) or 1)
-        turned = [*there[turn:], *there[:turn]]  # equals take turns
+        turned = [*there[turn:], *there[:turn]]  # equally good nodes take turns
         if strategy == "least_pending":
             turned.sort(key=lambda node: node.pending)
         elif strategy == "lowest_rtt":
@@ -110,8 +111,8 @@ class Balancer:
 def ranked(nodes: Iterable[Node], key: object) -> list[Node]:
     """Order nodes by the hash of a key.
 
-    Each key has an order of its own (rendezvous hashing): when a node goes, only its keys move, each to the
-    next of its order, and they return with it. It is the same in every process.
+    Each key has its own order of nodes (rendezvous hashing): when a node is lost, only its keys move, each to the
+    next node in its order, and they return when the node does. The order is the same in every process.
     """
     text = str(key).encode("utf-8", "surrogateescape")
 
@@ -125,7 +126,7 @@ def ranked(nodes: Iterable[Node], key: object) -> list[Node]:
 def _silent_last(nodes: Iterable[Node]) -> Iterator[Node]:
     silent = []
     for node in nodes:
-        if node.connected and not node.responsive:  # looked at late: most calls need the first one only
+        if node.connected and not node.responsive:  # checked late: most calls need the first node only
             silent.append(node)
         else:
             yield node
@@ -133,7 +134,9 @@ def _silent_last(nodes: Iterable[Node]) -> Iterator[Node]:
 
 
 def _chosen(choose: Chooser, nodes: Sequence[Node]) -> Iterator[Node]:
-    """Ask the caller's function, again for each further node if it gives one at a time."""
+    """Yield the nodes that the caller's function returns; call it again for each further node if it returns one at a
+    time.
+    """
     left = {node.id: node for node in nodes}
     while left:
         choice = choose(list(left.values()))
@@ -147,6 +150,6 @@ def _chosen(choose: Chooser, nodes: Sequence[Node]) -> Iterator[Node]:
             if node_id in left:
                 yield left.pop(node_id)
             elif single:
-                return  # it insists on a node that was tried, or that is not asked for
+                return  # it returned a node that was tried already, or that does not match
         if not single:
             return

@@ -1,4 +1,4 @@
-"""Actions that go to many nodes, or to one of many."""
+"""Sends an action to many nodes at the same time, or to the first of several nodes that takes it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Attempt", "send_to_all", "send_to_any"]
 
 
 def send_to_all(nodes: list[Node], action: Action[Any], deadline: Deadline, check: bool) -> dict[str, Any]:
-    """Send an action to nodes at the same time; each one's answer, or the exception in its place.
+    """Send an action to nodes at the same time; return each node's answer, or its exception, by node id.
 
     Raises:
-        InvalidAction: it can't be sent, and was not.
+        InvalidAction: the action is not valid; nothing was sent.
 
     """
     answers: dict[str, Any] = {}
@@ -53,17 +53,17 @@ def send_to_any(
     Args:
         members: the nodes.
         where: which of them come into question.
-        order: puts them in the order in which to try them.
-        attempt: makes a round over them.
-        waits: whether to wait for a node when none is there.
+        order: orders the nodes.
+        attempt: tries one node after the other.
+        waits: whether to wait for a node while none is connected.
 
     Raises:
         NoNodeAvailable: no node took it.
-        AMIError: one may have run it, or answered with an error.
+        AMIError: a node may have run the action, or answered with an error.
 
     """
     while True:
-        changes = members.changes  # before looking, so that no change is missed
+        changes = members.changes  # before the nodes are checked, so that no change is missed
         nodes = members.matching(where)
         if not nodes:
             raise NoNodeAvailable("the cluster has no node that matches")
@@ -78,21 +78,21 @@ def send_to_any(
 
 
 class Attempt:
-    """One round over the nodes with one action."""
+    """Tries an action on one node after the other."""
 
     def __init__(self, action: Action[Any], deadline: Deadline, check: bool, repeatable: bool) -> None:
         self.response: Response | None = None
         self.errors: dict[str, AMIError] = {}
         self.last: AMIError | None = None
         self.may_have_run = False
-        """True if a node may have run it, so that only a caller can decide about another round."""
+        """True if a node may have run the action, so that only the caller can decide whether to repeat it."""
         self._action = action
         self.deadline = deadline
         self._check = check
         self._repeatable = repeatable
 
     def on(self, node: Node) -> bool:
-        """Try a node; tell whether it has answered.
+        """Try a node; return True if it has answered.
 
         Raises:
             AMIError: the action may have run, and must not be repeated.
@@ -100,7 +100,7 @@ class Attempt:
         """
         left = self.deadline.remaining()
         if self._repeatable and left is not None:
-            left /= 2  # some must be left for the next
+            left /= 2  # leave some time for the next node
         try:
             self.response = node.client.send_now(self._action, left, self._check)
         except ActionError as exc:
@@ -124,7 +124,7 @@ class Attempt:
 
 
 def _refused(response: Response) -> bool:
-    """Return True if a server on its way down has refused an action unseen."""
+    """Return True if a server has refused the action because it is shutting down."""
     return not response.ok and response.message.lower() == "asterisk is shutting down"
 
 
@@ -134,10 +134,10 @@ def _about(exc: AMIError, node: Node) -> AMIError:
 
 
 def _outcome(node: Node, future: DetachedFuture[Any], action: Action[Any], deadline: Deadline) -> Any:
-    """A node's answer to a broadcast, or the exception in its place."""
+    """Return a node's answer to a broadcast, or its exception."""
     outcome = future.settled(deadline)
     if outcome is None:
-        # Its own timer is about to say the same, unless the engine is busy.
+        # The request's own timer reports the same, but late if the engine thread is busy.
         if future.cancel():
             return _about(ActionTimeout(action.name, deadline.timeout), node)
         outcome = future.settled(Deadline(None))

@@ -1,4 +1,4 @@
-"""Which nodes a cluster has: from a mapping, from URLs, from a TOML file."""
+"""Reads the nodes of a cluster from a mapping, from URLs or from a TOML file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..connection.transport import TLS
+from ..connection.tls import TLS
 from ..session.options import BROKERS, Options, check_names, make_options, url_settings
 from ..session.reconnect import ReconnectPolicy
 from ..wire.protocol import Limits
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 __all__ = ["NodeConfig", "Nodes", "Target", "check_defaults", "node_config", "read_nodes", "read_toml"]
 
 Target: TypeAlias = "str | Mapping[str, Any] | Options | NodeConfig | None"
-"""Where a node is: a URL, a host, options by name, :class:`Options`."""
+"""The address of a node: a URL, a host, options by name, or :class:`Options`."""
 Nodes: TypeAlias = "Mapping[str, Target] | Iterable[str] | str | os.PathLike[str] | None"
 """A mapping from ids to targets, URLs, one URL, or the path of a TOML file."""
 
 CONNECTION = ("auth", "host", "keepalive", "port", "secret", "secret_env", "secret_file", "tls", "username")
-"""Options that the nodes behind a bridge have no use for."""
+"""Options that do not apply to nodes which are reached by a bridge."""
 _tables = {"reconnect": ReconnectPolicy, "tls": TLS, "limits": Limits}
 
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """One node: its id, how to reach it, and what it is called by."""
+    """The configuration of one node: its id, its address and options, and its tags."""
 
     id: str
     options: Options
     tags: frozenset[str] = frozenset()
     system_name: str | None = None
-    """``systemname`` of its asterisk.conf, if the server should not be asked for it."""
+    """``systemname`` in its asterisk.conf; if given, the server is not asked for it."""
     member: Member | None = None
-    """How a broker is reached, for a node behind a bridge."""
+    """The broker, for a node that is reached by a bridge."""
 
 
 def node_config(
@@ -50,18 +50,18 @@ def node_config(
     defaults: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> NodeConfig:
-    """Make the configuration of one node.
+    """Return the configuration of one node.
 
     Args:
-        node_id: what it is called.
-        target: where it is.
-        tags: words to choose it by, besides those of the target.
-        defaults: options that the target does not give.
-        options: those that win over the target's.
+        node_id: id of the node.
+        target: address of the node.
+        tags: words to choose it by, in addition to those of the target.
+        defaults: default options.
+        options: options that take precedence over the target's.
 
     Raises:
         TypeError: an option that does not exist.
-        ValueError: a value that can't be.
+        ValueError: a value that is not allowed.
 
     """
     if not isinstance(node_id, str) or not node_id:
@@ -89,7 +89,7 @@ def node_config(
     try:
         found = url_settings(url) if url else {}
         if found.get("tls") == TLS() and (defaults or {}).get("tls"):
-            del found["tls"]  # amis:// asks for TLS and does not say how: the defaults may
+            del found["tls"]  # amis:// asks for TLS without settings, which the defaults may have
         merged = {**(defaults or {}), **found, **given}
         made = make_options({**_values(merged), "node": node_id})
     except (TypeError, ValueError) as exc:
@@ -98,12 +98,12 @@ def node_config(
 
 
 def check_defaults(defaults: Mapping[str, Any]) -> None:
-    """Raise :exc:`TypeError` for an option that does not exist, also if there is no node yet that would have it."""
+    """Raise :exc:`TypeError` for a default option that does not exist, even if there are no nodes yet."""
     check_names(set(defaults) - {"secret_env", "secret_file"}, ("health_interval", "callback_threads"))
 
 
 def _values(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn what a file can say into what options are."""
+    """Convert values of a file to values of options."""
     made = dict(given)
     for name, cls in _tables.items():
         if isinstance(made.get(name), Mapping):
@@ -125,11 +125,11 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_nodes(nodes: Nodes, defaults: Mapping[str, Any]) -> list[NodeConfig]:
-    """Make the configurations of all nodes.
+    """Return the configurations of all nodes.
 
     Raises:
-        TypeError: it is nothing that names nodes.
-        ValueError: a node can't be, or is there twice.
+        TypeError: ``nodes`` is of another type.
+        ValueError: the configuration of a node is not valid, or an id occurs twice.
         OSError: the file can't be read.
 
     """
@@ -169,10 +169,10 @@ def read_toml(path: str | os.PathLike[str], defaults: Mapping[str, Any] | None =
 
     Args:
         path: of the file.
-        defaults: options that the file does not give.
+        defaults: default options, used where the file has none.
 
     Raises:
-        ValueError: it is no such file; the message says where.
+        ValueError: the file is not valid; the message says where.
         OSError: it can't be read.
 
     """

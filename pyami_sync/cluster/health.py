@@ -1,4 +1,4 @@
-"""How the nodes of a cluster are: immutable pictures of a moment."""
+"""NodeHealth and Readiness: immutable snapshots of the health of a cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["NodeHealth", "Readiness"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeHealth:
-    """One node at one moment."""
+    """The health of one node at one moment."""
 
     __module__ = "pyami_sync"  # its public path
 
@@ -23,28 +23,29 @@ class NodeHealth:
     """Its id."""
     state: State
     since: float
-    """When that state began, in seconds since the epoch."""
+    """When the state began, in seconds since the epoch."""
     responsive: bool
-    """True if it is connected and answers: false while an action has waited for seconds and nothing came."""
+    """True if it is connected and answers. False while an action has waited for 2 seconds in which nothing arrived."""
     address: str
     tags: frozenset[str] = frozenset()
     round_trip: float | None = None
-    """Seconds that its latest Ping took; :data:`None` before the first."""
+    """Round trip of its latest Ping in seconds; :data:`None` before the first."""
     pending: int = 0
-    """Actions under way."""
+    """Number of actions that wait for their answer."""
     last_event: float | None = None
-    """When its latest event came, in seconds since the epoch."""
+    """When its latest event arrived, in seconds since the epoch."""
     reconnects: int = 0
-    """How often its link was lost and restored."""
+    """Number of times that its link was lost and restored."""
     clock_offset: float | None = None
-    """Seconds that its clock is ahead of this machine's, as far as the round trip lets one know;
-    :data:`None` if its Ping tells no time."""
+    """Seconds by which its clock is ahead of this machine's, with the precision of a round trip; :data:`None` if its
+    answers to Ping contain no time.
+    """
     server_version: str | None = None
     """Asterisk's version; :data:`None` if the user may not ask."""
     system_name: str | None = None
     """``systemname`` of its asterisk.conf, which begins the unique ids of its channels."""
     last_error: AMIError | None = None
-    """Why it is, or last was, not connected; :data:`None` once it is connected again."""
+    """Why it is not connected, or could not be reached last; :data:`None` once it is connected again."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -68,20 +69,20 @@ class NodeHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """True if enough of a cluster is there; true or false by itself."""
+    """Whether enough nodes of a cluster are available; its truth value says so, too."""
 
     __module__ = "pyami_sync"  # its public path
 
     ok: bool
     up: int
-    """Nodes that are connected and answer."""
+    """Number of nodes that are connected and answer."""
     total: int
     down: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Why each of the others is not, by its id."""
+    """The reason for each of the other nodes, by its id."""
 
     @property
     def status_code(self) -> int:
-        """For an answer by HTTP: 200, or 503 for a load balancer to look elsewhere."""
+        """The status for an HTTP response: 200, or 503 if not enough nodes are available."""
         return 200 if self.ok else 503
 
     def to_dict(self) -> dict[str, Any]:

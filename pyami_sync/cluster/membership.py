@@ -1,4 +1,4 @@
-"""The nodes of a cluster: which there are, connecting to them, waiting for them, letting them go."""
+"""Membership: the set of nodes of a cluster; adds, opens, awaits, drains and removes nodes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["Membership"]
 
 
 class Membership:
-    """The nodes, and the threads that serve them all.
+    """The nodes of a cluster, and the engine that they share.
 
     Args:
-        engine: serves their connections.
-        merged: gets the events of all of them.
-        health_hook: told of their changes.
-        health_interval: seconds between two looks at each.
+        engine: polls their connections.
+        merged: the subscribers to the events of all nodes.
+        health_hook: called when the health of a node changes.
+        health_interval: seconds between two health checks of a node.
 
     """
 
@@ -38,30 +38,32 @@ class Membership:
         self.nodes: Mapping[str, Node] = {}  # replaced as a whole, so that readers need no lock
         self.opened = False
         self.closed = False
-        self.changes = 0  # grows with whatever may let a node take an action that none took before
+        self.changes = 0  # incremented by each change after which a node may take an action that none took before
         self._merged = merged
         self._health_hook = health_hook
         self._health_interval = health_interval
         self._connector = Connector(engine)
-        self._told: dict[str, State] = {}  # the states that the health hook was told last
+        self._told: dict[str, State] = {}  # the states last reported to the health hook
         self._make_locks()
 
     def _make_locks(self) -> None:
-        # For the set of nodes, and whether it is open. Reentrant: a signal handler may close it within any of these.
+        # Guards the set of nodes and whether it is open. Reentrant: a signal handler may call close() while it is held.
         self._lock = RLock()
-        self._changed = Waiters()  # notified after every change of a node; the engine thread must not wait for a lock
+        self._changed = (
+            Waiters()
+        )  # notified after every change of a node; not a Condition, whose lock the engine would need
 
     def after_fork(self) -> None:
-        """Begin anew in a forked child; the nodes' clients have done so already."""
+        """Reset the state in a forked child; the nodes' clients have been reset already."""
         self._make_locks()
         self.opened = False
         self._told = {}
         self._connector.after_fork()
 
-    # All of them
+    # All nodes
 
     def node(self, node_id: str) -> Node:
-        """The node of that id.
+        """Return the node with an id.
 
         Raises:
             UnknownNode: there is none.
@@ -85,7 +87,7 @@ class Membership:
         return [node for node in self.nodes.values() if accepts(node)]
 
     def start(self) -> None:
-        """Begin to connect, unless that has been done.
+        """Begin to connect to all nodes, unless that has been done.
 
         Raises:
             ConnectionClosed: the cluster was closed.
@@ -103,7 +105,7 @@ class Membership:
                 self.engine.start()
             except (OSError, RuntimeError) as exc:  # no descriptors, no threads; the next use tries again
                 raise ClusterError(f"the cluster can't be opened, this process lacks resources ({exc})") from exc
-            if self.closed:  # by a signal handler in the midst of it
+            if self.closed:  # closed by a signal handler meanwhile
                 raise ConnectionClosed("the cluster was closed")
             self.opened = True
             nodes = list(self.nodes.values())
@@ -111,7 +113,7 @@ class Membership:
             node.start()
 
     def close(self, timeout: float | None, drain: float) -> None:
-        """End all sessions and threads; ``drain`` seconds are for actions under way."""
+        """Close all sessions and end the threads; actions under way get ``drain`` seconds to finish."""
         with self._lock:
             was_open, self.opened, self.closed = self.opened, False, True
             nodes = list(self.nodes.values())
@@ -119,7 +121,7 @@ class Membership:
             self._drain(nodes, Deadline(drain))
         deadline = Deadline(timeout)
         members = [node.config.member for node in nodes if node.config.member is not None]
-        for node in nodes:  # none of them waits, so this is as fast as side by side
+        for node in nodes:  # ending a node does not block, so all end at the same time
             node.client.close()
         for member in members:
             member.stop()
@@ -133,14 +135,14 @@ class Membership:
         self._changed.notify_all()
 
     def wait(self, done: Callable[[], bool], deadline: Deadline) -> bool:
-        """Wait until something about the nodes is so, or the end; tell whether it is."""
+        """Wait until ``done()`` is true or the cluster is closed; return False if the deadline passes first."""
         self._changed.wait(lambda: self.closed or done(), deadline.remaining())
         return done()
 
-    # One of them
+    # Single nodes
 
     def add(self, config: NodeConfig) -> Node:
-        """Add a node; connect to it if the cluster is open.
+        """Add a node, and connect to it if the cluster is open.
 
         Raises:
             ValueError: there is a node with this id.
@@ -161,7 +163,7 @@ class Membership:
         return node
 
     def remove(self, node_id: str, timeout: float) -> None:
-        """Take a node out, when its actions under way have ended or the time is over.
+        """Remove a node once its actions under way have ended, or after ``timeout`` seconds.
 
         Raises:
             UnknownNode: there is none.
@@ -186,27 +188,27 @@ class Membership:
                 node.config.member.close(timeout)
 
     def _drain(self, nodes: Iterable[Node], deadline: Deadline) -> None:
-        """Wait until nobody waits for these nodes any more."""
+        """Wait until no caller waits for an answer of these nodes."""
         if not self._may_wait():
             return
         for node in nodes:
             for call in node.calls:
                 while call in node.calls and not deadline.expired:
-                    # No answer tells the cluster of itself: that would cost every call for the rare close.
+                    # Polled, since a notification for each answer would cost every call something for a rare close.
                     time.sleep(0.002)
 
     def _may_wait(self) -> bool:
-        """Return True if the calling thread is not one that what it would wait for needs."""
+        """Return True if the calling thread may block: the engine thread, which brings the answers, may not."""
         try:
             self.engine.check_thread("waiting for answers")
         except ConcurrencyError:
             return False
         return True
 
-    # What they tell
+    # Reports of nodes
 
     def _observed(self, node: Node) -> None:
-        """A node's state has changed or a try to reach it has failed; on the engine thread."""
+        """Handle that a node's state has changed, or that an attempt to connect has failed; on the engine thread."""
         state = node.state
         told = self._told.get(node.id) is state
         self._told[node.id] = state

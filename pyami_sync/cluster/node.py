@@ -1,4 +1,4 @@
-"""One node of a cluster: its client, and what is known about it."""
+"""Node: one server of a cluster, with its client and its health checks."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ SETTINGS: Action[Response] = Action("CoreSettings")
 
 
 class FanOut:
-    """Gives a node's events to its own subscribers and to the cluster's; runs on the engine thread.
+    """Passes a node's events to its own subscribers and to those of the cluster; runs on the engine thread.
 
-    All nodes of a cluster share one engine thread, so the cluster's subscribers see each node's events in their
-    order, and need no lock.
+    All nodes of a cluster share one engine thread, so the cluster's subscribers get each node's events in order,
+    without a lock.
     """
 
     def __init__(self, own: Subscriptions, merged: Subscriptions) -> None:
@@ -45,20 +45,20 @@ class FanOut:
         self._ended = False
 
     def publish(self, frames: list[bytes], origin: Origin) -> None:
-        """Events came in."""
+        """Publish events that have arrived."""
         if not self._ended:
             self.last_event = origin.received
             self._own.publish(frames, origin)
             self._merged.publish(frames, origin)
 
     def publish_marker(self, event: Event) -> None:
-        """A marker has its place here."""
+        """Publish a marker at this place in the order."""
         if not self._ended:
             self._own.publish_marker(event)
             self._merged.publish_marker(event)
 
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
-        """The node's own subscribers get no more; the cluster's go on with the other nodes."""
+        """End the node's own subscriptions; those of the cluster continue with the other nodes."""
         self._own.finish(exc, only_loss_sensitive=only_loss_sensitive)
 
     def everybody(self) -> list[Subscriber]:
@@ -66,14 +66,14 @@ class FanOut:
         return [*self._own.everybody(), *self._merged.everybody()]
 
     def end(self, event: Event) -> None:
-        """Publish a marker, and nothing behind it."""
+        """Publish a marker as the last event."""
         self.publish_marker(event)
         self._ended = True
         self._own.finish(None)
 
 
 class NodeClient(AMIClient):
-    """The client of one node: a session like any other, on the cluster's threads."""
+    """The client of one node; its session runs on the cluster's threads."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class NodeClient(AMIClient):
 
     @property
     def session(self) -> Session:
-        """What keeps it logged in."""
+        """The node's session."""
         return self._session
 
     def send_now(self, action: Action[Any], limit: float | None, check: bool) -> Response:
@@ -103,7 +103,7 @@ class NodeClient(AMIClient):
 
         Raises:
             ConnectionClosed: the link is down; nothing was sent.
-            ActionTimeout: with ``sent`` false if the peer takes nothing more just now.
+            ActionTimeout: with ``sent`` false, if the write queue is full because the peer reads too slowly.
 
         """
         return self._send_on(self._live, action, limit, check)
@@ -122,7 +122,7 @@ class NodeClient(AMIClient):
 
 
 class Inquiry(Request):
-    """An action of the cluster's own; its answer is looked at on the thread that brings it."""
+    """A request of the cluster itself; its answer is handled on the thread that reads it."""
 
     __slots__ = ("_then", "timer")
 
@@ -143,10 +143,10 @@ class Node:
     """A node of a cluster, as strategies and predicates see it.
 
     Args:
-        config: what it is called and how to reach it.
+        config: its id, address and options.
         client: its client.
-        interval: seconds between two looks at its health; :data:`None` for one look at each login.
-        changed: called when it has stopped or begun again to answer.
+        interval: seconds between two health checks; :data:`None` for one check at each login.
+        changed: called when it stops answering or answers again.
 
     """
 
@@ -159,33 +159,33 @@ class Node:
         self.id = config.id
         self.tags = config.tags
         self.client = client
-        """Its own client, for everything that concerns this node alone."""
+        """The client of this node."""
         self.round_trip: float | None = None
-        """Seconds that its latest Ping took."""
+        """Round trip of its latest Ping in seconds."""
         self.clock_offset: float | None = None
         self.server_version: str | None = None
         self.system_name = config.system_name
         self._interval = interval
         self._changed = changed
-        self._unanswered: float | None = None  # since when a Ping of ours has had no answer, if for too long
+        self._unanswered: float | None = None  # when the health check's Ping was sent, if its answer is overdue
 
     def __repr__(self) -> str:
         return f"<Node {self.id} {self.config.options.address} {self.state.value}>"
 
     @property
     def state(self) -> State:
-        """Where its session stands."""
+        """The state of its session."""
         return self.client.session.state
 
     @property
     def connected(self) -> bool:
-        """True if it can be sent to now."""
+        """True if actions can be sent to it at present."""
         connection = self.client.session.current
         return connection is not None and connection.close_exc is None
 
     @property
     def responsive(self) -> bool:
-        """True if it is connected, and no action has waited for seconds in which nothing arrived."""
+        """True if it is connected, and no action has waited for 2 seconds in which nothing arrived."""
         connection = self.client.session.current
         if connection is None or connection.close_exc is not None:
             return False
@@ -197,13 +197,13 @@ class Node:
 
     @property
     def pending(self) -> int:
-        """Actions under way."""
+        """Number of actions that wait for their answer."""
         connection = self.client.session.current
         return 0 if connection is None else len(connection.pending)
 
     @property
     def calls(self) -> list[Request]:
-        """Actions under way that somebody waits for."""
+        """Return the pending requests for which a caller waits."""
         connection = self.client.session.current
         if connection is None:
             return []
@@ -211,14 +211,14 @@ class Node:
 
     @property
     def settled(self) -> bool:
-        """True if its first try to connect is over, in one way or the other."""
+        """True if its first attempt to connect has succeeded or failed."""
         session = self.client.session
         if session.starting:
             return False
         return session.state in (State.CONNECTED, State.CLOSED) or session.last_error is not None
 
     def health(self) -> NodeHealth:
-        """A picture of now."""
+        """Return a snapshot of its health."""
         session = self.client.session
         return NodeHealth(
             node=self.id,
@@ -237,16 +237,16 @@ class Node:
             last_error=session.last_error,
         )
 
-    # Its life, as the cluster has it
+    # Start and end
 
     def start(self) -> None:
-        """Begin to connect, and reconnect whenever the link is lost."""
+        """Begin to connect; from then on lost links are reconnected."""
         if self.config.member is not None:
             self.config.member.start(self.config.options)
         self.client.session.start()
 
     def end(self, reason: str, ended: Callable[[], None]) -> None:
-        """Close it for good; after the last of its events a marker is published, and then ``ended`` is called."""
+        """Close its session; a marker is published after its last event, and then ``ended`` is called."""
         engine = self.client.engine
         self.client.session.close(ConnectionClosed(reason))
         origin = Origin(self.config.options.encoding, time.time(), self.id)
@@ -256,12 +256,12 @@ class Node:
             self.client.fan_out.end(marker)
             ended()
 
-        engine.call_soon(end)  # behind whatever of this node is being read right now
+        engine.call_soon(end)  # after the events of this node that are being read at this moment
 
-    # Its health: on the engine thread, and on whichever thread brings an answer; neither waits
+    # Health checks: on the engine thread, and on the thread that reads an answer; they do not block
 
     def begin_to_look(self) -> None:
-        """Look at a new connection; on the engine thread."""
+        """Start the health checks of a new connection; on the engine thread."""
         connection = self.client.session.current
         if connection is not None:
             self._unanswered = None
@@ -273,7 +273,7 @@ class Node:
             return
         self._inquire(connection, PING, self._learn_ping)
         if self._interval is not None:
-            # Never in step with the other nodes.
+            # At random, so that the nodes are not all checked at the same moment.
             due = time.monotonic() + self._interval * (0.75 + random.random() / 2)
             connection.engine.call_at(due, lambda: self._look(connection))
 
@@ -285,10 +285,10 @@ class Node:
         try:
             connection.send(call)
         except AMIError:
-            call.timer.cancel()  # it is over, and has been told
+            call.timer.cancel()  # the request has ended, and that has been reported
 
     def _overdue(self, call: Inquiry) -> None:
-        """An answer has been waited for long enough to tell; the call goes on until its time is up."""
+        """Handle that an answer is overdue; the request still waits for it until its time is up."""
         connection = self.client.session.current
         if connection is None or call not in connection.pending.requests():
             return
@@ -306,9 +306,9 @@ class Node:
         try:
             told = float(result.get("Timestamp", ""))
         except ValueError:
-            pass  # Ping tells no time before 1.6.1
+            pass  # the answer to Ping contains no time before 1.6.1
         else:
-            # The server reads its clock somewhere within the round trip: most likely in the middle.
+            # The server reads its clock during the round trip; the middle is the best estimate.
             self.clock_offset = told - (time.time() - trip / 2)
         if self._unanswered is not None:
             self._unanswered = None
@@ -321,7 +321,7 @@ class Node:
 
 
 def certainly_not_run(exc: AMIError) -> bool:
-    """Return True if an action that failed so has certainly not run, so that another node may be asked."""
+    """Return True if an action that failed with ``exc`` has certainly not run, so that another node may be tried."""
     if isinstance(exc, ActionTimeout | ConnectionLost):
         return not exc.sent
     return isinstance(exc, ConnectionClosed)

@@ -1,4 +1,4 @@
-"""ClusterPool: many servers as one, with one stream of events, and the health of each."""
+"""ClusterPool: many servers with one interface, one stream of events, and the health of each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ pools: weakref.WeakSet[ClusterPool] = weakref.WeakSet()
 
 
 class ClusterPool(ClusterSender):
-    """Any number of servers, served by a handful of threads.
+    """Sessions with any number of servers, on a few shared threads.
 
     ::
 
@@ -58,24 +58,24 @@ class ClusterPool(ClusterSender):
             for event in pool.events("Hangup"):
                 print(event.node, event.channel)
 
-    Events of all nodes come as one stream, each with its ``node``, in the order of each node. A node that is
-    lost is reconnected by itself; both are marked in the stream (``events.ConnectionLost``,
-    ``events.Reconnected``). A node that is dead, stalled or floods delays no other.
+    Subscriptions get the events of all nodes, each with its ``node``; the events of one node are in wire order. A
+    node whose link is lost is reconnected automatically; both are marked (``events.ConnectionLost``,
+    ``events.Reconnected``). A node that is dead, stalled or flooded does not delay the others.
 
-    Any thread may use it. It opens with ``with``, :meth:`open` or its first use, and again, with sessions of
-    its own, at the first use in a forked child.
+    Any thread may use it. It is opened by ``with``, :meth:`open` or its first use. In a forked child the first use
+    opens sessions of its own.
 
     Args:
         nodes: a mapping of ids to URLs, hosts or options; URLs, whose ids are then ``host:port``; the path of
-            a TOML file (its form is in the reference, *Clusters*); nothing, to add them later.
-        health_interval: seconds between two looks at each node's health; :data:`None` for one at each login.
-        callback_threads: most threads for callbacks; so many may block at a time.
-        name: what the names of the threads begin with.
-        defaults: options of :class:`~pyami_sync.AMIClient` for nodes that don't give them.
+            a TOML file (for its format see the reference, *Clusters*); nothing, to add nodes later.
+        health_interval: seconds between two health checks of a node; :data:`None` for one check at each login.
+        callback_threads: most callback threads, and so the number of callbacks that may block at a time.
+        name: prefix of the names of the threads.
+        defaults: default options of the nodes; see :class:`~pyami_sync.AMIClient`.
 
     Raises:
         TypeError: an option that does not exist.
-        ValueError: a value that can't be; nodes that can't be told apart.
+        ValueError: a value that is not allowed, or nodes with the same id.
         OSError: the file can't be read.
 
     """
@@ -104,26 +104,26 @@ class ClusterPool(ClusterSender):
         self._health_hook = Hook("health", self._submit)
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
         self._balancer = Balancer()
-        self._calls: Calls | None = None  # made with the first call
+        self._calls: Calls | None = None  # created by the first call
         self._opening_calls = RLock()
         for config in configs:
             self._members.add(config)
         pools.add(self)
 
-    # Life
+    # Opening and closing
 
     def open(self, timeout: float | None = DEFAULT, *, required: int = 0) -> Self:
-        """Connect to all nodes; blocks until each of them has been reached, or has failed to be once.
+        """Connect to all nodes; blocks until the first attempt of each node has succeeded or failed.
 
-        Those that can't be reached are tried again and again in the background (a rejected login is not).
+        Nodes that could not be reached are tried again in the background (but not after a rejected login).
 
         Args:
-            timeout: seconds that it may take, what the slowest node's ``connect_timeout`` says unless given;
-                :data:`None` for no limit.
-            required: how many nodes must be there.
+            timeout: most seconds to block (by default the longest ``connect_timeout`` of the nodes); :data:`None` for
+                no limit.
+            required: number of nodes that must be connected.
 
         Raises:
-            NoNodeAvailable: fewer are; the cluster is closed again.
+            NoNodeAvailable: fewer nodes are connected; the cluster is closed again.
 
         """
         self.engine.check_thread("connecting")
@@ -140,13 +140,13 @@ class ClusterPool(ClusterSender):
         return self
 
     def close(self, timeout: float | None = 5.0, *, drain: float = 1.0) -> None:
-        """End all sessions: streams end, all threads are joined.
+        """Close all sessions: streams end, all threads are joined.
 
-        Idempotent and safe from any thread, a callback included. A closed cluster stays closed.
+        Idempotent; may be called from any thread, callbacks included. A closed cluster can't be opened again.
 
         Args:
-            timeout: seconds to wait for callbacks under way.
-            drain: most seconds that actions under way get to finish; then they fail.
+            timeout: seconds to wait for running callbacks.
+            drain: seconds that actions under way get to finish; after that they fail.
 
         """
         self._members.close(timeout, drain)
@@ -163,7 +163,7 @@ class ClusterPool(ClusterSender):
         self._errors.reraise_exit(exc)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
-        """Block until the cluster is closed, as a script does that only has callbacks; tell whether it is."""
+        """Block until the cluster is closed; return False after ``timeout`` seconds."""
         self.engine.check_thread("waiting for the end")
         return self._over() or self._members.wait(lambda: self._members.closed, Deadline(timeout))
 
@@ -178,17 +178,17 @@ class ClusterPool(ClusterSender):
         wait: bool = True,
         **options: Unpack[NodeOptions],
     ) -> Node:
-        """Add a node; when the cluster is open, connect to it.
+        """Add a node, and connect to it if the cluster is open.
 
         Args:
-            node_id: what it is to be called.
+            node_id: id of the node.
             target: its URL, its host, or options.
             tags: words to choose it by.
-            wait: whether to block until it has been reached, or has failed to be once.
-            options: of :class:`~pyami_sync.AMIClient`, which win over the target's.
+            wait: whether to block until the first attempt to connect has succeeded or failed.
+            options: options of :class:`~pyami_sync.AMIClient`, which take precedence over the target's.
 
         Raises:
-            ValueError: there is a node with this id, or an option can't be.
+            ValueError: there is a node with this id, or the value of an option is not allowed.
             TypeError: an option that does not exist.
             ConnectionClosed: the cluster was closed.
 
@@ -201,10 +201,10 @@ class ClusterPool(ClusterSender):
         return node
 
     def remove_node(self, node_id: str, timeout: float = 5.0) -> None:
-        """Take a node out; blocks until it is.
+        """Remove a node; blocks until it is removed.
 
-        It gets no further actions. Those under way may finish, and fail after ``timeout`` seconds. The last
-        of its events is a marker, ``events.ConnectionLost``.
+        It gets no further actions. Actions under way may finish; after ``timeout`` seconds they fail. Its last event
+        is the marker ``events.ConnectionLost``.
 
         Raises:
             UnknownNode: there is none.
@@ -214,7 +214,7 @@ class ClusterPool(ClusterSender):
 
     @property
     def nodes(self) -> Mapping[str, Node]:
-        """The nodes of now, by id."""
+        """The present nodes, by id."""
         return MappingProxyType(self._members.nodes)
 
     def __getitem__(self, node_id: str) -> NodeClient:
@@ -230,10 +230,10 @@ class ClusterPool(ClusterSender):
     def __len__(self) -> int:
         return len(self._members.nodes)
 
-    # Calls
+    # Telephone calls
 
     def call(self, device: str, *, to: str, node: str, **options: Any) -> Call:
-        """Place a call on one node; the rest is as for :meth:`AMIClient.call() <pyami_sync.AMIClient.call>`.
+        """Place a call on one node; otherwise like :meth:`AMIClient.call() <pyami_sync.AMIClient.call>`.
 
         Raises:
             UnknownNode: there is no such node.
@@ -259,22 +259,23 @@ class ClusterPool(ClusterSender):
     # Health
 
     def health(self) -> Mapping[str, NodeHealth]:
-        """A picture of each node, by id; immutable, and cheap: it sends nothing."""
+        """Return an immutable snapshot of each node's health, by id; sends nothing and does not block."""
         return MappingProxyType({node.id: node.health() for node in self._members.nodes.values()})
 
     def on_health(self, callback: HealthCallback) -> Handle[HealthCallback]:
-        """Call it with a node's new :class:`NodeHealth` when its state changes, or it stops or begins to answer.
+        """Call ``callback`` with a node's new :class:`NodeHealth` when its state changes, or when it stops answering
+        or answers again.
 
         Calls run one at a time, in order, on a callback thread. Return a :class:`~pyami_sync.engine.handle.Handle`.
         """
         return Handle(callback, self._health_hook.add(callback))
 
     def probe(self, required: int | float = 1, *, where: NodeFilter = None) -> Readiness:
-        """Return whether enough nodes are there, for the health check of a web service; sends nothing.
+        """Return whether enough nodes are available, for the health check of a web service; sends nothing.
 
         Args:
             required: how many nodes must be connected and answer: a number, or a share of them such as 0.5.
-            where: which nodes count; as in :meth:`broadcast`.
+            where: which nodes to count; as in :meth:`broadcast`.
 
         """
         self._members.start()
@@ -290,8 +291,9 @@ class ClusterPool(ClusterSender):
         return Readiness(ok=up >= least, up=up, total=len(nodes), down=MappingProxyType(down))
 
     def on_error(self, callback: ErrorCallback) -> Handle[ErrorCallback]:
-        """Call ``callback(exception, subscription, event)`` when an event's callback raised, or lost events
-        (:exc:`EventsLost`, with no event); return a :class:`~pyami_sync.engine.handle.Handle`."""
+        """Call ``callback(exception, subscription, event)`` when a callback for events raised or lost events
+        (:exc:`EventsLost`; ``event`` is :data:`None` then). Return a :class:`~pyami_sync.engine.handle.Handle`.
+        """
         return Handle(callback, self._errors.hook.add(callback))
 
     def live(
@@ -302,9 +304,10 @@ class ClusterPool(ClusterSender):
         records: int = 1_000,
         timeout: float | None = 30.0,
     ) -> ClusterLive:
-        """Start the live models of all nodes; blocks until those that are connected have been looked up.
+        """Start the live models of all nodes; blocks until the lists of the connected ones have been loaded.
 
-        The arguments are those of :meth:`AMIClient.live`. Nodes that are added or connected later join by themselves.
+        The arguments are those of :meth:`AMIClient.live`. Nodes that are added or connected later are included
+        automatically.
         """
         from ..live import ClusterLive
 
@@ -331,7 +334,7 @@ class ClusterPool(ClusterSender):
         return self._members.closed
 
     def after_fork(self) -> None:
-        """Become the cluster of a forked child: same nodes and subscriptions, no session until first use."""
+        """Reset the cluster in a forked child: nodes and subscriptions stay, and the first use opens the sessions."""
         for hook in (self._health_hook, self._errors.hook):
             hook.after_fork()
         self.subscriptions.after_fork()
@@ -350,4 +353,4 @@ def _after_fork() -> None:
         pool.after_fork()
 
 
-forks.register(_after_fork)  # after those of the engines and clients
+forks.register(_after_fork)  # runs after those of the engines and clients

@@ -1,4 +1,4 @@
-"""Sending actions to one node, to some or all of them, or to whichever is best."""
+"""send_to(), broadcast() and send_any(): sending actions to one node, to several, or to one chosen by a strategy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _unique_id = re.compile(r"(?P<system>.+)-\d+\.\d+").fullmatch
 
 
 class ClusterSender(Listener):
-    """Something that sends actions to the nodes of a cluster."""
+    """Mixin with the methods that send actions to the nodes of a cluster."""
 
     engine: Engine
     _members: Membership
@@ -61,11 +61,11 @@ class ClusterSender(Listener):
         check: bool = True,
         **headers: HeaderValue,
     ) -> Response:
-        """Send an action to one node and wait for its answer, as :meth:`AMIClient.send` does.
+        """Send an action to one node and wait for its answer, like :meth:`AMIClient.send`.
 
         Raises:
             UnknownNode: there is no such node.
-            AMIError: what sending raises, with its ``node``.
+            AMIError: as for :meth:`AMIClient.send`, with the attribute ``node`` set.
 
         """
         client = self._client(node_id)
@@ -101,22 +101,22 @@ class ClusterSender(Listener):
         check: bool = True,
         **headers: HeaderValue,
     ) -> dict[str, Any]:
-        """Send an action to all nodes, or those that match, at the same time; blocks until all are accounted for.
+        """Send an action to all matching nodes at the same time; blocks until each has answered or failed.
 
         Args:
             action: a typed action, an :class:`~pyami_sync.Action`, or a name.
             where: which nodes: a tag or several, a :class:`~pyami_sync.State`, a mapping of ``id``, ``tags``
                 and ``state``, or a predicate of a :class:`~pyami_sync.Node`; :data:`None` means all.
-            timeout: seconds after which it ends in any case.
+            timeout: most seconds to block.
             check: whether ``Response: Error`` comes as an :exc:`ActionError`, not as the response.
             headers: of an action given by name.
 
         Returns:
-            Each node's answer, or the exception in its place: :exc:`ConnectionLost` at once for a node whose
-            link is down, :exc:`ActionTimeout` for one that did not answer in time.
+            For each node id its answer, or its exception: :exc:`ConnectionLost` (at once) if the node's link is down,
+            :exc:`ActionTimeout` if it did not answer in time.
 
         Raises:
-            InvalidAction: it can't be sent, and was not.
+            InvalidAction: the action is not valid; nothing was sent.
 
         """
         self.engine.check_thread("broadcast")
@@ -166,31 +166,32 @@ class ClusterSender(Listener):
         repeatable: bool = False,
         **headers: HeaderValue,
     ) -> Response:
-        """Send an action to one node, whichever, and wait for its answer; ``response.node`` tells which it was.
+        """Send an action to one node, chosen by a strategy, and wait for its answer; ``response.node`` is the node's
+        id.
 
-        If it is certain that the action has not run there (the link was down, or the server is shutting
-        down), the next node gets it; if none is there, this waits for one within the timeout. An action that
-        may have run is never sent again, unless the caller says that it may be.
+        If it is certain that the action has not run on that node (the link was down, or the server is shutting down),
+        the next node is tried; if no node is connected, this waits for one within the timeout. An action that may
+        have run is never sent again, unless it is ``repeatable``.
 
         Args:
             action: a typed action, an :class:`~pyami_sync.Action`, or a name.
-            strategy: ``"round_robin"`` (the usual), ``"least_pending"``, ``"lowest_rtt"``, ``"hash"`` (the
-                usual with a key), or a function that is given the nodes, as :class:`~pyami_sync.Node`, and
-                gives one of them, or several in the order in which to try them.
-            key: what stays with one node as long as that is there, such as a customer's number.
-            where: which nodes come into question; as in :meth:`broadcast`.
-            timeout: seconds that the whole may take.
+            strategy: ``"round_robin"`` (the default), ``"least_pending"``, ``"lowest_rtt"``, ``"hash"`` (the default
+                with a key), or a function that is given the nodes, as :class:`~pyami_sync.Node`, and returns one of
+                them, or several in the order in which to try them.
+            key: actions with the same key, such as a customer's number, go to the same node while that is connected.
+            where: which nodes may be chosen; as in :meth:`broadcast`.
+            timeout: most seconds to block.
             check: whether ``Response: Error`` raises; if not, it is returned.
-            repeatable: whether it does no harm if two nodes run it: then a node that is lost, or is too slow,
-                is followed by the next.
+            repeatable: whether two nodes may run the action; then the next node is tried after one that was lost or
+                did not answer in time.
             headers: of an action given by name.
 
         Raises:
-            NoNodeAvailable: no node took it; ``errors`` tells why, by node.
+            NoNodeAvailable: no node took the action; ``errors`` has the reasons by node id.
             ActionError: the node answered with an error.
             ActionTimeout: no answer in time.
-            ConnectionLost: the link was lost when it had been sent; it may or may not have run.
-            InvalidAction: it can't be sent, and was not.
+            ConnectionLost: the link was lost after it had been sent; it may or may not have run.
+            InvalidAction: the action is not valid; nothing was sent.
 
         """
         self.engine.check_thread("send_any")
@@ -223,18 +224,18 @@ class ClusterSender(Listener):
         return action
 
     def node_of(self, channel: str | Message, *, timeout: float | None = DEFAULT) -> str | None:
-        """Find the node that a channel lives on, so that an action on it goes there.
+        """Return the id of the node that has a channel, so that an action on it can be sent there.
 
-        An event or a response knows its node. A unique id tells it where asterisk.conf sets a ``systemname``
-        (to each node another one). The name of a channel does not: for that all nodes are asked, which
-        blocks, and needs the write class ``call``, ``system`` or ``reporting``.
+        An event or a response contains its node's id. A unique id contains the ``systemname`` if asterisk.conf sets
+        one (a different one on each node). For a channel's name, all nodes are asked, which blocks and needs the
+        write class ``call``, ``system`` or ``reporting``.
 
         Args:
             channel: a unique id, a channel's name, an event or a response.
-            timeout: seconds that asking may take.
+            timeout: most seconds to wait for the nodes' answers.
 
         Returns:
-            The node's id; :data:`None` if no node has the channel, or it can't be told.
+            The node's id; :data:`None` if no node has the channel, or if that can't be determined.
 
         Raises:
             ClusterError: several nodes have a channel of that name.

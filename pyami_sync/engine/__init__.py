@@ -1,1 +1,1 @@
-"""Threads and time: the engine thread, timers, callback threads, futures, waiting. It knows nothing of AMI."""
+"""Threads and time: the engine thread, timers, callback threads, futures, waiting. Nothing here is specific to AMI."""

@@ -1,4 +1,4 @@
-"""One deadline across several steps."""
+"""Deadlines: one time limit shared by several steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_WAIT = 2_592_000.0  # seconds; locks and selectors refuse to wait for mu
 
 
 class _Default:
-    """Stands for the time limit that applies when a call names none; :data:`None` always means that there is none."""
+    """The default of ``timeout`` arguments: use the configured time limit. (:data:`None` always means no limit.)"""
 
     def __repr__(self) -> str:
         return "default"
@@ -24,13 +24,13 @@ DEFAULT: Any = _Default()
 
 
 class Deadline:
-    """A moment after which waiting is over.
+    """The moment at which waiting ends.
 
     A call that takes several steps makes one :class:`Deadline` and passes it on, so that its steps
     together, not each of them, take no longer than the caller allowed.
 
     Args:
-        timeout: seconds from now; :data:`None` waits for ever, zero and less is already over.
+        timeout: seconds from now; :data:`None` for no limit, zero or less for a deadline that has passed.
 
     """
 
@@ -42,9 +42,9 @@ class Deadline:
         if timeout is not None and timeout == math.inf:
             timeout = None
         self.timeout = timeout
-        """What the caller allowed, in seconds; for messages."""
+        """The caller's time limit in seconds, for messages."""
         self.at = None if timeout is None else time.monotonic() + timeout
-        """The moment on :func:`time.monotonic`'s clock; :data:`None` for never."""
+        """The moment on :func:`time.monotonic`'s clock; :data:`None` for no limit."""
         self._pause = PAUSE
 
     def remaining(self) -> float | None:
@@ -52,10 +52,11 @@ class Deadline:
         return None if self.at is None else min(max(0.0, self.at - time.monotonic()), LONGEST_WAIT)
 
     def pause(self) -> float:
-        """Seconds to wait at once, in a loop that looks again: one, and each time twice as long.
+        """Return the seconds to wait in one step of a loop that checks a condition: one at first, each time twice as
+        many.
 
-        A signal in the instant before a lock is waited for, such as Ctrl-C, is handled only when that wait is over.
-        The instant that counts is the first: programs are told to end while they start.
+        A signal, such as Ctrl-C, that arrives in the instant before a thread waits for a lock is handled only when
+        that wait is over. Short first steps matter most, since programs are often stopped while they start.
         """
         pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
         left = self.remaining()

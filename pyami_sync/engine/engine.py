@@ -1,16 +1,15 @@
-"""The thread that serves connections, one or a thousand, and the threads that run user code.
+"""The engine thread, which serves all connections; and the table of all locks.
 
-The **engine thread** waits for all sockets at once, reads what is there and has it cut into messages.
-It first lets the answers out, which costs a dict look-up and the release of a lock each, so that they never
-wait behind a flood; then it offers the events to the subscriptions' buffers; then it runs timers. It never
-blocks and runs no user code, so it always returns to the sockets: a server drops a client that does not
-read for a tenth of a second.
+The **engine thread** waits for all sockets at once, reads what has arrived and splits it into messages. It resolves
+the answers first, at the cost of a dict look-up and the release of a lock each, so that a flood of events never
+delays them; then it offers the events to the subscriptions' buffers; then it runs timers. It never blocks and runs no
+user code, so it always returns to the sockets: a server drops a client that does not read for a tenth of a second.
 
-Reading and dispatching share this one thread on purpose. With a thread for each, handing the messages over
-cost a fifth of the throughput: while one thread runs the other can't, and by the time it may, the messages
-have left the processor's cache. For the same reason a caller who is alone with its question reads the answer
-itself (:mod:`~pyami_sync.connection.leader`), many callers are woken one after the other
-(:mod:`~pyami_sync.connection.wakeups`), and callback threads are called when all sockets have been served.
+Reading and dispatching share this one thread because handing messages from one thread to another cost a fifth of the
+throughput: only one of the two can run at a time, and the messages leave the processor's cache meanwhile. For the
+same reason a lone caller reads its own answer (:mod:`~pyami_sync.connection.leader`), many callers are woken one
+after the other (:mod:`~pyami_sync.connection.wakeups`), and callback threads are woken after all sockets have been
+served.
 
 The **callback threads** (:class:`~pyami_sync.engine.workers.Workers`) run user code. The number of threads depends on
 neither connections nor subscriptions.
@@ -20,7 +19,7 @@ for as long as it likes, at any moment, and a finalizer may run at any allocatio
 changed by single dict and deque operations, which are atomic (in free-threaded builds too), and waiting is done on
 locks that belong to the waiting thread alone (:class:`~pyami_sync.engine.waiting.Waiters`).
 
-Locks that are left here and above:
+All locks, in this package and those above it:
 
 ======================================  ==================================  =========================================
 Lock                                    Guards                              Taken by
@@ -61,8 +60,8 @@ __all__ = ["Engine", "Timer"]
 logger = logging.getLogger("pyami_sync")
 
 LAUNCH_WAIT = 10.0  # seconds
-LAST_STEPS = 0.1  # seconds that a thread may take to be gone when it has done its work
-RETRY = 0.01  # seconds between two tries of a step that can't be done yet
+LAST_STEPS = 0.1  # seconds that a thread may take to end after its last job
+RETRY = 0.01  # seconds between two tries of a step that can't complete yet
 LONGEST_SLEEP = 3600.0  # seconds; selectors refuse to wait for more than some 24 days
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -87,13 +86,13 @@ class Engine:
         self._jobs: deque[Callable[[], object]] = deque()
         self._thread: Thread | None = None
         self.ident: int | None = None
-        """Which thread is the engine's; :data:`None` while it does not run."""
+        """Identifier of the engine thread; :data:`None` while it does not run."""
         self._pumps: weakref.WeakSet[Thread] = weakref.WeakSet()
         self._launches: dict[None, Launch] = {}  # one, while the engine thread is being started
         self._closed = False
-        self._ended = False  # the engine thread runs no job any more
-        self._waiters = Waiters()  # for that
-        self._releases = False  # the engine thread itself closes the descriptors at its end
+        self._ended = False  # True once the engine thread runs no more jobs
+        self._waiters = Waiters()  # threads that wait for _ended
+        self._releases = False  # True if the engine thread itself closes the descriptors when it ends
         self._timers = Timers(self._wake_for)
         self.call_at = self._timers.call_at
         """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
@@ -115,13 +114,13 @@ class Engine:
         if self._thread is not None:
             return
         if _thread.start_new_thread is not start_new_thread:
-            # Locks taken from before and threads made after the patch do not fit together: all would stand still.
+            # Locks made before the patch do not work with threads made after it: everything would hang.
             raise ConcurrencyError(
                 "the standard library was monkey patched (gevent, eventlet) after pyami_sync was imported: patch before"
                 " that; with gunicorn, leave out --preload or patch at the top of its configuration file"
             )
         forks.warn_of_uwsgi()
-        # One step, not a lock: a signal handler may call this in the middle of it.
+        # One atomic step, not a lock: a signal handler may call this while it runs.
         launch = self._launches.setdefault(None, Launch(self))
         launch.begin()
         if not launch.wait(LAUNCH_WAIT):
@@ -129,23 +128,23 @@ class Engine:
         launch.check()
 
     def pump(self, target: Callable[[], None]) -> None:
-        """Start a thread that reads a transport which can only block; :meth:`close` waits for it too."""
+        """Start a thread that reads a blocking transport; :meth:`close` waits for that thread, too."""
         thread = Thread(target=target, name=f"{self.name}-transport", daemon=True)
         self._pumps.add(thread)
         thread.start()
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """End all threads; safe from any of them, and to repeat.
+        """End all threads. Idempotent; may be called from any thread, these included.
 
         Args:
-            timeout: seconds to wait for callbacks under way. One that takes longer is left to its daemon
-                thread, with a warning that names it.
+            timeout: seconds to wait for running callbacks. One that takes longer keeps its daemon thread, and a
+                warning with the thread's name is logged.
 
         """
         self.signal_stop()
         deadline = Deadline(timeout)
         launch = self._launches.get(None)
-        if launch is not None and not launch.prevent():  # whoever began it may have been interrupted
+        if launch is not None and not launch.prevent():  # the thread that began it may have been interrupted
             launch.wait(deadline.remaining())
         thread = self._thread
         # Not join() alone: a signal handler that interrupts it and closes, too, would wait for its own thread.
@@ -158,29 +157,27 @@ class Engine:
         for pump in list(self._pumps):
             if pump is not current_thread():
                 pump.join(deadline.remaining())
-        # Callbacks last: one that waits for an answer has been released by the end of its connection.
+        # Callbacks last: those that waited for an answer were released when their connection ended.
         for busy in self.workers.close(deadline):
             logger.warning("callback thread %s is still busy; its callback does not return", busy.name)
-        self._releases = (
-            True  # before the look: a thread that ends, or only starts, after it closes its descriptors itself
-        )
+        self._releases = True  # before the check: a thread that ends or starts after it closes its descriptors itself
         if self._ended or (thread is None and not self._launches):
-            self._run_jobs()  # of those who asked after its last look, and before it was gone
+            self._run_jobs()  # those that were added after the thread's last check and before it ended
             self._release()
 
     def signal_stop(self) -> None:
-        """Ask all threads to end, and wait for none."""
+        """Ask all threads to end, without waiting."""
         self._closed = True
-        self._wake()  # always: whoever closed it first may have been interrupted before this
+        self._wake()  # always: the thread that closed it first may have been interrupted before this
 
     def close_soon(self) -> None:
-        """End all threads and wait for none; the engine thread closes the descriptors when it ends."""
+        """End all threads without waiting; the engine thread closes the descriptors when it ends."""
         self._releases = True
         self.signal_stop()
 
     @property
     def running(self) -> bool:
-        """True if there is an engine thread that runs what it is asked to."""
+        """True if there is an engine thread that runs jobs."""
         return self._thread is not None and not self._ended
 
     @property
@@ -201,10 +198,10 @@ class Engine:
         self._wakeup = None
 
     def after_fork(self) -> None:
-        """Begin anew in a forked child, which has none of the threads.
+        """Reset the state in a forked child, which has none of the threads.
 
-        Locks may have been held by threads that don't exist here, so all state is made again. Descriptors
-        are only closed: this leaves the parent's poller and sockets as they are.
+        Locks may have been held by threads that don't exist here, so all state is replaced. Descriptors are only
+        closed, which does not affect the parent's poller and sockets.
         """
         for each in (self._poller, self._wakeup):
             if each is not None:
@@ -212,7 +209,7 @@ class Engine:
         self.__init__(self.name, self.workers.limit)  # type: ignore[misc]
 
     def check_thread(self, doing: str) -> None:
-        """Refuse to block the thread that everything depends on.
+        """Raise an exception if the calling thread is the engine thread, which must not block.
 
         Raises:
             ConcurrencyError: the calling thread is the engine's.
@@ -220,21 +217,21 @@ class Engine:
         """
         if get_ident() == self.ident:
             raise ConcurrencyError(
-                f"{doing} would block thread {current_thread().name}, which must answer it; "
+                f"{doing} would block thread {current_thread().name}, which has to read the answer; "
                 "user code runs there only from __del__, weakref callbacks and log handlers"
             )
 
-    # What the engine thread is asked to do
+    # Jobs for the engine thread
 
     def register(self, link: Pollable) -> None:
-        """Serve a link from now on."""
+        """Poll a link from now on."""
 
         self.on_thread(partial(self._register, link))
 
     def _register(self, link: Pollable) -> None:
         assert self._poller is not None
         self._poller.add(link)
-        # Bytes that came along with a TLS handshake make no descriptor readable any more.
+        # Bytes that arrived with a TLS handshake are read already: they make no descriptor readable.
         self._serve(link, READ)
 
     def watch(self, link: Pollable) -> None:
@@ -243,7 +240,7 @@ class Engine:
         self._poller.add(link)
 
     def unregister(self, link: Pollable, then: Callable[[], None]) -> None:
-        """Serve it no more; ``then`` runs when nobody waits for it any longer."""
+        """Stop polling a link; ``then`` is called once no system call uses its descriptor any more."""
         self.on_thread(partial(self._unregister, link, then))
 
     def _unregister(self, link: Pollable, then: Callable[[], None]) -> None:
@@ -251,7 +248,7 @@ class Engine:
         then()
 
     def unwatch(self, link: Pollable) -> None:
-        """Wait for a link no more; on the engine thread, or when that does not run any more."""
+        """Stop polling a link; on the engine thread, or after that has ended."""
         try:
             if self._poller is not None:  # None: closed before it was ever started
                 self._poller.remove(link)
@@ -259,7 +256,7 @@ class Engine:
             pass
 
     def rearm(self, link: Pollable) -> None:
-        """Wait for what the link is interested in now; on the engine thread."""
+        """Update the events that are polled for after the link's interest has changed; on the engine thread."""
         assert self._poller is not None
         try:
             self._poller.rearm(link)
@@ -267,29 +264,29 @@ class Engine:
             pass  # closed in the meantime
 
     def serve_soon(self, link: Pollable) -> None:
-        """Have a link look for what there is to read."""
+        """Have the engine thread read a link, whether or not its descriptor is readable."""
         self.call_soon(lambda: self._serve(link, READ))
 
     @property
     def modify(self) -> Callable[[int, int], object] | None:
-        """The poller's own :attr:`~pyami_sync.engine.poller.Poller.modify`; :data:`None` if there is none."""
+        """The poller's :attr:`~pyami_sync.engine.poller.Poller.modify`; :data:`None` if it has none."""
         return None if self._poller is None else self._poller.modify
 
     def on_thread(self, job: Callable[[], object]) -> None:
-        """Do something that only the engine's thread may do: now if this is it."""
+        """Run a job on the engine thread: at once if this is the engine thread."""
         if get_ident() == self.ident:
             job()
         else:
             self.call_soon(job)
 
     def call_soon(self, job: Callable[[], object]) -> None:
-        """Run something on the engine thread, behind everything that has come in; it must not block."""
+        """Run a job on the engine thread after everything that has been read; it must not block."""
         if get_ident() == self.ident:
             self._jobs.append(job)
         else:
             self._wake(map(self._jobs.append, (job,)))
             if self._closed and (self._thread is None or self._ended):
-                self._run_jobs()  # the engine has ended: nobody else will
+                self._run_jobs()  # the engine thread has ended and will not run it
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run a job on a callback thread.
@@ -309,9 +306,9 @@ class Engine:
             self.call_soon(partial(self.workers.submit, job))
 
     def persist(self, step: Callable[[], bool]) -> None:
-        """Run a step, and again until it returns True; on the engine thread, whose end waits a moment for it.
+        """Run a step repeatedly on the engine thread until it returns True; the thread's end waits a moment for it.
 
-        At the engine's end it is run a last time when :attr:`running` has become false.
+        When the engine ends, the step is run a last time after :attr:`running` has become false.
         """
         self._unfinished.discard(step)
         if not step():
@@ -322,7 +319,7 @@ class Engine:
         self.call_at(time.monotonic() + seconds, job)
 
     def _wake(self, first: Iterable[object] = (None,)) -> None:
-        """Take a step, by going through an iterable, and end the engine's wait; no signal handler runs in between."""
+        """Perform a step (iterate over ``first``) and wake the engine thread; no signal handler runs in between."""
         wakeup = self._wakeup
         if wakeup is None:
             deque(first, 0)
@@ -358,7 +355,7 @@ class Engine:
         while self._unfinished and time.monotonic() < until:
             time.sleep(RETRY / 10)
             self._retry()
-        # From here on who asks does it, or it is among those that are run next.
+        # A job added from here on is run by the thread that adds it, or by the loop that follows.
         self._ended = True
         self._retry()
         self.ident = None  # a thread that is started later may get the same
@@ -369,7 +366,7 @@ class Engine:
 
     def _serve(self, link: Pollable, mask: int) -> None:
         try:
-            mask &= link.interest  # an error is reported to those who wait for something else, too
+            mask &= link.interest  # the poller reports errors for events that were not asked for, too
             if mask & WRITE:
                 link.writable()
             if mask & READ:
@@ -378,12 +375,12 @@ class Engine:
             self._broke(link, exc)
 
     def _broke(self, link: Pollable, exc: BaseException) -> None:
-        # A bug must not take the other links, nor this thread, with it.
+        # A bug must end neither the other links nor this thread.
         logger.error("serving a connection raised", exc_info=exc)
         link.broken(exc)
 
     def _run_jobs(self) -> None:
-        # Not more than there are now: a job that asks for another one must not keep the sockets waiting.
+        # Only those that are there now: a job that adds another one must not delay the sockets.
         for _ in range(len(self._jobs)):
             try:
                 job = self._jobs.popleft()
@@ -405,7 +402,7 @@ def _after_fork() -> None:
 
 
 def _at_exit() -> None:
-    # Tell all first, then wait for each: what takes time takes it side by side.
+    # Ask all to stop first, then wait for each, so that they end at the same time.
     living = [engine for engine in list(engines) if not engine.closed]
     for engine in living:
         engine.signal_stop()

@@ -1,7 +1,7 @@
-"""Noticing that the process is the child of a fork, whoever made it.
+"""Detection of forks: runs reset functions in a child process, also if the fork was made in C.
 
-:func:`os.fork` calls the functions that are registered here in the child. A fork made in C, as uWSGI makes its
-workers, runs no Python code there: so whatever uses a session compares the process id first (:func:`check`).
+:func:`os.fork` calls the functions that are registered here in the child. A fork made in C, as by uWSGI for its
+workers, runs no Python code; so every use of a session compares the process id first (:func:`check`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ getpid = os.getpid
 
 
 def register(callback: Callable[[], None]) -> None:
-    """Have a function called in the child after a fork, in the order of registration."""
+    """Register a function to be called in the child after a fork, in the order of registration."""
     _callbacks.append(callback)
 
 
@@ -34,10 +34,11 @@ def check() -> None:
 
 
 def warn_of_uwsgi() -> None:
-    """Log what keeps threads from running under uWSGI, or its workers from starting; a thread is about to start.
+    """Log a warning if uWSGI is configured so that threads do not run or workers may hang; called before a thread
+    starts.
 
-    uWSGI forks without the interpreter's lock unless told otherwise. If another thread holds it in that moment, the
-    worker waits for it for ever.
+    By default uWSGI forks without holding the GIL. If another thread holds it at that moment, the worker waits for it
+    for ever.
     """
     uwsgi = sys.modules.get("uwsgi")  # exists inside of uWSGI only
     options = getattr(uwsgi, "opt", None)

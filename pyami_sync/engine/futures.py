@@ -19,23 +19,23 @@ __all__ = ["DetachedFuture", "ExpectedEvent"]
 logger = logging.getLogger("pyami_sync")
 T = TypeVar("T")
 SETTLE_WAIT = 1.0  # seconds
-PATIENCE = 0.2  # seconds that the main thread leaves to callback threads before it judges an event itself
+PATIENCE = 0.2  # seconds that the main thread waits for a callback thread before it runs a predicate itself
 Submit = Callable[[Callable[[], None]], None]
 
 
 class DetachedFuture(Future[T]):
     """A :class:`concurrent.futures.Future` whose done-callbacks run on a callback thread.
 
-    The standard class runs them on the thread that sets the result; here that thread reads the socket for
-    everybody, so that a callback which blocks, or calls the client, would stop the answers it waits for.
+    The standard class runs them on the thread that sets the result. Here this is the thread that reads the socket, so
+    a callback that blocks, or calls the client, would prevent the answers that it waits for.
 
-    The standard class also has a condition, which a thread interrupted by a signal can leave taken. The outcome is
-    therefore kept beside it: :meth:`result`, :meth:`exception`, :meth:`done` and :meth:`cancel` use no lock. The
-    condition serves :func:`concurrent.futures.wait` and :func:`~concurrent.futures.as_completed` only, and the
-    engine thread takes it only when it is free; otherwise a callback thread does.
+    The standard class also has a condition, which a thread interrupted by a signal can leave locked. The outcome is
+    therefore stored separately: :meth:`result`, :meth:`exception`, :meth:`done` and :meth:`cancel` use no lock. The
+    condition serves :func:`concurrent.futures.wait` and :func:`~concurrent.futures.as_completed` only, and the engine
+    thread takes it only when it is free; otherwise a callback thread does.
 
     Args:
-        submit: hands a job to the callback threads.
+        submit: runs a job on a callback thread.
         on_cancel: runs when the future is cancelled, on the cancelling thread.
 
     """
@@ -44,9 +44,9 @@ class DetachedFuture(Future[T]):
         super().__init__()
         self._submit = submit
         self._on_cancel = on_cancel
-        self._unclaimed: deque[None] = deque((None,))  # whoever takes the entry (atomically) chooses the outcome
+        self._unclaimed: deque[None] = deque((None,))  # the thread that pops the entry (atomically) sets the outcome
         self.outcome: tuple[Any, BaseException | None] | None = None
-        """The result and the exception, once it is done; changed once, by whoever took the entry above."""
+        """The result and the exception, once it is done; set once, by the thread that popped the entry above."""
         self._done = Waiters()
         self._observers: deque[Callable[[], object]] = deque()
 
@@ -60,11 +60,11 @@ class DetachedFuture(Future[T]):
         return outcome is not None and isinstance(outcome[1], CancelledError)
 
     def running(self) -> bool:
-        """Return False: it can be cancelled until it is done."""
+        """Return False always: a request can be cancelled until it is done."""
         return False
 
     def result(self, timeout: float | None = None) -> T:
-        """Wait for the result, at most ``timeout`` seconds; raise the exception if it is one.
+        """Wait at most ``timeout`` seconds and return the result, or raise the exception.
 
         Raises:
             TimeoutError: it is not done in time.
@@ -80,7 +80,7 @@ class DetachedFuture(Future[T]):
         return result  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the exception, at most ``timeout`` seconds; :data:`None` if there is a result instead.
+        """Wait at most ``timeout`` seconds and return the exception; :data:`None` if there is a result instead.
 
         Raises:
             TimeoutError: it is not done in time.
@@ -114,14 +114,16 @@ class DetachedFuture(Future[T]):
         return met
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
-        """Run ``fn(future)`` on a callback thread when it is done, at once in this thread if it is already."""
+        """Run ``fn(future)`` on a callback thread when the future is done; if it is done already, at once on this
+        thread.
+        """
         if self.done():
             self._call(fn)
         else:
             self.observe(lambda: self._submit(lambda: self._call(fn)))
 
     def observe(self, fn: Callable[[], object]) -> None:
-        """Run ``fn()`` when it is done, on the thread that resolves it: only for what never blocks."""
+        """Run ``fn()`` on the thread that resolves the future; it must not block."""
         self._observers.append(fn)
         if self.outcome is not None:  # it may have been resolved before the line above
             self._notify()
@@ -144,7 +146,7 @@ class DetachedFuture(Future[T]):
             logger.exception("a done-callback raised")
 
     def cancel(self) -> bool:
-        """Stop waiting; the action may still run. A late answer is dropped."""
+        """Cancel the future unless it is done; the action may still run, and its answer is dropped."""
         if not self._end(None, CancelledError()):
             return self.cancelled()
         if self._on_cancel is not None:
@@ -152,15 +154,15 @@ class DetachedFuture(Future[T]):
         return True
 
     def resolve(self, result: T) -> bool:
-        """Set the result; return whether anybody still wanted it."""
+        """Set the result; return False if the future was done already."""
         return self._end(result, None)
 
     def fail(self, exc: BaseException) -> bool:
-        """Set the exception; return whether anybody still wanted it."""
+        """Set the exception; return False if the future was done already."""
         return self._end(None, exc)
 
     def after_fork(self) -> None:
-        """Replace the standard class's condition in a forked child: a thread of the parent may have held it."""
+        """Replace the standard class's condition in a forked child, since a thread of the parent may have held it."""
         self._condition = Condition()
         self._done = Waiters()
 
@@ -184,7 +186,7 @@ class DetachedFuture(Future[T]):
         return True
 
     def _settle_standard(self, result: Any, exc: BaseException | None) -> None:
-        # For good only if an interrupted wait() has left it taken: then nobody else can be in there.
+        # It stays locked only if an interrupted wait() has left it locked: then no other thread can be in it.
         held = self._condition.acquire(timeout=SETTLE_WAIT)
         try:
             waiting = self._set_state(result, exc)
@@ -195,7 +197,9 @@ class DetachedFuture(Future[T]):
             self._tell(each)
 
     def _set_state(self, result: Any, exc: BaseException | None) -> list[Any]:
-        """Let the standard class's functions know; needs its condition. Return who is in them."""
+        """Set the standard class's state, with its condition held; return the waiters of
+        :func:`concurrent.futures.wait`.
+        """
         standard: Any = self
         standard._result, standard._exception = result, exc
         standard._state = "CANCELLED_AND_NOTIFIED" if isinstance(exc, CancelledError) else "FINISHED"
@@ -220,7 +224,7 @@ class DetachedFuture(Future[T]):
 
 
 class ExpectedEvent(DetachedFuture[T]):
-    """The future of an event; waiting too long for it raises :exc:`~pyami_sync.WaitTimeout`."""
+    """The future of an event; its :meth:`result` raises :exc:`~pyami_sync.WaitTimeout` if no event comes in time."""
 
     __module__ = "pyami_sync"  # its public path
 
@@ -230,17 +234,18 @@ class ExpectedEvent(DetachedFuture[T]):
         self._can_help: Callable[[], bool] | None = None
         self._help: Callable[[], None] = lambda: None
         self.reported = False
-        """True if :meth:`result` has raised, so that its caller knows that the event did not come."""
+        """True if :meth:`result` has raised, so that the caller knows that the event did not come."""
 
     def help_with(self, can_help: Callable[[], bool], help_now: Callable[[], None]) -> None:
-        """Let a thread in :meth:`result` do what resolves the future, as long as ``can_help()`` is true.
+        """Let a thread that waits in :meth:`result` call ``help_now()``, which may resolve the future, while
+        ``can_help()`` is true.
 
-        When all callback threads wait here none is left to do it for them.
+        If all callback threads wait here, none is left to do it.
         """
         self._can_help, self._help = can_help, help_now
 
     def look_again(self) -> None:
-        """Have the waiting threads ask ``can_help()`` again."""
+        """Have the waiting threads call ``can_help()`` again."""
         self._done.notify_all()
 
     def result(self, timeout: float | None = None) -> T:
@@ -268,12 +273,12 @@ class ExpectedEvent(DetachedFuture[T]):
             return super()._wait(timeout)
         deadline = Deadline(timeout)
         while self._wait_until(lambda: self.done() or can_help(), deadline):
-            # What a signal handler raises while the main thread is in a predicate would be taken for the predicate's
-            # exception, so the main thread leaves it to a callback thread while there is a free one.
+            # If a signal handler raises while the main thread runs a predicate, that looks like an exception of the
+            # predicate. So the main thread leaves predicates to callback threads while one is free.
             if current_thread() is main_thread():
                 left = deadline.remaining()
                 self._done.wait(self.done, PATIENCE if left is None else min(left, PATIENCE))
             if self.outcome is not None:
                 return self.outcome
-            self._help()  # does nothing if another thread judges
+            self._help()  # does nothing if another thread runs the predicate
         raise TimeoutError

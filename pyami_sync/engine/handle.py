@@ -1,4 +1,4 @@
-"""What every registration returns: a way to end it."""
+"""Handle: returned by every registration of a callback, to end it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Handle(Generic[F]):
     """A registered function, and the way to end its registration.
 
-    Call it without arguments, call :meth:`cancel`, or leave its ``with`` block to end the registration; each may be
-    repeated. Called with arguments it calls the function: so a decorated function stays usable under its name.
+    To end the registration, call :meth:`cancel`, call the handle without arguments, or leave its ``with`` block; each
+    may be repeated. Called with arguments, it calls the function, so a decorated function stays usable under its
+    name.
 
-    What ends a registration in a way of its own overrides :meth:`cancel`.
+    Subclasses that end a registration in another way override :meth:`cancel`.
 
     Args:
-        function: that was registered.
+        function: the function that was registered.
         remove: ends the registration.
 
     """
@@ -35,7 +36,7 @@ class Handle(Generic[F]):
         self._remove = remove
 
     def cancel(self) -> None:
-        """End the registration; from any thread."""
+        """End the registration. Any thread may call this."""
         if self._remove is not None:
             self._remove()
 

@@ -1,4 +1,4 @@
-"""Callbacks for what is no event: states, errors, bytes on the wire."""
+"""Hooks: lists of callbacks for things other than events, such as states, errors, actions and bytes on the wire."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Hook:
 
     Args:
         name: for messages.
-        submit: hands a job to the callback threads.
+        submit: runs a job on a callback thread.
 
     """
 
@@ -27,14 +27,14 @@ class Hook:
         self._name = name
         self._submit = submit
         self.lost = 0
-        """Calls that were dropped because thousands waited for a callback that does not keep up."""
-        # A dict keeps the order, and its insertions and removals are atomic: no lock that a signal handler or a
-        # finalizer on the same thread could find taken.
+        """Number of calls that were dropped because too many waited for a slow callback."""
+        # A dict keeps the order, and its insertions and removals are atomic, so no lock is needed that a signal
+        # handler or a finalizer on the same thread could find locked.
         self._callbacks: dict[object, Callable[..., object]] = {}
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Forget what waits."""
+        """Drop the calls that wait, in a forked child or for a new session."""
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._idle: deque[None] = deque((None,))  # holds one entry unless the callbacks are being called
         self._losing = False
@@ -43,7 +43,7 @@ class Hook:
         return bool(self._callbacks)
 
     def add(self, callback: Callable[..., object]) -> Callable[[], None]:
-        """Add a callback; call what is returned to take it away."""
+        """Add a callback; return a function that removes it."""
         key = object()
         self._callbacks[key] = callback
 
@@ -53,7 +53,7 @@ class Hook:
         return remove
 
     def __call__(self, *args: Any) -> None:
-        """Have all callbacks called with these arguments; never blocks, runs none of them here."""
+        """Have all callbacks called with these arguments on a callback thread; never blocks."""
         if not self._callbacks:
             return
         if len(self._waiting) >= MOST_WAITING:
@@ -73,7 +73,7 @@ class Hook:
             return
         try:
             self._idle.pop()
-        except IndexError:  # whoever has the entry looks again when it puts it back
+        except IndexError:  # the thread that has the entry checks again after it puts it back
             return
         try:
             self._submit(self._run)
@@ -96,19 +96,19 @@ class Hook:
 
 
 class ActionHook:
-    """Observers of actions: each is called as an action begins, and what it returned as the action ends.
+    """Observers of actions: each is called when an action begins; the function that it returns is called when it ends.
 
-    Begins run on the thread that sends, before a byte of the action has left; so that a tracer finds the
-    caller's context. What one raises is logged and changes nothing for the caller.
+    Observers run on the sending thread, before any byte of the action is sent, so a tracer finds the caller's
+    context. Their exceptions are logged and do not affect the caller.
     """
 
     def __init__(self) -> None:
         self._observers: dict[object, Callable[[Any], Callable[[Any, Any], object] | None]] = {}
         self.observers: tuple[Callable[[Any], Callable[[Any, Any], object] | None], ...] = ()
-        """Those there are now."""
+        """The present observers."""
 
     def add(self, observer: Callable[[Any], Callable[[Any, Any], object] | None]) -> Callable[[], None]:
-        """Add an observer; call what is returned to take it away."""
+        """Add an observer; return a function that removes it."""
         key = object()
         self._observers[key] = observer
         self._refresh()
@@ -120,12 +120,12 @@ class ActionHook:
         return remove
 
     def _refresh(self) -> None:
-        # Until it is what the dict holds: another thread may change that meanwhile.
+        # Repeat until it equals what the dict holds, which another thread may change meanwhile.
         while (now := tuple(self._observers.values())) != self.observers:
             self.observers = now
 
     def begin(self, action: Any) -> Callable[[Any, BaseException | None], None]:
-        """Report that an action begins; call what is returned with its response or exception when it ends."""
+        """Report that an action begins; return a function to call with its response or exception when it ends."""
         ends = []
         for observer in self.observers:
             try:
@@ -144,4 +144,4 @@ class ActionHook:
         return end
 
     def after_fork(self) -> None:
-        """Nothing to forget: there is no lock."""
+        """Do nothing: there is no lock and no queue."""

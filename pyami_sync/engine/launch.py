@@ -1,4 +1,4 @@
-"""Starting the engine thread, also while a signal handler may raise."""
+"""Starts the engine thread, safely also when a signal handler raises in the middle of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Launch:
     """The start of an engine thread.
 
     :meth:`threading.Thread.start` does not survive an exception that a signal handler raises in it: the new thread
-    can die of it half-made, and is listed as alive for ever. Handlers run on the main thread only, so another one
+    can end half-started and be listed as alive for ever. Handlers run on the main thread only, so an auxiliary thread
     starts the engine thread, and the caller waits for that.
     """
 
@@ -35,7 +35,9 @@ class Launch:
         self._error: Exception | None = None
 
     def begin(self) -> None:
-        """Start, unless that has been done; raises what says that there is no thread to be had."""
+        """Begin the start unless that has been done; raise the exception of the interpreter if no thread can be
+        created.
+        """
         if self._begun:
             return
         if get_ident() != main_thread().ident:
@@ -44,7 +46,7 @@ class Launch:
             start_new_thread(self._run, ())  # if it raises, the launch stays where it is, and the next caller begins it
 
     def prevent(self) -> bool:
-        """Keep it from being begun, because the engine is closed; return False if it has been. Safe to repeat."""
+        """Prevent the start, because the engine is closed; return False if it has begun. May be repeated."""
         if self._begun.setdefault(None, PREVENTED) is not PREVENTED:
             return False
         self._error = ConnectionClosed()
@@ -57,7 +59,7 @@ class Launch:
             return
         made: list[Poller | Wakeup] = []
         try:
-            if engine._thread is not None:  # an earlier launch ended between two looks
+            if engine._thread is not None:  # an earlier launch ended between two checks
                 return
             poller = make_poller()
             made.append(poller)
@@ -65,7 +67,7 @@ class Launch:
             made.append(wakeup)
             poller.add(wakeup)
             engine._poller, engine._wakeup = poller, wakeup
-            # A daemon: a session that nobody closed must not keep the interpreter from ending.
+            # A daemon: a session that was not closed must not keep the interpreter from exiting.
             thread = Thread(target=engine._run, name=f"{engine.name}-engine", daemon=True)
             thread.start()
             engine._thread = thread
@@ -83,10 +85,10 @@ class Launch:
         self._waiters.notify_all()
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until the thread runs, or can't be started; return whether it has come to one of them."""
+        """Wait until the thread runs or its start has failed; return False if neither happened in time."""
         return self._waiters.wait(lambda: self._done, timeout)
 
     def check(self) -> None:
-        """Raise what has kept the thread from running."""
+        """Raise the exception with which the start failed, if it did."""
         if self._error is not None:
             raise self._error

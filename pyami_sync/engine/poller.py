@@ -1,7 +1,7 @@
-"""Waiting for many sockets at once.
+"""Pollers: wait for many sockets at once.
 
-Two ways with one face: ``epoll`` itself where there is one, because other threads may tell it what to wait for
-(:attr:`Poller.modify`); the standard library's :mod:`selectors` everywhere else.
+Two implementations of one interface: ``epoll`` where it exists, because other threads may change what it waits for
+(:attr:`Poller.modify`), and the standard library's :mod:`selectors` elsewhere.
 """
 
 from __future__ import annotations
@@ -16,60 +16,62 @@ __all__ = ["READ", "WRITE", "Epoll", "Pollable", "Poller", "Selector", "make_pol
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 EVENTS = {0: 0, READ: 1, WRITE: 4, READ | WRITE: 5}
-"""The same as epoll says it (EPOLLIN, EPOLLOUT)."""
+"""The same as flags of epoll (EPOLLIN, EPOLLOUT)."""
 
 
 class Pollable(Protocol):
-    """A socket with what happens when it is ready; all methods run on the engine's thread."""
+    """A socket and its handlers, which all run on the engine thread."""
 
     @property
     def interest(self) -> int:
-        """What to wait for: :data:`READ`, :data:`WRITE`, both, or 0 for nothing."""
+        """What to poll for: :data:`READ`, :data:`WRITE`, both, or 0 for nothing."""
         ...
 
     def fileno(self) -> int:
-        """Its descriptor; -1 once it is closed."""
+        """Return the descriptor; -1 once it is closed."""
         ...
 
     def readable(self) -> None:
-        """Read what is there."""
+        """Read what has arrived."""
         ...
 
     def writable(self) -> None:
-        """Write what waits; only called while wanted."""
+        """Write what waits to be written; only called while :attr:`interest` includes :data:`WRITE`."""
         ...
 
     def broken(self, exc: BaseException) -> None:
-        """End: serving it raised."""
+        """End the connection, because one of its handlers raised ``exc``."""
         ...
 
 
 class Poller(Protocol):
-    """Waits for descriptors. All but :attr:`modify` belongs to the engine's thread."""
+    """Waits for descriptors. Only the engine thread uses it, apart from :attr:`modify`."""
 
     modify: Callable[[int, int], object] | None
-    """Changes what is waited for at a descriptor, at once and on any thread; :data:`None` if there is no such way.
+    """Changes at once what is polled for at a descriptor, on any thread; :data:`None` if that is not supported.
 
-    Only for a thread that is sure that the number is still the same link's, and that no other thread changes it."""
+    The calling thread must be sure that the descriptor still belongs to the same link, and that no other thread
+    changes its registration.
+    """
 
     def add(self, link: Pollable) -> None:
-        """Wait for what it is interested in."""
+        """Poll a link for its interest."""
         ...
 
     def remove(self, link: Pollable) -> None:
-        """Wait for it no more; before its descriptor is closed. One that is not there is no error."""
+        """Stop polling a link, before its descriptor is closed; unknown links are ignored."""
         ...
 
     def rearm(self, link: Pollable) -> None:
-        """Look again what it is interested in; one that is not there is no error."""
+        """Update what a link is polled for; unknown links are ignored."""
         ...
 
     def poll(self, timeout: float) -> list[tuple[Pollable, int]]:
-        """Wait at most so many seconds; what is ready, and for what."""
+        """Wait at most ``timeout`` seconds; return the links that are ready, and for what."""
         ...
 
     def close(self) -> None:
-        """Close the operating system's part."""
+        """Release the operating system's resources."""
         ...
 
 
@@ -105,7 +107,7 @@ class Epoll:
         for number, events in self._epoll.poll(timeout):
             link = links.get(number)
             if link is not None:
-                # An error or the end of the connection is for both, whichever is waited for.
+                # An error or the end of the connection counts as both readable and writable.
                 mask = (READ if events & ~EVENTS[WRITE] else 0) | (WRITE if events & ~EVENTS[READ] else 0)
                 ready.append((link, mask))
         return ready
@@ -115,13 +117,13 @@ class Epoll:
 
 
 class Selector:
-    """Whatever the standard library finds."""
+    """The best selector of the standard library."""
 
     modify: Callable[[int, int], object] | None = None
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._idle: set[Pollable] = set()  # there, but interested in nothing, which a selector does not know
+        self._idle: set[Pollable] = set()  # links with an interest of 0, which a selector does not support
 
     def add(self, link: Pollable) -> None:
         if link.interest:
@@ -141,7 +143,7 @@ class Selector:
 
     def _registered(self, link: Pollable) -> bool:
         try:
-            return self._selector.get_key(link).data is link  # its number may be another's by now
+            return self._selector.get_key(link).data is link  # another link may have this descriptor by now
         except (KeyError, ValueError):
             return False
 
@@ -153,6 +155,6 @@ class Selector:
 
 
 def make_poller() -> Poller:
-    """The best that this platform has."""
-    # gevent and eventlet replace the module `select`, and leave out what would block all greenlets.
+    """Return the best poller that this platform has."""
+    # gevent and eventlet replace the module `select`, without the functions that would block all greenlets.
     return Epoll() if hasattr(select, "epoll") else Selector()

@@ -1,4 +1,4 @@
-"""What the engine thread does at a moment: a heap that any thread adds to and one thread runs."""
+"""Timers of the engine thread: any thread may add one, and the engine thread runs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TimerEntry = tuple[float, int, "Timer"]
 
 
 class Timer:
-    """Something to do at a moment, on the engine thread; it must not block."""
+    """A function that the engine thread calls at some moment; it must not block."""
 
     __slots__ = ("_timers", "callback")
 
@@ -27,50 +27,52 @@ class Timer:
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Don't do it. Safe from any thread; too late is no error."""
+        """Cancel the timer. Any thread may call this; it does nothing if the timer has run."""
         if self.callback is not None:
             self.callback = None
-            self._timers.cancelled += 1  # a lost count only puts off the next clearing out
+            self._timers.cancelled += 1  # a lost count only delays the next removal of cancelled timers
 
 
 class Timers:
     """The timers of one engine thread.
 
     Args:
-        wake: takes a step, by going through an iterable, and ends the engine thread's sleep, with no signal handler in
-            between; called on the thread that asked for something sooner.
+        wake: performs a step, by iterating over its argument, and wakes the engine thread, with no signal handler in
+            between; called on the thread that adds a timer earlier than all others.
 
     """
 
     def __init__(self, wake: Callable[[Iterable[object]], None]) -> None:
         self.cancelled = 0
         self._wake = wake
-        self._heap: list[TimerEntry] = []  # the engine thread's own
-        self._new: deque[TimerEntry] = deque()  # on their way to it, from any thread
+        self._heap: list[TimerEntry] = []  # used by the engine thread only
+        self._new: deque[TimerEntry] = deque()  # added by any thread, not in the heap yet
         self._order = count()
-        self._wakes_at = float("inf")  # until when the engine thread sleeps if nothing comes
+        self._wakes_at = float("inf")  # when the engine thread wakes if nothing happens before
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Run something on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
+        """Call a function on the engine thread at a moment of :func:`time.monotonic`; it must not block."""
         timer = Timer(self, callback)
         entry = (when, next(self._order), timer)
         if when < self._wakes_at:
             self._wake(map(self._new.append, (entry,)))
         else:
             self._new.append(entry)
-            # Again: before it sleeps, the engine thread says until when and then looks for new timers once more.
+            # Check again: before it sleeps, the engine thread sets _wakes_at and then looks for new timers once more.
             if when < self._wakes_at:
                 self._wake((None,))
         return timer
 
     def run(self) -> float:
-        """Run what is due, on the engine thread; return the seconds until the next, infinity if there is none."""
+        """Run the timers that are due, on the engine thread; return the seconds until the next, infinity if there is
+        none.
+        """
         heap, new = self._heap, self._new
         while True:
             while new:
                 heapq.heappush(heap, new.popleft())
             if self.cancelled > MANY and self.cancelled * 2 > len(heap):
-                # Those of answered calls would otherwise stay until their time: many a second, for seconds.
+                # The cancelled timers of answered requests would otherwise stay in the heap for seconds.
                 heap[:] = [entry for entry in heap if entry[2].callback is not None]
                 heapq.heapify(heap)
                 self.cancelled = 0
@@ -79,7 +81,7 @@ class Timers:
             self._wakes_at = heap[0][0] if heap else float("inf")
             left = self._wakes_at - monotonic()
             if left > 0:
-                if new:  # from a thread that may have read an earlier moment, and so wakes nobody
+                if new:  # added by a thread that may have read an earlier _wakes_at and so did not wake this thread
                     continue
                 return left
             callback = heapq.heappop(heap)[2].callback

@@ -1,4 +1,4 @@
-"""The socket pair with which any thread ends the engine's wait."""
+"""Wakeup: a socket pair with which any thread wakes the engine thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Wakeup"]
 
 
 class Wakeup:
-    """Ends the engine's wait from any thread."""
+    """Wakes the engine thread from any thread."""
 
     interest = READ
 
@@ -25,12 +25,13 @@ class Wakeup:
         return self._in.fileno()
 
     def wake(self, first: Iterable[object] = (None,)) -> None:
-        """Go through an iterable of one entry and end the wait, in one call of C code: an exception of a signal handler
-        must not leave the engine asleep with something to do."""
+        """Iterate over an iterable of one entry and wake the engine thread, in one call of C code, so that an
+        exception of a signal handler can't leave the engine asleep with a job to do.
+        """
         try:
             deque(zip(first, map(self._out.send, (b"\0",)), strict=False), 0)
         except OSError:
-            pass  # full: it wakes anyway; closed: it is gone
+            pass  # full: the thread wakes anyway; closed: the thread has ended
 
     def readable(self) -> None:
         try:
@@ -40,10 +41,10 @@ class Wakeup:
             pass
 
     def writable(self) -> None:
-        """Never asked for."""
+        """Do nothing; never polled for."""
 
     def broken(self, exc: BaseException) -> None:
-        """Nothing can be."""
+        """Do nothing; :meth:`readable` does not raise."""
 
     def close(self) -> None:
         self._in.close()

@@ -1,4 +1,4 @@
-"""The threads that run user code: few, made when needed, gone when idle."""
+"""The callback threads, which run user code: a pool that starts threads on demand and ends idle ones."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ LONGEST_RETRY = 1.0
 
 
 class Workers:
-    """A pool of daemon threads that grows while its jobs block and shrinks when they don't.
+    """A pool of daemon threads that grows while its jobs block and shrinks when they do not.
 
     A callback that blocks keeps one thread; the next job gets another, up to the limit. The threads are
     daemons, so that a callback which never returns can't keep the interpreter from ending (the threads of
     :class:`~concurrent.futures.ThreadPoolExecutor` are waited for at exit).
 
-    There is no lock that a submitting thread could find taken: each idle thread waits for a lock of its own, and
+    There is no lock that a submitting thread could find locked: each idle thread waits for a lock of its own, and
     the collections below change by single deque and set operations, which are atomic.
 
     Args:
         name: what the threads' names begin with.
-        limit: most threads; so many jobs may block before another one waits.
+        limit: most threads, and so the number of jobs that may block at a time.
         idle: seconds after which a thread without work ends.
         later: ``later(seconds, job)`` runs a job after a pause, on a thread that may start others; used while no
             thread can be started. Without it the next :meth:`submit` tries again.
@@ -45,11 +45,11 @@ class Workers:
         self._idle_after = idle
         self._later = later
         self._jobs: deque[Job] = deque()
-        self._parked: deque[Lock] = deque()  # what the idle threads wait for
-        self._running: dict[int, Job] = {}  # what each busy thread does
+        self._parked: deque[Lock] = deque()  # the locks that idle threads wait for
+        self._running: dict[int, Job] = {}  # the job of each busy thread
         self._threads: set[Thread] = set()
         self._closing: set[Thread] = set()  # those of them whose job waits in close()
-        self._changed = Waiters()  # whoever waits in close()
+        self._changed = Waiters()  # threads that wait in close()
         self._made = 0
         self._retry_after = FIRST_RETRY
         self._retrying = False
@@ -58,17 +58,18 @@ class Workers:
     def submit(self, job: Job) -> None:
         """Run a job soon on one of the threads; never blocks. After :meth:`close` it is dropped.
 
-        A job that submits itself again goes on in its own thread when it has returned, unless another thread takes it
-        first: one that is woken for it would find it done, or run on cold caches.
+        A job that submits itself again continues on its own thread when it has returned, unless another thread takes
+        it first. No thread is woken for it, since that one would find the job done, or run it on cold caches.
         """
         if self._closed:
             return
         self._jobs.append(job)
         if self._running.get(get_ident()) == job:
             return
-        # In this order: a thread that parks looks for jobs afterwards, and one that ends looks after it has left.
+        # In this order: a thread that parks checks for jobs afterwards, and one that ends checks after it has left
+        # the set.
         try:
-            self._parked.pop().release()  # the last to be idle: its caches are warm, and the others may end
+            self._parked.pop().release()  # the latest to become idle: its caches are warm, and the others may end
         except IndexError:
             self._grow()
 
@@ -83,10 +84,10 @@ class Workers:
             thread.start()
         except (RuntimeError, MemoryError) as exc:
             self._threads.discard(thread)
-            if "interpreter shutdown" in str(exc):  # from 3.12: the program is over, and with it the session
+            if "interpreter shutdown" in str(exc):  # from 3.12: no thread can be started at exit
                 logger.debug("an event came too late for its callback: %s", exc)
                 return
-            # The job stays: a thread that is busy now does it, or the one that can be started later.
+            # The job stays queued for a busy thread, or for one that can be started later.
             self._retry_later(exc)
         else:
             self._retry_after = FIRST_RETRY
@@ -141,7 +142,7 @@ class Workers:
         if self._jobs:
             return True
         self._threads.discard(me)
-        # Whoever submitted before that line counted this thread as one that will look.
+        # A thread that submitted a job before that line relied on this one to check for jobs.
         if self._jobs and not self._closed:
             self._threads.add(me)
             return True
@@ -154,14 +155,14 @@ class Workers:
 
     @property
     def threads(self) -> list[Thread]:
-        """Those alive now."""
+        """Return the threads that are alive."""
         return list(self._threads)
 
     def close(self, deadline: Deadline) -> list[Thread]:
-        """Take no more jobs, wait for those handed over; return the threads that are still busy at the deadline.
+        """Accept no more jobs and wait for those submitted; return the threads that are still busy at the deadline.
 
-        What has not begun by then is dropped. Jobs that close from several of these threads at once don't wait
-        for each other.
+        Jobs that have not begun by then are dropped. Jobs on several of these threads that call close() at the same
+        time do not wait for each other.
         """
         me = current_thread()
         self._closed = True

@@ -1,4 +1,4 @@
-"""What makes the client feel at home in frameworks; each module needs an extra of its own, and none another's."""
+"""Integrations in frameworks; each module needs only its own extra."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ __all__ = ["missing"]
 
 
 def missing(package: str, extra: str) -> ImportError:
-    """Make the error that says, in one line, which extra to install."""
+    """Return the exception for a missing package, which names the extra to install."""
     return ImportError(f"{package} is not installed, which this integration needs: pip install 'pyami-sync[{extra}]'")

@@ -31,16 +31,16 @@
 
         return app
 
-Each application has one client per process, made and opened by the first request that uses it; workers that a
-server forks of a loaded application open their own. Configuration:
+Each application has one client per process, which is created and opened by the first request that uses it; forked
+workers open their own. Configuration:
 
 ``AMI_URL``
-    ``ami://user:secret@host:5038``; the environment's ``AMI_URL`` when it is not set.
+    ``ami://user:secret@host:5038``; by default the environment variable ``AMI_URL``.
 ``AMI_OPTIONS``
     a dict of further options of :class:`~pyami_sync.AMIClient`.
 ``AMI_NODES``
-    of ``ami.pool``: a dict from a node's id to its URL or to ``{"url": …, "tags": […]}``, or the path of a TOML
-    file; whatever :class:`~pyami_sync.ClusterPool` takes.
+    the nodes of ``ami.pool``: a dict from a node's id to its URL or to ``{"url": …, "tags": […]}``, or the path of a
+    TOML file; see :class:`~pyami_sync.ClusterPool`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ STREAMS = "pyami_sync.streams"
 
 
 class AMI:
-    """The extension; make one, and bind it to any number of applications with :meth:`init_app`."""
+    """The extension; one instance can be bound to any number of applications with :meth:`init_app`."""
 
     def __init__(self, app: Flask | None = None) -> None:
         if app is not None:
@@ -87,7 +87,7 @@ class AMI:
     def init_app(self, app: Flask) -> None:
         """Bind it to an application: configuration, ``flask ami …`` commands, teardown.
 
-        Nothing is opened here, and the configuration is read when it is first needed.
+        It opens no connection; the configuration is read when it is first needed.
         """
         app.config.setdefault("AMI_URL", None)
         app.config.setdefault("AMI_OPTIONS", {})
@@ -112,11 +112,11 @@ class AMI:
 
     @property
     def client(self) -> AMIClient:
-        """The current application's client, open.
+        """The current application's client; the first access opens it and blocks.
 
         Raises:
             ConnectError: the server can't be reached, or refused the login.
-            RuntimeError: outside of an application, or of one that is not bound.
+            RuntimeError: there is no current application, or it is not bound.
 
         """
         return self._bound(None)[0].get()
@@ -127,12 +127,12 @@ class AMI:
         return self._bound(None)[1].get()
 
     def get_client(self, app: Flask | None = None, *, opened: bool = True) -> AMIClient:
-        """An application's client; ``opened=False`` to register callbacks before it connects."""
+        """Return an application's client; ``opened=False`` to register callbacks before it connects."""
         holder = self._bound(app)[0]
         return holder.get() if opened else holder.peek()
 
     def events(self, *selectors: Any, **options: Any) -> EventStream:
-        """Open an event stream that ends with the request, or with its answer if that is streamed.
+        """Open an event stream that is closed at the end of the request, or of its streamed response.
 
         Arguments are those of :meth:`AMIClient.events`.
         """
@@ -141,7 +141,7 @@ class AMI:
         return stream
 
     def health(self, app: Flask | None = None, *, timeout: float = 2.0) -> dict[str, Any]:
-        """Ask the server whether it is there: ``{"ok": …, "state": …}`` and ``round_trip`` or ``error``.
+        """Send a Ping and return ``{"ok": …, "state": …}`` and ``round_trip`` in seconds, or ``error``.
 
         Blocks for ``timeout`` seconds at most, and for ``connect_timeout`` if there is no session yet.
         """
@@ -154,7 +154,9 @@ class AMI:
         return {"ok": True, "state": holder.peek().state.value, "round_trip": round(trip, 6)}
 
     def health_blueprint(self, name: str = "ami_health", *, timeout: float = 2.0) -> Blueprint:
-        """A blueprint whose root answers 200 when the server answers, else 503, with :meth:`health` as JSON."""
+        """Return a blueprint whose root responds with :meth:`health` as JSON, and 200 if the server answers,
+        otherwise 503.
+        """
         blueprint = Blueprint(name, __name__)
 
         def health() -> ResponseReturnValue:
@@ -167,13 +169,13 @@ class AMI:
         return blueprint
 
     def close(self, app: Flask | None = None) -> None:
-        """Log an application's client and pool off; the next use opens new ones. Idempotent."""
+        """Close an application's client and pool; the next use opens new ones. Idempotent."""
         for each in self._bound(app):
             each.close()
 
 
 def _make_pool(nodes: Any, options: Mapping[str, Any]) -> ClusterPool:
-    from ..cluster.pool import ClusterPool  # large: loaded when there is one
+    from ..cluster.pool import ClusterPool  # large, so imported only when needed
 
     if not nodes:
         raise ValueError("AMI_NODES is empty: set it to {node_id: 'ami://user:secret@host', …}")
@@ -181,8 +183,8 @@ def _make_pool(nodes: Any, options: Mapping[str, Any]) -> ClusterPool:
 
 
 def _hand_over_streams(response: Response) -> Response:
-    # The contexts of a streamed answer's request end before it is sent; the answer itself ends when all of it is
-    # sent, or its reader has left.
+    # The context of a request ends before its streamed response is sent; the response is closed when it has been sent
+    # or its reader has gone.
     streams = request.environ.pop(STREAMS, ())
     for stream in streams:
         if response.is_streamed:
@@ -209,7 +211,7 @@ commands = AppGroup("ami", help="Talk to the Asterisk server of this application
 
 @contextmanager
 def _session() -> Iterator[AMIClient]:
-    """A session for one command; what goes wrong ends it with one line."""
+    """Open a session for one command; errors are printed as one line."""
     holder: LazyClient = current_app.extensions[KEY][0]
     try:
         yield holder.get()

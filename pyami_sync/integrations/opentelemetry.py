@@ -1,4 +1,4 @@
-"""Spans and metrics of actions through ``opentelemetry-api`` (extra ``opentelemetry``).
+"""Spans and metrics of actions with ``opentelemetry-api`` (extra ``opentelemetry``).
 
 ::
 
@@ -39,12 +39,12 @@ def instrument(client: AMIClient, *, tracer_provider: Any = None, meter_provider
     """Record the actions of a client; in a cluster, those of a node (``pool[node_id]``).
 
     Args:
-        client: whose actions to record.
-        tracer_provider: where spans go; the global one unless given.
-        meter_provider: where metrics go; the global one unless given.
+        client: the client.
+        tracer_provider: provider for spans, by default the global one.
+        meter_provider: provider for metrics, by default the global one.
 
     Returns:
-        What stops it.
+        A function that ends the recording.
 
     """
     tracer = trace.get_tracer("pyami_sync", version, tracer_provider)
@@ -68,7 +68,7 @@ def instrument(client: AMIClient, *, tracer_provider: Any = None, meter_provider
             if error is not None:
                 attributes["error.type"] = error
                 span.set_attribute("error.type", error)
-                # Of an exception only its type and what it says: its traceback shows code of the caller.
+                # Only the type and text of an exception are recorded: its traceback would show code of the caller.
                 span.set_status(Status(StatusCode.ERROR, str(exc) if exc is not None else _said(response)))
             span.end()
             duration.record(seconds, attributes)

@@ -1,8 +1,8 @@
-"""One client per process, made and opened when it is first used.
+"""One client per process, created and opened on first use; for Flask and Django.
 
-Frameworks import an application once and then fork workers of it, or start threads that all want the client at
-the same moment. The client itself survives a fork (the child opens a session of its own on first use, with the
-same subscriptions); what is added here is that nothing is opened before it is needed, and once.
+Frameworks import an application once and then fork workers, or start threads that all use the client at the same
+moment. The client itself survives a fork (the child opens its own session on first use, with the same subscriptions);
+this module makes sure that it is opened only when it is needed, and only once.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _holders: weakref.WeakSet[Lazy[Any]] = weakref.WeakSet()
 
 
 class Lazy(Generic[T]):
-    """Something that is made when it is first asked for.
+    """A value that is created on first use.
 
     Args:
-        make: makes it; must not block.
+        make: creates it; must not block.
 
     """
 
@@ -43,18 +43,18 @@ class Lazy(Generic[T]):
 
     @property
     def made(self) -> T | None:
-        """It, if it was made already."""
+        """The value, or None if it was not created yet."""
         return self._made
 
     def peek(self) -> T:
-        """It, made but not opened: to register callbacks before there is a connection."""
+        """Return the value without opening it, so that callbacks can be registered before it connects."""
         with self._lock:
             if self._made is None:
                 self._made = self._make()
             return self._made
 
     def after_fork(self) -> None:
-        """Forget a lock that a thread of the parent may hold; what was made looks after itself."""
+        """Replace the lock, which a thread of the parent may have held; the value itself handles forks."""
         self._lock = Lock()
 
     def _take(self) -> T | None:
@@ -64,7 +64,7 @@ class Lazy(Generic[T]):
 
 
 class LazyClient(Lazy[AMIClient]):
-    """A client per process."""
+    """The client of a process."""
 
     def __init__(self, make: Callable[[], AMIClient]) -> None:
         super().__init__(make)
@@ -73,10 +73,10 @@ class LazyClient(Lazy[AMIClient]):
         self._failure: AMIError | None = None
 
     def get(self) -> AMIClient:
-        """Give the client, open. Blocks while it connects the first time, and when its session has ended.
+        """Return the open client. Blocks while it connects the first time, or again after its session has ended.
 
-        Threads that come while another one connects share what becomes of that, so that a server which is
-        not there costs all of them together one ``connect_timeout``.
+        Threads that call this while another one connects share its outcome, so that an unreachable server costs all
+        of them together one ``connect_timeout``.
 
         Raises:
             ConnectError: the server can't be reached, or refused the login.
@@ -97,7 +97,7 @@ class LazyClient(Lazy[AMIClient]):
                 raise
 
     def close(self) -> None:
-        """Log off; the next use makes a new client. Idempotent."""
+        """Close the client; the next use makes a new one. Idempotent."""
         client = self._take()
         if client is not None:
             client.close()
@@ -108,14 +108,14 @@ class LazyClient(Lazy[AMIClient]):
 
 
 class LazyPool(Lazy["ClusterPool"]):
-    """A cluster per process."""
+    """The cluster of a process."""
 
     def get(self) -> ClusterPool:
-        """Give the cluster; it opens by itself on first use."""
+        """Return the cluster, which opens on first use."""
         return self.peek()
 
     def close(self) -> None:
-        """Log off everywhere; the next use makes a new one. Idempotent."""
+        """Close the cluster; the next use makes a new one. Idempotent."""
         pool = self._take()
         if pool is not None:
             pool.close()

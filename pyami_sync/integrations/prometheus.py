@@ -4,8 +4,7 @@
 
     REGISTRY.register(AMICollector(client))
 
-Nothing is counted twice or kept here: each scrape takes ``stats()``, which blocks nobody and sends nothing. In a
-cluster every sample has the label ``node``.
+Each scrape reads ``stats()``, which does not block and sends nothing. In a cluster every sample has the label ``node``.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ OUTCOMES = ("ok", "error", "timeout", "lost", "cancelled")
 COUNTERS: tuple[tuple[str, str, Callable[[Stats], float]], ...] = (
     ("connects", "Sessions that were opened.", lambda stats: stats.connects),
     ("connection_losses", "Links that were lost.", lambda stats: stats.losses),
-    ("reconnect_attempts", "Tries to come back after a loss.", lambda stats: stats.attempts),
+    ("reconnect_attempts", "Attempts to reconnect after a loss.", lambda stats: stats.attempts),
     ("outage_seconds", "Time without a link, of outages that have ended.", lambda stats: stats.outage_total),
-    ("stalls", "How often events or answers came late.", lambda stats: stats.stalls),
-    ("stall_seconds", "Time in which they did, of stalls that have ended.", lambda stats: stats.stall_total),
-    ("events_received", "Events that came in, wanted or not.", lambda stats: stats.events_received),
-    ("received_bytes", "Bytes that came in.", lambda stats: stats.bytes_received),
+    ("stalls", "Number of stalls: events or answers arrived late.", lambda stats: stats.stalls),
+    ("stall_seconds", "Total length of the stalls that have ended.", lambda stats: stats.stall_total),
+    ("events_received", "Events received, wanted or not.", lambda stats: stats.events_received),
+    ("received_bytes", "Bytes received.", lambda stats: stats.bytes_received),
 )
 GAUGES: tuple[tuple[str, str, Callable[[Stats], float]], ...] = (
     ("up", "Whether the session is connected and logged in.", lambda stats: stats.state == "connected"),
     ("last_outage_seconds", "Length of the latest outage that has ended.", lambda stats: stats.outage_last),
-    ("late_seconds", "By how much events or answers are late now.", lambda stats: stats.late),
+    ("late_seconds", "Present lateness of events or answers.", lambda stats: stats.late),
     ("actions_pending", "Actions under way.", lambda stats: stats.pending),
 )
 
@@ -55,9 +54,9 @@ class AMICollector:
     """Turns the statistics of a client, or of each node of a cluster, into metrics.
 
     Args:
-        source: an :class:`~pyami_sync.AMIClient`, a :class:`~pyami_sync.ClusterPool`, or a function that gives
-            one of them, or :data:`None` while there is none (then only ``up`` is there, and is 0).
-        prefix: what every name begins with.
+        source: an :class:`~pyami_sync.AMIClient`, a :class:`~pyami_sync.ClusterPool`, or a function that returns one
+            of them, or :data:`None` while there is none (then the only metric is ``up``, which is 0).
+        prefix: prefix of all names.
         labels: further labels with a fixed value, such as the process under a server with several workers.
 
     """
@@ -68,11 +67,11 @@ class AMICollector:
         self._fixed = dict(labels or {})
 
     def describe(self) -> Iterable[Metric]:
-        """The names, for the registry to notice duplicates without asking a client."""
+        """Return the names, so that the registry detects duplicates without reading statistics."""
         return self._families({})
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics of now."""
+        """Return the present metrics."""
         source = self._source()
         if source is None:
             return self._families({(): Stats()}, names=("up",))
@@ -81,7 +80,7 @@ class AMICollector:
         return self._families({(node_id,): source[node_id].stats() for node_id in source.nodes})
 
     def _families(self, found: dict[tuple[str, ...], Stats], names: tuple[str, ...] = ()) -> Iterator[Metric]:
-        """Yield every family, or those named, with the samples of what was found."""
+        """Yield all metric families, or those with the given names, with their samples."""
         of_node = ["node"] if any(found) else []
         base = [*self._fixed, *of_node]
         rows = [([*self._fixed.values(), *node], stats) for node, stats in found.items()]
@@ -114,11 +113,11 @@ class AMICollector:
         yield from self._subscribers(base, rows)
 
     def _subscribers(self, base: list[str], rows: list[tuple[list[str], Stats]]) -> Iterator[Metric]:
-        """Sums over the subscribers that are there now: they come and go, so these are gauges."""
+        """Yield sums over the present subscribers, as gauges, since subscribers end."""
         facts = (
             ("subscribers", "Subscriptions and streams."),
             ("subscriber_pending_events", "Events that wait in buffers."),
-            ("subscriber_lost_events", "Events that the present subscribers were too slow for."),
+            ("subscriber_lost_events", "Events lost by the present subscribers because they were too slow."),
         )
         families = [
             GaugeMetricFamily(f"{self._prefix}_{name}", about, labels=[*base, "kind", "selectors"])

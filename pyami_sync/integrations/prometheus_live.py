@@ -1,12 +1,12 @@
-"""Metrics of the telephony, from the live model, for ``prometheus_client`` (extra ``prometheus``).
+"""Metrics of calls, queues, agents and endpoints from the live model, for ``prometheus_client`` (extra ``prometheus``).
 
 ::
 
     with connect() as ami, ami.live() as live:
         REGISTRY.register(LiveCollector(live))
 
-A scrape looks at one view of each server, which blocks nobody and asks no server. In a cluster every sample has the
-label ``node``. The number of label values is bounded: of more than 200 queues or conferences, the rest is summed up as
+A scrape reads one view of each server, which does not block and sends nothing. In a cluster every sample has the
+label ``node``. The number of label values is bounded: beyond 200 queues or conferences, the rest is summed up as
 ``other``.
 """
 
@@ -39,7 +39,7 @@ _device_states[8] = "on hold"
 
 
 def agent_state(member: QueueMember) -> str:
-    """Return the one state of a queue member that matters: one of ``AGENT_STATES``."""
+    """Return the state of a queue member: one of ``AGENT_STATES``."""
     if member.status in (4, 5):
         return "unavailable"
     if member.in_call:
@@ -75,7 +75,7 @@ QUEUE_COUNTERS: tuple[tuple[str, str, Callable[[Queue], float]], ...] = (
     ("queue_abandoned", "Callers who hung up while they waited.", lambda queue: queue.abandoned),
 )
 ADDITIVE = frozenset({"queue_waiting", "queue_answered", "queue_abandoned"})
-"""Figures of queues that may be summed up; of the others, ``other`` has the largest."""
+"""Figures of queues that may be summed up; for the rest, ``other`` has the largest value."""
 
 
 class LiveCollector:
@@ -83,7 +83,7 @@ class LiveCollector:
 
     Args:
         live: the model of a server or of a cluster. It must outlive the collector.
-        prefix: what every name begins with.
+        prefix: prefix of all names.
         labels: further labels with a fixed value.
 
     """
@@ -98,11 +98,11 @@ class LiveCollector:
         self._subscription = live.on(CallRecord, self._count)
 
     def close(self) -> None:
-        """Stop counting calls that end."""
+        """Stop counting ended calls."""
         self._subscription.cancel()
 
     def _count(self, change: Change[CallRecord]) -> None:
-        # Calls of one subscription run one at a time, so that no lock is needed.
+        # The callbacks of one subscription run one at a time, so no lock is needed.
         record = change.after
         if record is not None:
             called = [leg for leg in record.parties if leg.direction == "out"] or [record.caller]
@@ -111,11 +111,11 @@ class LiveCollector:
             self._ended[change.node or "", best.disposition.lower().replace(" ", "_"), cause] += 1
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: the names are known when they are asked for."""
+        """Return nothing: the names are not declared in advance."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics of now."""
+        """Yield the present metrics."""
         live: Any = self._live
         several = hasattr(live, "views")
         views: dict[str, View] = live.views() if several else {"": live.view()}
@@ -208,7 +208,7 @@ class LiveCollector:
 
 
 def bounded(figures: Mapping[str, float], additive: bool) -> Iterator[tuple[str, float]]:
-    """Yield figures by name, those beyond the bound as one."""
+    """Yield figures by name; those beyond the bound are combined as one."""
     names = sorted(figures)
     for name in names[:MOST_LABELS]:
         yield name, figures[name]

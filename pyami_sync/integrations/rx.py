@@ -5,22 +5,22 @@
     calls = client.observable("Newchannel", "Hangup")
     calls.pipe(ops.map(lambda event: event["Channel"])).subscribe(print)
 
-The observable is cold: each subscription to it is a subscription of its own at the client, from then on, and
-disposing it cancels that. Observers are called one event at a time, in wire order, on a callback thread of the
-client, so that they may block and may use the client in any way. What one raises is logged and told to the
-client's error hooks, and the next event is delivered all the same.
+The observable is cold: each subscription to it makes a new subscription at the client, which is cancelled when the
+former is disposed. Observers are called with one event at a time, in wire order, on a callback thread of the client,
+so they may block and use the client in any way. Their exceptions are logged and reported to the client's error hooks;
+later events are still delivered.
 
-Back-pressure: Rx knows none, so each subscription has a bounded buffer, which an observer slower than the
-server fills. With ``overflow="error"`` the sequence then ends with :exc:`~pyami_sync.EventsLost` at the place
-where events are missing (``retry()`` begins anew); with ``"drop_oldest"`` the oldest events go, and
-``client.stats()`` counts them. Neither slows down anybody else.
+Rx has no back-pressure, so each subscription has a bounded buffer, which fills if its observer is slower than the
+server. With ``overflow="error"`` the sequence then ends with :exc:`~pyami_sync.EventsLost` at the place where events
+are missing (``retry()`` subscribes again); with ``"drop_oldest"`` the oldest events are dropped and counted in
+``client.stats()``. Other subscriptions are not affected.
 
-It may be subscribed to before the client is opened, so that nothing is missed.
+It can be subscribed to before the client is opened, so that no event is missed.
 
-How it ends: closing the client completes the sequence (what still waits for a slow observer is dropped, as it is
-for callbacks); a link lost for good ends it with :exc:`~pyami_sync.ConnectionLost` behind the last event. A link
-that comes back ends nothing: sequences of all events, and those that name them, show the markers
-``ConnectionLost`` and ``Reconnected`` at their place.
+Closing the client completes the sequence (events that wait for a slow observer are dropped, as for callbacks). If the
+link is lost and the session does not reconnect, the sequence ends with :exc:`~pyami_sync.ConnectionLost` after the
+last event. If it reconnects, the sequence continues; sequences of all events, and those that name them, contain the
+markers ``ConnectionLost`` and ``Reconnected``.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ __all__ = ["observable"]
 
 
 class Emission(Subscription):
-    """One observer's subscription: a strand of callbacks that also says how it ends."""
+    """The subscription of one observer, which also reports the end of the sequence."""
 
     def __init__(self, observer: ObserverBase[Any], *args: Any) -> None:
         super().__init__(observer.on_next, *args)
         self._observer = observer
 
     def finish(self, exc: ConnectionClosed | None) -> None:
-        """End behind the events of a loss, or at once at a close."""
+        """End after the last event if the link was lost, or at once if the client was closed."""
         if exc is not None or self._end is not None:
             super().finish(exc)
             return
@@ -63,7 +63,7 @@ class Emission(Subscription):
         except ConcurrencyError:
             self.wake()
         else:
-            # Here and now: the callback threads end with the client and may not come to it any more.
+            # On this thread: the callback threads end with the client and may not run it any more.
             self.deliver()
 
     def completed(self, exc: Exception | None) -> None:
@@ -88,15 +88,15 @@ def observable(
     maxsize: int = MAXSIZE,
     overflow: Overflow = "error",
 ) -> Observable[Any]:
-    """Make an observable of the events of a client, or of a cluster.
+    """Return an observable of the events of a client, or of a cluster.
 
     Args:
         source: a client or a :class:`~pyami_sync.ClusterPool`.
         selectors: event names, globs or event classes; none means every event.
-        where: a predicate (runs where the observer does), or a mapping of headers to values or globs.
-        maxsize: most events that may wait for an observer.
-        overflow: what happens beyond: ``"error"`` ends the sequence with :exc:`~pyami_sync.EventsLost`;
-            ``"drop_oldest"`` drops the oldest and counts.
+        where: a predicate (runs on the observer's thread), or a mapping of headers to values or globs.
+        maxsize: most events in an observer's buffer.
+        overflow: what happens when it is full: ``"error"`` ends the sequence with :exc:`~pyami_sync.EventsLost`;
+            ``"drop_oldest"`` drops the oldest events and counts them.
 
     """
     choice = Selectors(selectors)

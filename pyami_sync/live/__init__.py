@@ -1,4 +1,4 @@
-"""The live model: what the servers are doing now.
+"""The live model: channels, calls, queues, agents and so on of the servers, kept up to date by events.
 
 ::
 

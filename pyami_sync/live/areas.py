@@ -1,4 +1,4 @@
-"""The areas of the model: which events and lists each of them needs."""
+"""The areas of the model, with the events and lists that each needs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["AREAS", "Area", "choose", "event_mask"]
 
 @dataclass(frozen=True)
 class Area:
-    """A part of the model that can be loaded by itself.
+    """A part of the model that can be loaded separately.
 
     Attributes:
-        name: what users call it.
-        handlers: the events that change it.
-        ask: fetches its lists.
-        merge: takes them over.
+        name: its name.
+        handlers: the handlers of the events that change it, by the event's name.
+        ask: fetches its lists from the server.
+        merge: merges them into the model.
         classes: classes of its events, for an event mask.
 
     """
@@ -33,7 +33,7 @@ class Area:
 
 
 def on_reload(d: Draft, h: Headers) -> None:
-    """Look up what a module's new configuration may have changed; few events tell that."""
+    """Request fresh lists after a module was reloaded, since few events report what that changed."""
     d.stale.update(name for name in AREAS if name != "calls")
 
 
@@ -64,7 +64,7 @@ ALIASES |= {"registrations": "endpoints", "mwi": "mailboxes"}
 
 
 def choose(names: Iterable[str]) -> tuple[Area, ...]:
-    """Return the areas of these names; all of them when there is no name.
+    """Return the areas with these names; without names, all areas.
 
     Raises:
         ValueError: there is no area of that name.
@@ -78,15 +78,15 @@ def choose(names: Iterable[str]) -> tuple[Area, ...]:
 
 
 def event_mask(*names: str) -> str:
-    """Return the event mask that a session needs whose only use is a live model of these areas.
+    """Return the event mask for a session that is used only for a live model of these areas.
 
     ::
 
         with connect(event_mask=event_mask("queues")) as ami, ami.live("queues") as live:
             ...
 
-    The server then does not send what the model would not look at. ``system`` is always part of it: FullyBooted says
-    when a server that has been restarted can answer.
+    With it the server sends only the classes of events that the model needs. ``system`` is always included, for
+    FullyBooted, which shows when a restarted server is ready.
     """
     classes = {each for area in choose(names) for each in area.classes}
     return ",".join(sorted({*classes, "system"}))

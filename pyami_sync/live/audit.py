@@ -1,4 +1,4 @@
-"""Comparing the model with fresh lists, to know that it is right."""
+"""The audit: compares the model with fresh lists from time to time, and counts and repairs differences."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .tracker import Tracker
 __all__ = ["Auditor"]
 
 logger = logging.getLogger("pyami_sync")
-AGAIN = 0.5  # seconds between two looks: what differs once only was on its way
+AGAIN = 0.5  # seconds between two comparisons: a difference found only once was a delayed event
 
 
 class Auditor:
-    """Compares models with fresh lists now and then.
+    """Compares models with fresh lists at an interval, on a thread of its own.
 
     Args:
         interval: seconds between two comparisons.
@@ -34,11 +34,11 @@ class Auditor:
         self._thread = Thread(target=self._run, name="pyami-live-audit", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> Thread:
-        """End; return the thread to be joined."""
+        """Stop; return the thread to be joined."""
         self._closing.set()
         return self._thread
 
@@ -53,7 +53,7 @@ class Auditor:
                     logger.exception("the live model could not be compared")
 
     def _audit(self, tracker: Tracker) -> None:
-        """Compare one model twice: what differs both times, and was not changed by an event meanwhile, is drift."""
+        """Compare one model twice: a difference found both times, without an event about it between, is drift."""
         first = tracker.compare()
         if first is None:
             return

@@ -1,4 +1,4 @@
-"""What the live models of a server and of a cluster share: a thin shell around the reducer, with its thread."""
+"""Base class of the live models of a server and of a cluster: feeds the reducer with events on a thread of its own."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ __all__ = ["Base"]
 logger = logging.getLogger("pyami_sync")
 T = TypeVar("T")
 models: weakref.WeakSet[Base] = weakref.WeakSet()
-TICK = 0.25  # seconds between two looks of wait() while nothing changes: what is asked for may be a waiting time
+TICK = 0.25  # seconds after which wait() checks again without a change: its predicate may depend on time
 MARKERS = ("ConnectionLost", "Reconnected", "FullyBooted")
-BATCH = 200  # events taken up before others get a look at the model
+BATCH = 200  # events applied before the model is published and its lock released
 
 
 class Base:
-    """What the models of one server and of a cluster share.
+    """Base class of the live models of one server and of a cluster.
 
     Args:
         source: the client or the pool.
-        areas: names of the areas to keep.
+        areas: names of the areas to include.
         audit: seconds between two comparisons with fresh lists; None for never.
         history: how many events are kept for :meth:`Live.explain`.
         records: how many records of ended calls are kept.
@@ -72,7 +72,7 @@ class Base:
         self._auditor = Auditor(audit, self._live_trackers) if audit is not None else None
         models.add(self)
 
-    # Taking up events; runs on the thread of the model
+    # Applying events; runs on the thread of the model
 
     def _run(self) -> None:
         stream, trackers = self._stream, self._trackers
@@ -87,14 +87,14 @@ class Base:
                         with tracker.lock:
                             tracker.feed(event)
                     except Exception:
-                        logger.exception("the live model could not take up %r", event)
+                        logger.exception("the live model could not apply %r", event)
                     if left <= 0:
                         break
                     left -= 1
-                    event = stream.get()  # does not wait: it is there
+                    event = stream.get()  # does not block: the buffer is not empty
                 self._notify()
             except EventsLost as exc:
-                logger.warning("the live model lost %d events and looks everything up again", exc.count)
+                logger.warning("the live model lost %d events and fetches all lists again", exc.count)
                 lost_by: Any = getattr(exc, "lost_by_node", None) or list(trackers)
                 for node in lost_by:
                     if node in trackers:
@@ -105,7 +105,7 @@ class Base:
         self._end()
 
     def _tracker(self, node: str | None) -> Tracker:
-        """Return the tracker of a node, which begins to fetch lists if it is new."""
+        """Return the tracker of a node; a new one begins to fetch lists."""
         with self._making:
             tracker = self._trackers.get(node)
             if tracker is None:
@@ -123,7 +123,7 @@ class Base:
         return list(self._trackers.values())
 
     def _publish(self, changes: list[Change[Any]]) -> None:
-        """Hand on changes of one server; its lock is held, which keeps them in order."""
+        """Publish changes of one server; its lock is held, which keeps them in order."""
         for change in changes:
             if isinstance(change.after, CallRecord):
                 self._records.append(change.after)
@@ -146,7 +146,7 @@ class Base:
             self._auditor.close()
         self._notify()
 
-    # Life
+    # Loading and closing
 
     def _open(self) -> None:
         self._source.engine.check_thread("loading the live model")
@@ -155,7 +155,7 @@ class Base:
             self._auditor.start()
 
     def close(self) -> None:
-        """End the model: streams of changes end and its threads are joined. The client goes on. Idempotent."""
+        """Close the model: streams of changes end, and its threads are joined. The client stays open. Idempotent."""
         self._closed = True
         self._stream.close()
         self._feed.finish()
@@ -168,7 +168,9 @@ class Base:
         self._notify()
 
     def after_fork(self) -> None:
-        """Become a closed model in a forked child, which shows what was: its threads are the parent's."""
+        """Become a closed model in a forked child, with the state at the fork, since its threads exist only in the
+        parent.
+        """
         self._making, self._feeding = Lock(), Lock()
         self._changed = Waiters()
         self._closed = True
@@ -185,10 +187,11 @@ class Base:
         self.close()
 
     def _wait(self, look: Callable[[], T | None], timeout: float | None) -> T:
-        """Wait until `look` returns something true, looking again at each change and now and then.
+        """Wait until `look` returns a true value, and return that; it is called after each change, and every
+        :data:`TICK`.
 
         Raises:
-            WaitTimeout: it did not in time.
+            WaitTimeout: it did not within the timeout.
             ConnectionClosed: the model was closed.
 
         """
@@ -210,12 +213,12 @@ class Base:
     # Changes
 
     def changes(self, *kinds: type[T], timeout: float | None = None, maxsize: int = MAXSIZE) -> ChangeStream[T]:
-        """Open a stream of changes, from now on; iterate over it, and close it (``with``) when done.
+        """Open a stream of the changes from now on; iterate over it, and close it (``with``) when done.
 
         Args:
             kinds: classes of entities, such as :class:`Queue`, or :class:`CallRecord`; none means all.
             timeout: seconds without a change after which iteration ends.
-            maxsize: most changes that may wait to be taken; beyond, the newest are dropped and
+            maxsize: most changes in its buffer; when it is full, the newest are dropped and
                 :exc:`~pyami_sync.EventsLost` is raised at their place.
 
         """
@@ -228,13 +231,13 @@ class Base:
     @overload
     def on(self, kind: type[T], /) -> Callable[[Callable[[Change[T]], object]], ChangeSubscription]: ...
     def on(self, kind: type[Any], callback: Callable[[Change[Any]], object] | None = None, /) -> Any:
-        """Register a callback for changes of one kind, as a decorator or by a call.
+        """Register a callback for changes of one kind, as a decorator or by a call; return a handle that ends it.
 
         Calls run one at a time, in order, on a callback thread; they may use the client and the model in any way.
 
         Args:
             kind: a class of entities, or :class:`CallRecord` for calls that have ended.
-            callback: gets a :class:`Change`.
+            callback: called with a :class:`Change`.
 
         """
 
@@ -247,24 +250,24 @@ class Base:
 
     @property
     def records(self) -> list[CallRecord]:
-        """Records of the calls that have ended lately, oldest first."""
+        """Return the records of recently ended calls, the oldest first."""
         return list(self._records)
 
     @property
     def refused(self) -> frozenset[str]:
-        """List actions that a server refused: the user may not use them, or the module is not loaded.
+        """The list actions that a server refused, because the user may not use them or the module is not loaded.
 
-        What they would show is empty in the model, or known from events only.
+        Their items are missing in the model, or known from events only.
         """
         return frozenset(action for tracker in self._live_trackers() for action in tracker.refused)
 
     @property
     def drift(self) -> int:
-        """Differences that audits have found and repaired; should be 0."""
+        """Number of differences that audits have found and repaired; should be 0."""
         return sum(tracker.drift for tracker in self._live_trackers())
 
     def explain(self, call: str | Call | CallRecord) -> str:
-        """Draw the ladder of one call: what happened to each of its legs, from the events that are still kept.
+        """Return the ladder of one call as text: what happened to each of its legs, by the events in the history.
 
         Args:
             call: a call, a record, or a Linkedid, unique id or name of a channel.
@@ -280,4 +283,4 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)  # behind the clients' own, which is registered earlier
+    os.register_at_fork(after_in_child=_after_fork)  # runs after that of the clients, which is registered earlier

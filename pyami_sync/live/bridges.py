@@ -1,4 +1,4 @@
-"""Bridges, as events tell of them."""
+"""Event handlers for bridges."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["HANDLERS", "destroy", "join", "part", "see_bridge"]
 
 
 def see_bridge(d: Draft, h: Headers, prefix: str = "", *, new: bool = False) -> Bridge | None:
-    """Take over what an event repeats of a bridge, and return it; None if it names none, or one that is gone."""
+    """Update a bridge from the headers of an event, and return it; None if it names none, or one that has ended."""
     uniqueid = h.get(prefix + "BridgeUniqueid")
     if not uniqueid or d.is_gone(uniqueid):
         return None
@@ -42,7 +42,7 @@ def see_bridge(d: Draft, h: Headers, prefix: str = "", *, new: bool = False) -> 
 
 
 def join(d: Draft, bridge: Bridge, uniqueid: str) -> None:
-    """Put a channel into a bridge, out of any other that the model has it in."""
+    """Put a channel into a bridge, and remove it from any other one in the model."""
     channel = d.channels.get(uniqueid)
     if channel is not None and channel.bridge not in (None, bridge.uniqueid):
         part(d, d.bridges.get(channel.bridge or ""), uniqueid)
@@ -54,11 +54,11 @@ def join(d: Draft, bridge: Bridge, uniqueid: str) -> None:
         d.put(d.bridges, bridge.uniqueid, bridge, after)
         talk(d, after)
         if bridge.uniqueid in d.moved and len(after.channels) > 1:
-            d.unknown.discard(bridge.uniqueid)  # it goes on with somebody else
+            d.unknown.discard(bridge.uniqueid)  # the bridge continues with another channel
 
 
 def part(d: Draft, bridge: Bridge | None, uniqueid: str) -> None:
-    """Take a channel out of a bridge."""
+    """Remove a channel from a bridge."""
     if bridge is None:
         return
     channel = d.channels.get(uniqueid)
@@ -70,13 +70,13 @@ def part(d: Draft, bridge: Bridge | None, uniqueid: str) -> None:
         stop_talking(d, uniqueid, bridge=None)
         talk(d, after)
         if not after.channels or (after.bridge_type == "basic" and len(after.channels) == 1):
-            # It ends now, and its last channel leaves it. Unless that is told soon, it has to be looked up.
+            # A bridge without channels ends. If no event reports that soon, the model asks for fresh lists.
             d.unknown.add(bridge.uniqueid)
             d.note_move(bridge.uniqueid)
 
 
 def talk(d: Draft, bridge: Bridge) -> None:
-    """Note for each leg in a bridge whether it has somebody to talk to."""
+    """Note for each leg in a bridge whether it is in a conversation."""
     together = len(bridge.channels) > 1 and not bridge.holding
     for uniqueid in bridge.channels:
         if not together:
@@ -89,7 +89,7 @@ def talk(d: Draft, bridge: Bridge) -> None:
 
 
 def stop_talking(d: Draft, uniqueid: str, *, bridge: str | None, holding: bool = False) -> None:
-    """Note that a leg has nobody to talk to, be it in a bridge or in none."""
+    """Note that a leg is in no conversation."""
     leg = find_leg(d, uniqueid)
     if leg is None:
         return
@@ -100,7 +100,7 @@ def stop_talking(d: Draft, uniqueid: str, *, bridge: str | None, holding: bool =
 
 
 def destroy(d: Draft, uniqueid: str) -> None:
-    """Remove a bridge, and take out whoever the model still has in it."""
+    """Remove a bridge, and the channels that are still in it from it."""
     d.bury(uniqueid)
     bridge = d.bridges.get(uniqueid)
     if bridge is None:

@@ -1,4 +1,4 @@
-"""Calls: legs that belong together by their Linkedid, and what remains of a call when it has ended."""
+"""Call and CallRecord: the legs with the same Linkedid, and the record of a call that has ended."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ DISPOSITIONS = {
     "TORTURE": "FAILED",
     "INVALIDARGS": "FAILED",
 }
-"""What Asterisk's own call records call the outcomes of Dial."""
+"""The dispositions in Asterisk's call records (CDR) by the outcome of Dial."""
 
 
 @dataclass(frozen=True)
 class Leg:
-    """A channel's part in a call; it stays with the call when the channel is gone."""
+    """A channel's part in a call; it stays in the call after the channel has ended."""
 
     uniqueid: str
     channel: str
     linkedid: str
     state: str = ""
-    """State of the channel while it is there."""
+    """State of the channel while it exists."""
     caller_id_num: str | None = None
     caller_id_name: str | None = None
     connected_line_num: str | None = None
@@ -41,14 +41,14 @@ class Leg:
     other_half: str | None = None
     """Unique id of the other half, for half of a Local channel."""
     optimized: bool = False
-    """True for half of a Local channel that the server took out of the call, since it was no longer needed."""
+    """True for half of a Local channel that the server removed from the call by optimization."""
     dialed_by: str | None = None
     """Unique id of the channel that dialled this one; None also for calls that the server itself placed."""
     dial_string: str = ""
     dial_status: str | None = None
     """How dialling this leg ended, as in DIALSTATUS: ``ANSWER``, ``BUSY``, ``NOANSWER``, ``CANCEL`` …"""
     forwarded_to: str | None = None
-    """Where the device sent the call instead."""
+    """Destination to which the device forwarded the call."""
     started: datetime | None = None
     dialed_at: datetime | None = None
     ringing_at: datetime | None = None
@@ -56,29 +56,29 @@ class Leg:
     ended_at: datetime | None = None
     ended: bool = False
     cause: int | None = None
-    """Why it ended (Q.850); None while it lives, and when its end was not seen."""
+    """Hangup cause (Q.850); None until it ends, and if its end was not seen."""
     cause_txt: str = ""
     tech_cause: str = ""
     bridge: str | None = None
     holding: bool = False
-    """True if the bridge it is in joins nobody."""
+    """True if it is in a holding bridge, whose channels do not hear each other."""
     talk_since: datetime | None = None
-    """Since when it has been in a bridge with somebody else."""
+    """When its present conversation began."""
     talk_time: float = 0.0
-    """Seconds in bridges with somebody else, those under way not included."""
+    """Seconds in conversations that have ended."""
     hold_since: datetime | None = None
-    """Since when its device has put the other side on hold."""
+    """When its device put the other side on hold."""
     hold_time: float = 0.0
-    """Seconds for which its device had put the other side on hold."""
+    """Seconds that the other side was on hold, for holds that have ended."""
     queue: str | None = None
-    """The queue in which it waits."""
+    """Name of the queue in which it waits."""
     queued_since: datetime | None = None
     queue_time: float = 0.0
     """Seconds waited in queues."""
     parked_since: datetime | None = None
     parked: bool = False
     inferred: bool = False
-    """True if its beginning or its end was not seen but concluded from lists."""
+    """True if its beginning or its end was not reported by an event but inferred from lists."""
 
     @property
     def local(self) -> bool:
@@ -87,17 +87,17 @@ class Leg:
 
     @property
     def answered(self) -> bool:
-        """True once it has been answered, as far as is known."""
+        """True once it is known to have been answered."""
         return self.answered_at is not None or self.state == "Up" or self.dial_status == "ANSWER"
 
     @property
     def party(self) -> Party:
-        """Who is at its end."""
+        """The party at its end."""
         return Party(self.caller_id_num, self.caller_id_name)
 
     @property
     def disposition(self) -> str:
-        """How it came out, in the words of Asterisk's call records; ``UNKNOWN`` when that was not seen."""
+        """Its outcome in the words of Asterisk's call records (CDR); ``UNKNOWN`` if it was not seen."""
         if self.answered:
             return "ANSWERED"
         if self.dial_status is not None:
@@ -117,35 +117,35 @@ class Transfer:
     """``blind``, ``attended``, ``blonde`` (attended, but completed before the target had answered), ``pickup`` or
     ``forward``."""
     by: str | None = None
-    """Unique id of the channel that did it."""
+    """Unique id of the channel that transferred the call."""
     transferee: str | None = None
     """Unique id of the channel that was moved."""
     target: str | None = None
-    """Unique id of the channel it was connected with, if there was one."""
+    """Unique id of the channel that the transferee was connected with, if there was one."""
     to: str = ""
-    """Extension, application or device that it went to."""
+    """Extension, application or device to which the call was transferred."""
     result: str = ""
     at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Call:
-    """Legs that belong together: the same Linkedid."""
+    """A call: the legs with the same Linkedid."""
 
     linkedid: str
     legs: tuple[Leg, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     queues: tuple[str, ...] = ()
-    """Queues that it has been in."""
+    """Names of the queues that it has been in."""
     from_start: bool = False
-    """True if its first leg was seen from its beginning."""
+    """True if the beginning of its first leg was seen."""
 
     def leg(self, uniqueid: str) -> Leg | None:
         """Return the leg with that unique id, or None."""
         return next((each for each in self.legs if each.uniqueid == uniqueid), None)
 
     def incomplete(self) -> Call:
-        """Return the same call, marked as not seen from its start without a gap."""
+        """Return a copy that is marked as incomplete."""
         return evolve(self, {"from_start": False})
 
     @property
@@ -165,7 +165,7 @@ class Call:
 
     @property
     def answered_at(self) -> datetime | None:
-        """When the first called party answered; if nobody was called, when the caller was answered."""
+        """When the first called party answered; if no party was called, when the caller was answered."""
         parties = self.parties
         called = [each for each in parties if each.direction == "out"] or list(parties)
         return min((each.answered_at for each in called if each.answered_at is not None), default=None)
@@ -178,12 +178,12 @@ class Call:
 
     @property
     def talking(self) -> tuple[tuple[Leg, ...], ...]:
-        """Who talks to whom: groups of legs in one conversation, across Local channels."""
+        """Its conversations: groups of legs that hear each other, also through Local channels."""
         return conversations(self.legs)
 
     @property
     def state(self) -> str:
-        """What goes on: ``talking``, ``hold``, ``parked``, ``queued``, ``ringing``, ``dialing``, ``up`` (answered
+        """Its state: ``talking``, ``hold``, ``parked``, ``queued``, ``ringing``, ``dialing``, ``up`` (answered
         and alone, as in a menu), ``new`` or ``ended``."""
         legs = [each for each in self.legs if not each.ended]
         if not legs:
@@ -205,7 +205,7 @@ class Call:
 
 def conversations(legs: tuple[Leg, ...] | list[Leg]) -> tuple[tuple[Leg, ...], ...]:
     """Return groups of two or more legs that hear each other, leaving out the halves of Local channels between them."""
-    groups: dict[str, str] = {}  # bridge: the bridge that stands for all that Local channels join it with
+    groups: dict[str, str] = {}  # by bridge: a representative of the bridges that Local channels join with it
 
     def root(bridge: str) -> str:
         while groups[bridge] != bridge:
@@ -228,21 +228,21 @@ def conversations(legs: tuple[Leg, ...] | list[Leg]) -> tuple[tuple[Leg, ...], .
     shown = []
     for group in found.values():
         devices = tuple(each for each in group if not each.local)
-        # With one device alone, the far half of a Local channel is who it talks to: an application, perhaps.
+        # If a device is alone, it talks to the far half of a Local channel: an application, perhaps.
         shown.append(devices if len(devices) > 1 else tuple(group))
     return tuple(group for group in shown if len(group) > 1)
 
 
 @dataclass(frozen=True)
 class CallRecord:
-    """What remains of a call that has ended."""
+    """The record of a call that has ended."""
 
     linkedid: str
     legs: tuple[Leg, ...]
     transfers: tuple[Transfer, ...] = ()
     queues: tuple[str, ...] = ()
     complete: bool = True
-    """True if the call was seen from its beginning to its end, without a gap."""
+    """True if the whole call was seen, without a gap."""
     node: str | None = None
 
     @property
@@ -261,7 +261,7 @@ class CallRecord:
 
     @property
     def answered_by(self) -> tuple[Leg, ...]:
-        """Called parties that answered, first one first."""
+        """The called parties that answered, in the order of their answers."""
         found = [each for each in self.parties if each.direction == "out" and each.answered]
         return tuple(sorted(found, key=lambda leg: leg.answered_at.timestamp() if leg.answered_at else float("inf")))
 
@@ -306,5 +306,5 @@ class CallRecord:
 
     @property
     def cause(self) -> int | None:
-        """Why the leg that it began with ended; None if that was not seen."""
+        """Hangup cause of its first leg; None if that was not seen."""
         return self.caller.cause

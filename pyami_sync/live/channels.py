@@ -1,4 +1,4 @@
-"""Channels and the legs of calls, as events tell of them."""
+"""Event handlers for channels and the legs of calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def vanish(d: Draft, uniqueid: str, cause: int | None, cause_txt: str = "", tech
     d.unknown.discard(uniqueid)
     channel = d.channels.get(uniqueid)
     if channel is not None and channel.bridge is not None:
-        part(d, d.bridges.get(channel.bridge), uniqueid)  # its BridgeLeave was missed
+        part(d, d.bridges.get(channel.bridge), uniqueid)  # its BridgeLeave was not seen
     end_leg(d, uniqueid, cause, cause_txt, tech_cause)
     channel = d.drop(d.channels, uniqueid)
     if channel is not None and d.names.get(channel.channel) == uniqueid:
@@ -42,7 +42,7 @@ def on_new(d: Draft, h: Headers) -> None:
 
 
 def began(d: Draft, channel: Channel) -> None:
-    """Note when a channel began that another event, which came first, has named already."""
+    """Note the beginning of a channel that an earlier event has named already."""
     d.unknown.discard(channel.uniqueid)
     d.put(d.channels, channel.uniqueid, channel, evolve(channel, {"since": d.when}))
     set_leg(d, channel.uniqueid, started=d.when, inferred=False)
@@ -52,10 +52,10 @@ def began(d: Draft, channel: Channel) -> None:
 
 
 def mention(d: Draft, h: Headers, prefix: Prefix) -> str | None:
-    """Return the unique id of a channel that an event is about besides others.
+    """Return the unique id of a further channel in an event.
 
-    What it repeats of the channel is not taken over if the channel is known: it may be older, or something that a queue
-    or a transfer has set for a moment.
+    If the channel is known, the event's headers do not update it: they may be older, or set temporarily by a queue or
+    a transfer.
     """
     uniqueid = h.get(prefix.uniqueid)
     return uniqueid if uniqueid is not None and uniqueid in d.channels else see(d, h, prefix)

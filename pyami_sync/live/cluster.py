@@ -1,4 +1,4 @@
-"""The live models of all servers of a cluster."""
+"""ClusterLive: the live models of all servers of a cluster."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class ClusterLive(Base, Mapping[str, View]):
             raise
 
     def _consider(self, node_id: str) -> None:
-        """Begin with a node once it is connected."""
+        """Start the model of a node once it is connected."""
         node = self._source.nodes.get(node_id)
         if node is None or not node.connected or self._closed:
             return
         tracker = self._tracker(node_id)
         with tracker.lock:
-            if tracker.health == "gap":  # one that was removed and added again has no Reconnected
+            if tracker.health == "gap":  # a node that was removed and added again gets no Reconnected
                 tracker.load()
 
     def _settled(self) -> bool:
@@ -87,7 +87,7 @@ class ClusterLive(Base, Mapping[str, View]):
         return {node: self[node] for node in self}
 
     def wait(self, predicate: Callable[[Mapping[str, View]], object], timeout: float | None = None) -> dict[str, View]:
-        """Block until the views of all nodes fit, and return them; see :meth:`Live.wait`."""
+        """Block until the predicate accepts the views of all nodes, and return these; see :meth:`Live.wait`."""
 
         def look() -> dict[str, View] | None:
             views = self.views()

@@ -1,4 +1,4 @@
-"""Telling in what a model and fresh lists differ."""
+"""Finds the differences between a model and fresh lists."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ UNTOLD = {
     "QueueCaller": ("priority",),
     "ConferenceMember": ("marked_user", "wait_marked", "end_marked", "waiting"),
 }
-"""Fields that no event tells; lists may change them without a fault of the model's."""
+"""Fields that no event reports; lists may change them although the model is right."""
 
 
 def differences(changes: Iterable[Change[Any]]) -> dict[tuple[str, str], Any]:
-    """Return what lists would change in a model, by kind and key, without what no event tells."""
+    """Return what lists would change in a model, by kind and key, apart from fields that no event reports."""
     found: dict[tuple[str, str], Any] = {}
     for change in changes:
         kind = change.kind.__name__
         if kind in ("Call", "CallRecord"):
-            continue  # made of channels, which are compared themselves
+            continue  # derived from channels, which are compared themselves
         before, after = change.before, change.after
         if before is not None and after is not None and plain(before) == plain(after):
             continue
@@ -37,7 +37,7 @@ def differences(changes: Iterable[Change[Any]]) -> dict[tuple[str, str], Any]:
 
 
 def plain(entity: Any) -> Any:
-    """Return an entity without what no event tells."""
+    """Return an entity without the fields that no event reports."""
     drop = UNTOLD.get(type(entity).__name__, ())
     changes: dict[str, Any] = dict.fromkeys(drop)
     for name, value in vars(entity).items():

@@ -1,4 +1,4 @@
-"""Conferences (ConfBridge), as events tell of them."""
+"""Event handlers for conferences (ConfBridge)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["HANDLERS", "set_conference"]
 
 
 def conference_of(d: Draft, h: Headers) -> Conference | None:
-    """Return the conference that an event is about, known or not."""
+    """Return the conference that an event is about; create it if it is not known."""
     name = h.get("Conference")
     if not name:
         return None

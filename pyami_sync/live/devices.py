@@ -1,4 +1,4 @@
-"""States of devices, extensions, endpoints and mailboxes, as events tell of them."""
+"""Event handlers for the states of devices, extensions, endpoints and mailboxes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["DEVICES", "ENDPOINTS", "EXTENSIONS", "MAILBOXES", "put_contact", "se
 
 
 INTERNAL = tuple(f"{name}/" for name in ("Local", "CBAnn", "Announcer", "Recorder"))
-"""What the names of channels begin with that are no devices: servers tell of them, but keep no state and list none."""
+"""Prefixes of channels that are not devices: servers send events of them, but keep no state."""
 
 
 def set_device(d: Draft, device: str, state: str, *, seen: bool = True) -> None:
-    """Set the state of a device; `seen` says that it changed just now."""
+    """Set the state of a device; `seen` is true if an event has reported the change."""
     if device.startswith(INTERNAL):
         return
     old = d.devices.get(device)
@@ -45,11 +45,11 @@ SPELLED = {
     "ONHOLD": "On Hold",
     "UNKNOWN": "Unknown",
 }
-"""How lists of endpoints spell what events of devices tell."""
+"""The states of devices as lists of endpoints spell them, by the spelling in events."""
 
 
 def listed(h: Headers) -> bool:
-    """Return True for an item of a list somebody asked for, which is named as the event but is none."""
+    """Return True for an item of a list that has the same name as an event."""
     return "ActionID" in h
 
 
@@ -59,7 +59,7 @@ def on_extension(d: Draft, h: Headers) -> None:
 
 
 def set_extension(d: Draft, h: Headers) -> None:
-    """Take over the state of an extension from an event or an item of a list."""
+    """Set the state of an extension from an event or an item of a list."""
     exten, context = h.get("Exten", ""), h.get("Context", "")
     made = Extension(exten, context, h.get("Hint", ""), number(h.get("Status")), h.get("StatusText", ""))
     key = f"{exten}@{context}"

@@ -1,6 +1,6 @@
-"""The state of the model while it is being changed, and the tombstones of what has ended.
+"""Draft: the mutable state of the model, which the reducers change; Change; and tombstones.
 
-A tombstone is the unique id of a channel or bridge that has ended: no list or late event brings it back.
+A tombstone is the unique id of a channel or bridge that has ended, so that no list or late event adds it again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Headers = dict[str, str]
 MOST_GONE = 5_000  # tombstones in a generation; there are two
 MOST_MOVED = 1_000
 LIST_DELAY = 0.5  # seconds
-END_DELAY = 5.0  # seconds within which an empty bridge ends, if it does
+END_DELAY = 5.0  # seconds within which the end of an empty bridge is reported
 NOTHING = frozenset({"", "<unknown>", "<none>", "(null)"})
 
 
@@ -42,12 +42,12 @@ class Change(Generic[T]):
     """One entity that has changed.
 
     Attributes:
-        before: what it was; None if it is new.
-        after: what it is; None if it is gone.
-        event: the event that said so; None if a list did.
-        inferred: True if nothing told of the change itself: it was found by comparing with lists, after a gap.
-        at: when it happened, by the server's clock; of an inferred one, when it was found.
-        node: the cluster's node, if it is of one.
+        before: the entity before; None if it is new.
+        after: the entity now; None if it has ended.
+        event: the event that reported the change; None if it was found in a list.
+        inferred: True if no event reported the change: it was found by comparison with lists, after a gap.
+        at: when it happened, by the server's clock; if inferred, when it was found.
+        node: the node's id, in a cluster.
 
     """
 
@@ -81,7 +81,7 @@ class Change(Generic[T]):
 
 @dataclass(frozen=True)
 class Tables:
-    """Everything that the model knows of a server, immutable."""
+    """The whole immutable state of one server's model."""
 
     channels: Table[Channel] = field(default_factory=Table)
     names: Table[str] = field(default_factory=Table)
@@ -89,7 +89,7 @@ class Tables:
     bridges: Table[Bridge] = field(default_factory=Table)
     calls: Table[Call] = field(default_factory=Table)
     call_of: Table[str] = field(default_factory=Table)
-    """The Linkedid of the call that a leg is kept with, by unique id."""
+    """The Linkedid of the call that contains a leg, by the leg's unique id."""
     queues: Table[Queue] = field(default_factory=Table)
     queue_of: Table[str] = field(default_factory=Table)
     """The queue that a channel waits in, by unique id."""
@@ -102,7 +102,7 @@ class Tables:
     registrations: Table[Registration] = field(default_factory=Table)
     mailboxes: Table[Mailbox] = field(default_factory=Table)
     gone: Table[bool] = field(default_factory=Table)
-    """Unique ids of channels and bridges that have ended lately: no list or late event brings them back."""
+    """Tombstones: unique ids of channels and bridges that have ended recently."""
     gone_before: Table[bool] = field(default_factory=Table)
     when: datetime | None = None
     """The server's time of the last event or list."""
@@ -112,7 +112,7 @@ NAMES = tuple(name for name in Tables.__dataclass_fields__ if name != "when")
 
 
 class Draft:
-    """What the reducers write to; :meth:`freeze` gives a picture of it at any time.
+    """The mutable state that the reducers change; :meth:`freeze` returns an immutable snapshot.
 
     One thread at a time may use it.
     """
@@ -145,24 +145,24 @@ class Draft:
         self.inferred = False
         self.changes: list[Change[Any]] = []
         self.unknown: set[str] = set()
-        """Unique ids that events named although their beginning was not seen; the shell asks for fresh lists."""
+        """Unique ids in events whose beginning was not seen; the tracker requests fresh lists for them."""
         self.stale: set[str] = set()
-        """Areas of which an event said that they changed without saying how."""
+        """Areas that an event reported as changed, without details."""
         self.rechecks = 0
-        """How often to look at the queues again: the last list had counted less than events told."""
+        """Number of further requests for the list of queues, whose counts were behind the events."""
         self.served: dict[str, bool] = {}
-        """Unique ids and Linkedids of calls that members of queues have answered lately."""
+        """Unique ids and Linkedids of calls that queue members have answered recently."""
         self.moved: dict[str, datetime | None] = {}
-        """When channels entered or left a bridge lately; lists follow these events with a delay."""
+        """When channels entered or left a bridge recently; lists reflect these events with a delay."""
         self.doubtful: set[str] = set()
-        """Unique ids of channels that the last list left out."""
+        """Unique ids of channels that were missing in the last list."""
         self.ended: list[str] = []
         """Linkedids of calls that may have ended with the event."""
 
-    # The moment
+    # The present event
 
     def begin(self, event: Event | None, headers: Headers | None, when: datetime | None = None) -> None:
-        """Take up an event, or a list when there is none."""
+        """Begin to apply an event; None for a list."""
         self.event = event
         self._headers = headers
         if when is not None:
@@ -170,7 +170,7 @@ class Draft:
 
     @property
     def when(self) -> datetime | None:
-        """The server's time of the event or list under way, or of the last one that told it."""
+        """The server's time of the present event or list, or of the last one that had a time."""
         headers = self._headers
         if headers is not None:
             self._headers = None  # read once
@@ -194,7 +194,7 @@ class Draft:
         self.changes.append(self.change(before, after))
 
     def change(self, before: Any, after: Any) -> Change[Any]:
-        """Return a change that happens now."""
+        """Return a change at the present moment."""
         if isinstance(before, Queue):
             before = evolve(before, {"at": self.when})
         if isinstance(after, Queue):
@@ -209,56 +209,56 @@ class Draft:
         return before
 
     def bury(self, uniqueid: str) -> None:
-        """Remember that a channel or bridge is gone."""
+        """Add a tombstone for a channel or bridge that has ended."""
         if len(self.gone) >= MOST_GONE:
             self.gone_before, self.gone = self.gone, Editor(Table())
         self.gone.put(uniqueid, True)
 
     def is_gone(self, uniqueid: str) -> bool:
-        """Return True if a channel or bridge is known to be gone."""
+        """Return True if a channel or bridge has a tombstone."""
         return uniqueid in self.gone or uniqueid in self.gone_before
 
     def note_move(self, uniqueid: str) -> None:
-        """Remember that a channel has just entered or left a bridge."""
+        """Note that a channel has just entered or left a bridge."""
         if len(self.moved) > MOST_MOVED:
             self.moved.clear()
         self.moved[uniqueid] = self.when
 
     def note_served(self, *ids: str | None) -> None:
-        """Remember the channels and calls that a member of a queue has answered."""
+        """Note the channels and calls that a queue member has answered."""
         if len(self.served) > MOST_MOVED:
             self.served.clear()
         self.served.update((each, True) for each in ids if each)
 
     def just_moved(self, uniqueid: str, within: float = LIST_DELAY) -> bool:
-        """Return True if a list of now may not know yet where a channel is, or that a bridge has ended."""
+        """Return True if a list may not reflect yet which bridge a channel is in, or that a bridge has ended."""
         moved = self.moved.get(uniqueid)
         return moved is not None and abs(seconds_since(moved, self.when)) < within
 
     def take_changes(self) -> list[Change[Any]]:
-        """Return the changes since the last time."""
+        """Return the changes since the last call, and forget them."""
         changes, self.changes = self.changes, []
         return changes
 
     def freeze(self) -> Tables:
-        """Return a picture of everything, in constant time."""
+        """Return an immutable snapshot, in constant time."""
         tables: list[Any] = [getattr(self, name).freeze() for name in NAMES]
         tables.append(self._when)
         return Tables(*tables)
 
 
 def seconds_since(begin: datetime, end: datetime | None) -> float:
-    """Return the seconds from one time to another, which may lie before it; 0.0 when that is not known."""
+    """Return the seconds from `begin` to `end`, negative if `end` is earlier; 0.0 if one is not known."""
     return 0.0 if end is None else (end - begin).total_seconds()
 
 
 def text_or_none(text: str | None) -> str | None:
-    """Return text, or None for what servers write when there is none."""
+    """Return the text, or None if it stands for no value."""
     return None if text is None or text in NOTHING else text
 
 
 def number(text: str | None, default: int = 0) -> int:
-    """Return a whole number, or `default` when the text is none."""
+    """Return a text as int, or `default` if it is not a number."""
     try:
         return int(text or default)
     except ValueError:
@@ -266,7 +266,7 @@ def number(text: str | None, default: int = 0) -> int:
 
 
 def decimal(text: str | None) -> float:
-    """Return a number, or 0.0 when the text is none."""
+    """Return a text as float, or 0.0 if it is not a number."""
     try:
         return float(text or 0)
     except ValueError:

@@ -1,7 +1,7 @@
-"""What the live model consists of: immutable pictures of channels, bridges, queues, conferences and the rest.
+"""The entities of the live model: immutable dataclasses for channels, bridges, queues, conferences and so on.
 
-The names of fields are AMI's, in snake case. Times are the server's, in UTC; None means that the moment is not known
-because it was before the model began to look or during a gap. Calls and their legs are in :mod:`.calls`.
+The names of fields are AMI's, in snake case. Times are the server's, in UTC; None means that the time is not known,
+because it was before the model was started or in a gap. Calls and their legs are in :mod:`.calls`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def evolve(entity: T, changes: dict[str, Any]) -> T:
 
 
 class Party(NamedTuple):
-    """Number and name of somebody on the telephone; None where the server does not know."""
+    """Number and name of a party of a call; None if the server does not know them."""
 
     num: str | None
     name: str | None
@@ -71,7 +71,7 @@ class Channel:
     priority: str = ""
     application: str = ""
     application_data: str = ""
-    """Priority, application and its data are as the last event or list told them: not every change is told."""
+    """Priority, application and its data are those of the last event or list; not all changes are reported."""
     bridge: str | None = None
     """Unique id of the bridge it is in."""
     hold: bool = False
@@ -82,8 +82,8 @@ class Channel:
     other_half: str | None = None
     """Unique id of the other half of a Local channel."""
     wire: ClassVar[tuple[str, ...]] = ()
-    # The headers that it was made of, to notice quickly when an event says nothing new. Set on instances by evolve():
-    # it is no field, so that it is neither compared nor written.
+    # The headers that it was made from, so that events without news are recognised quickly. Set on instances by
+    # evolve(); not a dataclass field, so that it is neither compared nor converted to JSON.
 
     @property
     def name(self) -> str:
@@ -97,43 +97,43 @@ class Channel:
 
     @property
     def caller(self) -> Party:
-        """Who is at this channel's end."""
+        """The party at this channel's end."""
         return Party(self.caller_id_num, self.caller_id_name)
 
     @property
     def connected(self) -> Party:
-        """Who is at the other end."""
+        """The party at the other end."""
         return Party(self.connected_line_num, self.connected_line_name)
 
     @property
     def local(self) -> bool:
-        """True for half of a Local channel, which is nobody's device."""
+        """True for half of a Local channel, which is not a device."""
         return self.channel.startswith("Local/")
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """Channels whose media are joined; one of type *holding* (parking, waiting for somebody) joins nobody."""
+    """Channels whose media are joined, except in a bridge of type *holding* (parking, waiting)."""
 
     uniqueid: str
     bridge_type: str = ""
     bridge_technology: str = ""
-    """As the last event or list told it: a change from one that mixes to another is not told."""
+    """As in the last event or list; a change between two mixing technologies is not reported."""
     bridge_creator: str | None = None
     bridge_name: str | None = None
     channels: tuple[str, ...] = ()
-    """Unique ids, in the order in which they came."""
+    """Unique ids of its channels, in the order in which they entered."""
     since: datetime | None = None
 
     @property
     def holding(self) -> bool:
-        """True if those in it do not hear each other."""
+        """True if its channels do not hear each other."""
         return self.bridge_technology == "holding_bridge"
 
 
 @dataclass(frozen=True)
 class QueueCaller:
-    """Somebody who waits in a queue."""
+    """A caller who waits in a queue."""
 
     uniqueid: str
     channel: str
@@ -145,17 +145,17 @@ class QueueCaller:
     connected_line_num: str | None = None
     connected_line_name: str | None = None
     priority: int | None = None
-    """Known from a list only: no event tells it."""
+    """Known from lists only; events do not contain it."""
 
     @property
     def caller(self) -> Party:
-        """Who waits."""
+        """The caller's number and name."""
         return Party(self.caller_id_num, self.caller_id_name)
 
 
 @dataclass(frozen=True)
 class QueueMember:
-    """One who answers the calls of a queue."""
+    """A member of a queue (an agent), who answers its calls."""
 
     interface: str
     name: str
@@ -165,7 +165,7 @@ class QueueMember:
     penalty: int = 0
     calls_taken: int = 0
     last_call: datetime | None = None
-    """When the last call taken ended."""
+    """When the member's last call ended."""
     last_pause: datetime | None = None
     login_time: datetime | None = None
     in_call: bool = False
@@ -177,18 +177,18 @@ class QueueMember:
     paused: bool = False
     paused_reason: str = ""
     ring_in_use: bool | None = None
-    """Known from events only: lists do not tell it."""
+    """Known from events only; lists do not contain it."""
     wrapup_time: int = 0
-    """Seconds after a call in which the member gets no other; 0 means the queue's own."""
+    """Seconds after a call in which the member gets no other call; 0 for the queue's own setting."""
     ringing_since: datetime | None = None
-    """Since when a call of this queue rings at the member."""
+    """When a call of this queue began to ring at the member."""
 
     def wrapping_up(self, at: datetime, wrapup_time: int = 0) -> bool:
-        """Return True if the member still rests after a call at that time.
+        """Return True if the member is within the wrap-up time after a call at the time ``at``.
 
         Args:
             at: the server's time, as in :attr:`View.at`.
-            wrapup_time: the queue's own, in seconds, for members who have none; no list tells it.
+            wrapup_time: the queue's own setting in seconds, for members who have none; lists do not contain it.
 
         """
         wrapup = self.wrapup_time or wrapup_time
@@ -197,7 +197,7 @@ class QueueMember:
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue: who waits, who answers, and the server's figures."""
+    """A queue: its callers, its members, and the server's figures."""
 
     name: str
     max: int = 0
@@ -206,15 +206,15 @@ class Queue:
     """Callers by position."""
     members: tuple[QueueMember, ...] = ()
     hold_time: int = 0
-    """Running average of the seconds that answered callers waited, as the server computes it."""
+    """Running average of the seconds that answered callers had waited, as the server computes it."""
     talk_time: int = 0
-    """Running average of the seconds of its calls."""
+    """Running average of the length of its calls in seconds."""
     completed: int = 0
     abandoned: int = 0
     service_level: int = 0
     """Seconds within which a call should be answered."""
     servicelevel_perf: float = 0.0
-    """Percentage of completed calls that were answered so soon."""
+    """Percentage of completed calls that were answered within the service level."""
     servicelevel_perf2: float = 0.0
     """The same with abandoned calls counted as well."""
     weight: int = 0
@@ -222,16 +222,16 @@ class Queue:
     """Calls answered within the service level, and completed."""
     abandoned_in_time: int | None = None
     at: datetime | None = field(default=None, compare=False, repr=False)
-    """The moment of the view, or of the change, that it was read from."""
+    """The time of the view, or of the change, that it was read from."""
 
     @property
     def calls(self) -> int:
-        """How many callers wait."""
+        """Number of waiting callers."""
         return len(self.waiting)
 
     @property
     def longest_wait(self) -> float:
-        """Seconds that the caller who has waited longest has waited, at the moment of the view or change; 0.0 for none.
+        """Seconds that the longest-waiting caller has waited, at the time of the view or change; 0.0 without callers.
 
         It grows without any event: to show it, take a new view, such as ``live.queues[name]``, every second.
         """
@@ -242,12 +242,12 @@ class Queue:
 
     @property
     def logged_in(self) -> int:
-        """Members whose device can be reached, paused or not."""
+        """Number of members whose device is reachable, paused or not."""
         return sum(member.status not in (4, 5) for member in self.members)
 
     @property
     def available(self) -> int:
-        """Members who are neither paused nor in use, as QueueSummary counts them."""
+        """Number of members who are neither paused nor in use, as QueueSummary counts them."""
         return sum(member.status in (0, 1) and not member.paused for member in self.members)
 
     def member(self, interface: str) -> QueueMember | None:
@@ -257,48 +257,48 @@ class Queue:
 
 @dataclass(frozen=True)
 class ConferenceMember:
-    """Somebody in a conference (ConfBridge)."""
+    """A member of a conference (ConfBridge)."""
 
     uniqueid: str
     channel: str
     admin: bool = False
     muted: bool = False
     talking: bool = False
-    """Told only for users whose profile has talk detection."""
+    """Reported only for users whose profile has talk detection."""
     marked_user: bool | None = None
     wait_marked: bool | None = None
     end_marked: bool | None = None
     waiting: bool | None = None
-    """These four are known from a list only."""
+    """These four are known from lists only."""
     caller_id_num: str | None = None
     caller_id_name: str | None = None
     since: datetime | None = None
 
     @property
     def caller(self) -> Party:
-        """Who it is."""
+        """The member's number and name."""
         return Party(self.caller_id_num, self.caller_id_name)
 
 
 @dataclass(frozen=True)
 class Conference:
-    """A conference room (ConfBridge) while somebody is in it."""
+    """A conference room (ConfBridge) that is in use."""
 
     name: str
     bridge: str | None = None
     """Unique id of its bridge; None until an event names it."""
     members: tuple[ConferenceMember, ...] = ()
     recording: bool | None = None
-    """None if it was there before the model began to look: lists do not tell."""
+    """None if the conference began before the model was started, since lists do not contain it."""
     locked: bool | None = None
-    """As the last list said: no event tells when it changes."""
+    """As in the last list; changes are not reported by events."""
     muted: bool | None = None
-    """As the last list said."""
+    """As in the last list."""
     since: datetime | None = None
 
     @property
     def parties(self) -> int:
-        """How many are in it."""
+        """Number of members."""
         return len(self.members)
 
 
@@ -329,13 +329,13 @@ class ParkedCall:
 
     @property
     def caller(self) -> Party:
-        """Who is parked."""
+        """The parked party's number and name."""
         return Party(self.caller_id_num, self.caller_id_name)
 
 
 @dataclass(frozen=True)
 class Device:
-    """State of a device, as hints and queues see it."""
+    """State of a device, as hints and queues use it."""
 
     device: str
     state: str = ""
@@ -357,7 +357,7 @@ class Extension:
 
 @dataclass(frozen=True)
 class Contact:
-    """Where an endpoint can be reached."""
+    """An address at which an endpoint can be reached."""
 
     uri: str
     aor: str = ""
@@ -375,12 +375,12 @@ class Endpoint:
     aors: tuple[str, ...] = ()
     contacts: tuple[Contact, ...] = ()
     peer_status: str | None = None
-    """What the last PeerStatus said, such as ``Reachable``."""
+    """Status in the last PeerStatus event, such as ``Reachable``."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A registration of this server with another one."""
+    """A registration of this server at another server."""
 
     name: str
     """Server and user, as events name it."""
@@ -401,5 +401,5 @@ class Mailbox:
 
 
 def without(items: Iterable[T], drop: T | None) -> tuple[T, ...]:
-    """Return a tuple of all items but that very one."""
+    """Return a tuple of the items without ``drop`` (compared by identity)."""
     return tuple(item for item in items if item is not drop)

@@ -1,4 +1,4 @@
-"""Handing out changes: each subscriber has a bounded buffer of its own and is told what it lost."""
+"""Subscriptions to changes of the model: streams and callbacks, each with its own bounded buffer."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MAXSIZE = 50_000
 
 
 class Subscriber:
-    """One taker of changes.
+    """Base class: a consumer of changes.
 
     Args:
-        owner: where it is registered.
+        owner: the feed at which it is registered.
         kinds: classes of entities; none means all.
         maxsize: most changes in the buffer.
 
@@ -39,12 +39,12 @@ class Subscriber:
         self._kinds = frozenset(kinds)
         self._maxsize = maxsize
         self._buffer: deque[Change[Any] | Gap] = deque()
-        self._gap: Gap | None = None  # the one at the buffer's end while it overflows
+        self._gap: Gap | None = None  # the gap at the end of the buffer, while it overflows
         self.lost = 0
-        """Changes lost so far because the buffer was full."""
+        """Number of changes lost because the buffer was full."""
 
     def offer(self, changes: list[Change[Any]]) -> None:
-        """Put changes into the buffer as far as they fit; never waits."""
+        """Put changes into the buffer as far as they fit; never blocks."""
         kinds, buffer = self._kinds, self._buffer
         for change in changes:
             if kinds and change.kind not in kinds:
@@ -55,14 +55,14 @@ class Subscriber:
                 continue
             self.lost += 1
             untold = (1, {}) if self._gap is None else self._gap.grow(1, None)
-            if untold is not None:  # none at the buffer's end, or one that has been taken
+            if untold is not None:  # there is no gap at the end of the buffer, or it has been taken
                 self._gap = Gap(untold)
                 buffer.append(self._gap)
         if buffer:
             self.wake()
 
     def wake(self) -> None:
-        """Let the taker look into the buffer."""
+        """Wake the consumer."""
         raise NotImplementedError
 
     def finish(self) -> None:
@@ -71,10 +71,11 @@ class Subscriber:
 
 
 class ChangeStream(Subscriber, Generic[T]):
-    """Changes in their order: an iterator and a context manager.
+    """Changes in order: an iterator and a context manager.
 
     Iterating blocks until the next change and ends when the live model is closed. A buffer that has overflowed raises
-    :exc:`~pyami_sync.EventsLost` at the place where changes are missing; look at :meth:`Live.view` then and go on.
+    :exc:`~pyami_sync.EventsLost` at the place where changes are missing; take a new :meth:`Live.view` then and
+    continue.
     """
 
     def __init__(self, owner: Feed, kinds: tuple[type, ...], maxsize: int, timeout: float | None) -> None:
@@ -84,7 +85,7 @@ class ChangeStream(Subscriber, Generic[T]):
         self._ended = False
 
     def get(self, timeout: float | None = None) -> Change[T]:
-        """Wait for the next change, at most `timeout` seconds (None: for ever).
+        """Wait for the next change, at most `timeout` seconds (None: no limit), and return it.
 
         Raises:
             WaitTimeout: none came in time.
@@ -127,7 +128,7 @@ class ChangeStream(Subscriber, Generic[T]):
         self._some.notify_all()
 
     def close(self) -> None:
-        """Take no more changes; waiting threads are released."""
+        """Close the stream; waiting threads are woken."""
         self._owner.remove(self)
         self._buffer.clear()
         self.finish()
@@ -140,7 +141,7 @@ class ChangeStream(Subscriber, Generic[T]):
 
 
 class ChangeSubscription(Subscriber, Handle[Callable[[Change[Any]], object]]):
-    """A registered callback: called one change at a time, in their order, on a callback thread."""
+    """A registered callback: called with one change at a time, in order, on a callback thread."""
 
     def __init__(
         self, owner: Feed, kinds: tuple[type, ...], maxsize: int, callback: Callable[[Change[Any]], object]
@@ -148,12 +149,12 @@ class ChangeSubscription(Subscriber, Handle[Callable[[Change[Any]], object]]):
         Subscriber.__init__(self, owner, kinds, maxsize)
         Handle.__init__(self, callback)
         self.callback = callback
-        self._lock = Lock()  # between the thread of the model and callback threads; no user code runs under it
+        self._lock = Lock()  # shared by the model's thread and callback threads; no user code runs while it is held
         self._scheduled = False
         self._active = True
 
     def cancel(self) -> None:
-        """Stop: no further call begins; one under way goes on to its end."""
+        """End the subscription: no further call begins; a running one is not interrupted."""
         self._owner.remove(self)
         self._active = False
 
@@ -167,7 +168,8 @@ class ChangeSubscription(Subscriber, Handle[Callable[[Change[Any]], object]]):
     def _run(self) -> None:
         while True:
             with self._lock:
-                # Under the lock, so that a change offered now either is seen here or starts the next run.
+                # With the lock held, so that a change offered at this moment either is seen here or starts the next
+                # run.
                 if not self._buffer or not self._active:
                     self._scheduled = False
                     return
@@ -178,18 +180,18 @@ class ChangeSubscription(Subscriber, Handle[Callable[[Change[Any]], object]]):
                 continue
             try:
                 self.callback(change)
-            except BaseException:  # sys.exit() too: it must not keep the next change from being told
+            except BaseException:  # sys.exit(), too: later changes must still be delivered
                 logger.exception("a callback for changes raised")
 
     def finish(self) -> None:
-        """Leave what is in the buffer to the callback."""
+        """Do nothing: the changes in the buffer are still delivered to the callback."""
 
 
 class Feed:
     """All subscribers to the changes of one model.
 
     Args:
-        submit: hands a job to the callback threads.
+        submit: runs a job on a callback thread.
         check_thread: raises on a thread that must not block.
 
     """
@@ -197,7 +199,7 @@ class Feed:
     def __init__(self, submit: Callable[[Callable[[], None]], None], check_thread: Callable[[str], None]) -> None:
         self.submit = submit
         self.check_thread = check_thread
-        self._subscribers: dict[Subscriber, None] = {}  # each change of it is one atomic step
+        self._subscribers: dict[Subscriber, None] = {}  # changed by single atomic steps
         self._ended = False
 
     def add(self, subscriber: Subscriber) -> None:
@@ -211,12 +213,12 @@ class Feed:
         self._subscribers.pop(subscriber, None)
 
     def offer(self, changes: list[Change[Any]]) -> None:
-        """Hand changes to all subscribers; never waits. One thread at a time may call it."""
+        """Put changes into the buffers of all subscribers; never blocks. One thread at a time may call it."""
         for subscriber in list(self._subscribers):
             subscriber.offer(changes)
 
     def finish(self) -> None:
         """Note that no more changes will come."""
-        self._ended = True  # before the look at who is there: whoever comes later finds it
+        self._ended = True  # before the list is read: a subscriber that is added later sees it
         for subscriber in list(self._subscribers):
             subscriber.finish()

@@ -1,8 +1,8 @@
-"""The live model as JSON, and back.
+"""Conversion of entities of the live model to JSON and back.
 
-The JSON form of an entity has its fields, times as ISO 8601, and what follows from them where users look for it (a
-call's ``state`` and ``talking``, a queue's ``calls`` and ``longest_wait``); the latter is ignored on the way back. The
-entities are plain dataclasses, so that pydantic takes them as they are: ``TypeAdapter(Queue)``.
+The JSON form of an entity has its fields, with times as ISO 8601, and some derived values (a call's ``state`` and
+``talking``, a queue's ``calls`` and ``longest_wait``), which are ignored when it is read back. The entities are plain
+dataclasses, which pydantic supports: ``TypeAdapter(Queue)``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KINDS = (
 
 
 def to_json(thing: Any) -> dict[str, Any]:
-    """Return the JSON form of an entity, a record, a change or a whole view: a dict of what :mod:`json` can write."""
+    """Return the JSON form of an entity, a record, a change or a whole view: a dict that :mod:`json` can write."""
     if isinstance(thing, View):
         made: dict[str, Any] = {
             name: {key: to_json(each) for key, each in getattr(thing, name).items()} for name in KINDS
@@ -84,14 +84,14 @@ def hints(cls: Any) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any], cls: type[T]) -> T:
-    """Return the entity of a JSON form.
+    """Return the entity with a JSON form.
 
     Args:
-        data: what :func:`to_json` gave, read back from JSON.
+        data: the result of :func:`to_json`, read back from JSON.
         cls: the class of the entity.
 
     Raises:
-        ValueError: it is none of that class.
+        ValueError: it is not the JSON of that class.
 
     """
     entity: Any = cls
@@ -116,10 +116,10 @@ def made(value: Any, hint: Any) -> Any:
 
 
 def view_from_json(data: Mapping[str, Any]) -> View:
-    """Return the view of a JSON form, from which a :class:`~pyami_sync.live.Reducer` can go on.
+    """Return the view with a JSON form; a :class:`~pyami_sync.live.Reducer` can continue from it.
 
     Raises:
-        ValueError: it is no view.
+        ValueError: it is not the JSON of a view.
 
     """
     types_of = typing.get_type_hints(Tables)

@@ -46,7 +46,7 @@ def explain(events: Iterable[Event], key: str) -> str:
     """Return the ladder of a call as text.
 
     Args:
-        events: events in wire order, of which the call's are picked out.
+        events: events in wire order, from which those of the call are selected.
         key: a Linkedid, or unique id or name of one of its channels.
 
     """
@@ -65,7 +65,7 @@ def explain(events: Iterable[Event], key: str) -> str:
                     names.setdefault(leg.channel, leg.uniqueid)
     uniqueid = names.get(key, key)
     mine = {uniqueid} | linked.get(uniqueid, set())
-    while True:  # calls that have become one share legs
+    while True:  # calls that were merged share legs
         more = mine.union(*(legs for legs in linked.values() if legs & mine))
         if more == mine:
             break
@@ -112,10 +112,10 @@ def ladder(steps: Iterable[tuple[Event, list[Change[object]]]], mine: set[str]) 
 
 
 def talking(call: Call, legs: dict[str, str]) -> str:
-    """Return who talks to whom, by the letters of the legs."""
+    """Return the conversations as text, by the letters of the legs."""
     return ", ".join("+".join(legs.get(leg.uniqueid, leg.channel) for leg in group) for group in call.talking)
 
 
 def outcome(ended: tuple[Leg, ...], legs: dict[str, str]) -> str:
-    """Return how each leg came out."""
+    """Return the outcome of each leg as text."""
     return ", ".join(f"{legs.get(leg.uniqueid, leg.channel)} {leg.disposition} ({leg.cause})" for leg in ended)

@@ -1,4 +1,4 @@
-"""How channels' lives are kept as legs of calls, and how a call ends."""
+"""Maintains the legs of calls, and makes the record when a call ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_leg(d: Draft, leg: Leg, *, from_start: bool) -> None:
 
 
 def set_leg(d: Draft, uniqueid: str, **changes: Any) -> None:
-    """Change a leg; does nothing when there is no such leg or no difference."""
+    """Change a leg; does nothing if there is no such leg or no difference."""
     linkedid = d.call_of.get(uniqueid)
     call = d.calls.get(linkedid) if linkedid is not None else None
     if call is None:
@@ -73,7 +73,7 @@ def move_leg(d: Draft, uniqueid: str, linkedid: str) -> None:
 
 
 def started(leg: Leg) -> float:
-    """Return what legs are ordered by; those that were there before the model began to look come first."""
+    """Return the sort key of a leg; legs that began before the model was started come first."""
     return leg.started.timestamp() if leg.started is not None else 0.0
 
 

@@ -1,4 +1,4 @@
-"""The live model of one server."""
+"""Live: the live model of one server."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Live(Base):
             for caller in live.queues["support"].waiting:
                 print(caller.position, caller.caller, caller.since)
 
-    Each attribute is a picture of now; :meth:`view` gives one in which everything belongs together. It stays right over
-    lost connections, restarts of the server and lost events: what is unknown then is looked up again, and differences
-    become changes that are marked ``inferred``.
+    Each attribute is a snapshot of the present; :meth:`view` returns one consistent snapshot of everything. After a
+    lost connection, a restart of the server or lost events, the model fetches fresh lists, and differences become
+    changes that are marked ``inferred``.
     """
 
     _source: AMIClient
@@ -54,7 +54,7 @@ class Live(Base):
     ) -> None:
         super().__init__(client, areas, audit, history, records)
         try:
-            client.ping()  # raises what is the matter with the session, if anything is
+            client.ping()  # raises if the session is not usable
         except BaseException:
             self._stream.close()
             raise
@@ -70,19 +70,19 @@ class Live(Base):
         return self._source.send
 
     def view(self) -> View:
-        """Return an immutable picture of now; costs microseconds and never waits for the server."""
+        """Return an immutable snapshot; takes microseconds and never waits for the server."""
         with self._one.lock:
             return self._one.view()
 
     def wait(self, predicate: Callable[[View], object], timeout: float | None = None) -> View:
-        """Block until a view fits, and return it.
+        """Block until the predicate accepts a view, and return that view.
 
         Args:
-            predicate: gets a view after each change, and four times a second; runs on the calling thread.
+            predicate: called with a view after each change, and four times a second, on the calling thread.
             timeout: seconds; None for no limit.
 
         Raises:
-            WaitTimeout: none did in time.
+            WaitTimeout: it accepted none in time.
             ConnectionClosed: the model or the session was closed.
 
         """

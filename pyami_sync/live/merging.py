@@ -1,7 +1,8 @@
-"""Taking lists over into the model: what they show is so, what they leave out is over.
+"""Merges lists into the model: entities in a list are added or updated, entities missing in it are removed.
 
-A list can be older or newer than events that are taken up around it. So merging is idempotent, what has ended is never
-brought back, and a channel that a list leaves out is only doubted: its Hangup may be on its way.
+A list can be older or newer than the events that are applied before and after it. So merging is idempotent, entities
+that have ended are never added again, and a channel missing in a list is not removed at once, since its Hangup may be
+about to arrive.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ __all__ += ["merge_extensions", "merge_mailboxes", "merge_parking", "merge_queue
 T = TypeVar("T")
 RECHECKS = 3
 Lists = dict[str, list[Headers] | None]
-"""Items by action; None: the server can't say, so that what is known stays."""
+"""Items by action; None if the server could not answer, so that the known entities stay."""
 Ask = Callable[..., list[Headers] | None]
-"""Sends a list action and returns its items, or None if the server can't say."""
+"""Sends a list action and returns its items, or None if the server could not answer."""
 
 
 def drop_others(d: Draft, table: Editor[Any], seen: set[str]) -> None:
-    """Remove the entities that a list left out."""
+    """Remove the entities that are missing in a list."""
     for key in table:
         if key not in seen:
             d.drop(table, key)
@@ -67,7 +68,7 @@ def merge_calls(d: Draft, lists: Lists) -> None:
             if bridge.uniqueid in seen:
                 continue
             if bridge.since is not None and abs(seconds_since(bridge.since, d.when)) < LIST_DELAY:
-                d.unknown.add(bridge.uniqueid)  # the list may be older than the bridge: to be looked up again
+                d.unknown.add(bridge.uniqueid)  # the list may be older than the bridge, so fetch another one
             else:
                 destroy(d, bridge.uniqueid)
         for h in bridges:
@@ -83,7 +84,7 @@ def merge_calls(d: Draft, lists: Lists) -> None:
 
 
 def take_channel(d: Draft, uniqueid: str, h: Headers) -> None:
-    """Take over what only a list tells of a channel."""
+    """Update a channel by the headers that only lists contain."""
     channel = d.channels.get(uniqueid)
     assert channel is not None
     changes: dict[str, Any] = {
@@ -97,7 +98,7 @@ def take_channel(d: Draft, uniqueid: str, h: Headers) -> None:
         d.put(d.channels, uniqueid, channel, evolve(channel, changes))
     name = h.get("BridgeId") or None
     if channel.bridge != name and d.just_moved(uniqueid):
-        d.unknown.add(uniqueid)  # to be looked up again
+        d.unknown.add(uniqueid)  # fetch another list
         return
     if channel.bridge is not None and channel.bridge != name:
         part(d, d.bridges.get(channel.bridge), uniqueid)
@@ -115,7 +116,7 @@ def clock(text: str) -> float:
 
 
 def settle(d: Draft) -> None:
-    """Remove the channels that a list has left out and whose Hangup has not come since."""
+    """Remove the channels that were missing in a list and whose Hangup has not arrived since."""
     for uniqueid in d.doubtful:
         if uniqueid in d.channels:
             unpark(d, uniqueid)
@@ -171,10 +172,10 @@ def merge_queues(d: Draft, lists: Lists) -> None:
 
 
 def behind(old: Queue, listed: Queue) -> bool:
-    """Return True if the server may be about to count a call of a queue.
+    """Return True if the counts of a listed queue may not include a call that has ended already.
 
-    It tells of a call's end before it counts it, if it does; and a caller who left without being told is counted after
-    that.
+    The server sends the event of a call's end before it counts the call, if it counts it at all. A caller whose
+    leaving was not reported is counted later, too.
     """
     waiting = {caller.uniqueid for caller in listed.waiting}
     left = any(caller.uniqueid not in waiting for caller in old.waiting)
@@ -259,7 +260,7 @@ def merge_conferences(d: Draft, lists: Lists) -> None:
         name = h.get("Conference", "")
         members = lists.get(name)
         if not members:
-            continue  # it ended between the two lists
+            continue  # it ended between the requests for the two lists
         seen.add(name)
         old = d.conferences.get(name)
         known = {each.uniqueid: each for each in old.members} if old is not None else {}

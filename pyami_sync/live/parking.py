@@ -1,4 +1,4 @@
-"""Parked calls, as events tell of them."""
+"""Event handlers for parked calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["HANDLERS", "parked_call", "unpark"]
 
 
 def parked_call(d: Draft, h: Headers) -> ParkedCall | None:
-    """Return the parked call that an event, or an item of a list, tells of."""
+    """Return the parked call described by an event or an item of a list."""
     uniqueid = h.get("ParkeeUniqueid")
     if not uniqueid:
         return None
@@ -46,7 +46,7 @@ def unpark(d: Draft, uniqueid: str) -> None:
 
 def on_parked(d: Draft, h: Headers) -> None:
     if "ActionID" in h:
-        return  # an item of a list somebody asked for, which is named as the event but is none
+        return  # an item of a list, which has the same name as the event
     call = parked_call(d, h)
     if call is not None and not d.is_gone(call.uniqueid):
         park(d, call)
@@ -57,7 +57,7 @@ def on_unparked(d: Draft, h: Headers) -> None:
 
 
 def on_swap(d: Draft, h: Headers) -> None:
-    """Put a channel in the place of another: a Local channel was optimised away, or a transfer was completed."""
+    """Replace a channel by another one: a Local channel was optimised away, or a transfer was completed."""
     call = parked_call(d, h)
     if call is None:
         return

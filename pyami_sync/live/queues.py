@@ -1,9 +1,9 @@
-"""Queues, their callers and members, as events tell of them.
+"""Event handlers for queues, their callers and their members.
 
-The server publishes the state of a member whenever it changes, but not its figures, nor those of a queue. They are
-computed here as the server does it: whole seconds, running averages that count a new call for a quarter. But a server
-does not count every call (not one whose member was removed or reloaded meanwhile) and does not say so, so each of these
-events also asks for a fresh list.
+The server publishes each change of a member's state, but not the figures of members and queues. They are computed
+here as the server does: in whole seconds, with running averages in which a new call has the weight of a quarter. A
+server does not count every call (not one whose member was removed or reloaded meanwhile) and does not report that, so
+each of these events also requests a fresh list.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEST = Prefix("Dest")
 
 
 def queue_of(d: Draft, h: Headers) -> Queue | None:
-    """Return the queue that an event is about; one that is not known yet is looked up by fresh lists."""
+    """Return the queue that an event is about; for an unknown one, request fresh lists."""
     name = h.get("Queue")
     if not name:
         return None
@@ -50,7 +50,7 @@ def put_member(members: tuple[QueueMember, ...], member: QueueMember) -> tuple[Q
 
 
 def member_fields(h: Headers) -> dict[str, Any]:
-    """Return the fields of a member that an event, or an item of a list, tells."""
+    """Return the fields of a member from the headers of an event or an item of a list."""
     fields: dict[str, Any] = {
         "state_interface": h.get("StateInterface", ""),
         "membership": h.get("Membership", ""),
@@ -60,7 +60,7 @@ def member_fields(h: Headers) -> dict[str, Any]:
         "in_call": truth(h.get("InCall")),
         "status": number(h.get("Status")),
         "paused": truth(h.get("Paused")),
-        # A reason that is given with the end of a pause is told, but not kept by the server.
+        # A reason given with the end of a pause is sent in the event, but not kept by the server.
         "paused_reason": h.get("PausedReason", "") if truth(h.get("Paused")) else "",
         "wrapup_time": number(h.get("Wrapuptime")),
     }
@@ -94,7 +94,7 @@ def on_member(d: Draft, h: Headers) -> None:
         if member == old:
             return
         if (member.calls_taken, member.in_call) != (old.calls_taken, old.in_call):
-            d.stale.add("queues")  # the queue has counted a call, of which no other event need tell
+            d.stale.add("queues")  # the queue has counted a call, perhaps one without another event
     set_queue(d, queue, members=put_member(queue.members, member))
 
 
@@ -132,7 +132,7 @@ def on_join(d: Draft, h: Headers) -> None:
     )
     caller = evolve(caller, parties(h))
     known = next((each for each in queue.waiting if each.uniqueid == uniqueid), None)
-    if known is not None:  # a list told of it first
+    if known is not None:  # a list has shown it before
         caller = evolve(caller, {"since": known.since or caller.since, "priority": known.priority})
     waiting = [each for each in queue.waiting if each.uniqueid != uniqueid]
     waiting.insert(position - 1, caller)
@@ -143,7 +143,7 @@ def on_join(d: Draft, h: Headers) -> None:
 
 
 def parties(h: Headers) -> dict[str, Any]:
-    """Return who calls and who is called, as an event tells it."""
+    """Return the parties in an event, as fields."""
     return {
         "caller_id_num": text_or_none(h.get("CallerIDNum")),
         "caller_id_name": text_or_none(unescape(h.get("CallerIDName", ""))),
@@ -153,7 +153,7 @@ def parties(h: Headers) -> dict[str, Any]:
 
 
 def numbered(callers: list[QueueCaller]) -> tuple[QueueCaller, ...]:
-    """Return callers with their positions counted anew."""
+    """Return the callers with new positions."""
     return tuple(
         each if each.position == position else evolve(each, {"position": position})
         for position, each in enumerate(callers, 1)
@@ -162,11 +162,11 @@ def numbered(callers: list[QueueCaller]) -> tuple[QueueCaller, ...]:
 
 def on_leave(d: Draft, h: Headers) -> None:
     leave(d, h.get("Queue", ""), h.get("Uniqueid", ""))
-    d.stale.add("queues")  # answered, abandoned or neither: which of them, the server need not be able to tell
+    d.stale.add("queues")  # it was answered, abandoned or neither, which the server may be unable to report
 
 
 def leave(d: Draft, name: str, uniqueid: str) -> None:
-    """Take a caller out of a queue."""
+    """Remove a caller from a queue."""
     queue = d.queues.get(name)
     if queue is not None and any(each.uniqueid == uniqueid for each in queue.waiting):
         set_queue(d, queue, waiting=numbered([each for each in queue.waiting if each.uniqueid != uniqueid]))
@@ -179,9 +179,9 @@ def leave(d: Draft, name: str, uniqueid: str) -> None:
 
 
 def on_hangup(d: Draft, h: Headers) -> None:
-    """Take a caller out whose leaving the server could not tell, since the channel was gone already.
+    """Remove a caller whose leaving the server could not report, because the channel had ended already.
 
-    For the same reason the end of a call with a member may be counted without being told.
+    For the same reason the end of a call with a member may be counted without an event.
     """
     uniqueid = h.get("Uniqueid", "")
     if uniqueid in d.served or h.get("Linkedid", "") in d.served:
@@ -193,16 +193,16 @@ def on_hangup(d: Draft, h: Headers) -> None:
 
 
 def on_moved(d: Draft, h: Headers) -> None:
-    """Look at the queues again when a waiting channel does something else.
+    """Request fresh lists of queues when a waiting channel executes something else.
 
-    Moved by a masquerade, it leaves its queue under the identity of its stand-in, and no event tells so.
+    A channel moved by a masquerade leaves its queue under the identity of another channel, and no event reports that.
     """
     if h.get("Uniqueid", "") in d.queue_of:
         d.stale.add("queues")
 
 
 def on_party(d: Draft, h: Headers) -> None:
-    """Take over who a waiting caller is."""
+    """Update the number and name of a waiting caller."""
     uniqueid = h.get("Uniqueid", "")
     queue = d.queues.get(d.queue_of.get(uniqueid) or "")
     if queue is not None:
@@ -268,7 +268,7 @@ def on_complete(d: Draft, h: Headers) -> None:
     changes = figures(queue, completed=queue.completed + 1, answered_in_time=in_time)
     queue = set_queue(d, queue, talk_time=talk_time, **changes)
     member = queue.member(h.get("Interface", ""))
-    if member is not None and member.in_call:  # else the member's new state, with this call counted, came first
+    if member is not None and member.in_call:  # otherwise the member's new state, which counts this call, came first
         ended = d.when.replace(microsecond=0) if d.when is not None else None
         change_member(
             d,
@@ -287,7 +287,7 @@ def average(old: int, new: int) -> int:
 
 
 def figures(queue: Queue, **counts: int | None) -> dict[str, Any]:
-    """Return counts together with the percentages that follow from them."""
+    """Return the counts with the percentages computed from them."""
     after = evolve(queue, counts)
     completed, ended = after.completed, after.completed + after.abandoned
     made: dict[str, Any] = dict(counts)
@@ -299,7 +299,7 @@ def figures(queue: Queue, **counts: int | None) -> dict[str, Any]:
 
 
 def percentage(part: int, whole: int) -> float:
-    """Return a percentage with one decimal; 0.0 of nothing."""
+    """Return a percentage with one decimal; 0.0 if the whole is 0."""
     return round(100.0 * part / whole, 1) if whole else 0.0
 
 

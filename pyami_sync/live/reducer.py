@@ -1,4 +1,4 @@
-"""The reducer: events in, changes out. No I/O, no clock, no threads."""
+"""The reducer: applies events to the model and returns the changes. No I/O, no clock, no threads."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def headers_of(event: Event) -> Headers:
 
 
 class Reducer:
-    """A model that takes events one after the other. One thread at a time may use it.
+    """A model to which events are applied one after the other. One thread at a time may use it.
 
     Args:
-        areas: names of the areas to keep; all of them when there is none.
-        view: the picture to go on from.
-        node: the cluster's node that the events come from.
+        areas: names of the areas to include; all of them if none is given.
+        view: the view to continue from.
+        node: id of the node that the events come from, in a cluster.
 
     """
 
@@ -49,7 +49,7 @@ class Reducer:
         self.version = view.version if view is not None else 0
 
     def apply(self, event: Event) -> list[Change[Any]]:
-        """Take up an event and return what changed by it; unknown events change nothing."""
+        """Apply an event and return the changes; unknown events change nothing."""
         handlers = self.handlers.get(event.name)
         if handlers is None:
             return []
@@ -66,12 +66,12 @@ class Reducer:
         return draft.take_changes()
 
     def merge(self, lists: dict[str, Lists], when: datetime | None, *, inferred: bool = False) -> list[Change[Any]]:
-        """Take over the lists of areas.
+        """Merge the lists of areas and return the changes.
 
         Args:
-            lists: what each area's lists showed, by the area's name.
+            lists: the lists, by the area's name.
             when: the server's time.
-            inferred: True if something was known before, so that differences are changes that were not seen.
+            inferred: True if the areas were loaded before, so that differences are changes without events.
 
         """
         return self._without_event(lambda draft: self._merge(draft, lists), when, inferred)
@@ -82,7 +82,7 @@ class Reducer:
                 area.merge(draft, lists[area.name])
 
     def settle(self, when: datetime | None, *, inferred: bool = True) -> list[Change[Any]]:
-        """Remove the channels that the last list left out and that have not been hung up by an event since."""
+        """Remove the channels that were missing in the last list and have not been hung up by an event since."""
         return self._without_event(settle, when, inferred)
 
     def _without_event(
@@ -101,23 +101,23 @@ class Reducer:
         return draft.take_changes()
 
     def mark_gap(self) -> None:
-        """Note that events are missing: calls under way will not be known completely."""
+        """Note that events are missing; present calls are marked as incomplete."""
         draft = self.draft
         for call in draft.calls.values():
             if call.from_start:
                 draft.calls.put(call.linkedid, call.incomplete())
 
     def clear(self) -> None:
-        """Forget what has ended since: a server that was restarted gives unique ids of its own."""
+        """Forget the tombstones: a restarted server assigns new unique ids."""
         self.draft.gone, self.draft.gone_before = Editor(Tables().gone), Editor(Tables().gone)
 
     def view(self) -> View:
-        """Return a picture of everything, in constant time."""
+        """Return an immutable view, in constant time."""
         return View(self.draft.freeze(), self.version, node=self.draft.node)
 
 
 def apply(view: View, event: Event) -> tuple[View, list[Change[Any]]]:
-    """Return the view after an event, and what changed; the view itself is not altered.
+    """Return the view after an event, and the changes; the given view is not modified.
 
     A :class:`Reducer` does the same for many events in less time.
     """
@@ -127,9 +127,9 @@ def apply(view: View, event: Event) -> tuple[View, list[Change[Any]]]:
 
 
 def replay(events: Iterable[Event], *areas: str) -> Iterator[tuple[View, list[Change[Any]]]]:
-    """Run the model over recorded events: yields a view and the changes for each event that changed something.
+    """Apply recorded events to a new model; yield the view and the changes after each event that changed something.
 
-    Markers of gaps in the recording (ConnectionLost) make the calls under way incomplete, as in a live model.
+    Markers of gaps in the recording (ConnectionLost) mark the present calls as incomplete, as in a live model.
     """
     reducer = Reducer(*areas)
     for event in events:

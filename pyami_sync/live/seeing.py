@@ -1,4 +1,4 @@
-"""What any event repeats of a channel, taken over into the model."""
+"""Updates channels from the headers that every event about a channel contains (its snapshot)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SNAPSHOT = (
     *("Channel", "ChannelStateDesc", "CallerIDNum", "CallerIDName", "ConnectedLineNum", "ConnectedLineName"),
     *("Linkedid", "Language", "AccountCode", "Context", "Exten", "Priority"),
 )
-"""Headers that events repeat of a channel, those first that its leg keeps too."""
+"""The headers of a channel's snapshot; first those that its leg has, too."""
 OF_LEG = 7
 
 
 class Prefix:
-    """The names of a channel's headers behind a prefix."""
+    """The names of a channel's headers with a prefix."""
 
     def __init__(self, prefix: str) -> None:
         self.uniqueid = prefix + "Uniqueid"
@@ -34,17 +34,17 @@ PLAIN = Prefix("")
 
 
 def see(d: Draft, h: Headers, prefix: Prefix = PLAIN, *, new: bool = False, listed: bool = False) -> str | None:
-    """Take over what an event repeats of a channel, and return its unique id.
+    """Update a channel from its snapshot in an event, and return its unique id.
 
     Args:
         d: the model.
         h: headers of the event, or of an item of a list.
-        prefix: what the names of the headers begin with.
-        new: True if the event tells of the channel's beginning.
-        listed: True for an item of a list, with which there is nothing more to be looked up.
+        prefix: prefix of the names of the headers.
+        new: True if the event reports the channel's beginning.
+        listed: True for an item of a list, after which no further list is needed.
 
     Returns:
-        None if the event names no channel, or one that has ended already.
+        The unique id; None if the event names no channel, or one that has ended already.
 
     """
     uniqueid = h.get(prefix.uniqueid)
@@ -69,7 +69,7 @@ def see(d: Draft, h: Headers, prefix: Prefix = PLAIN, *, new: bool = False, list
 
 
 def fields_of_wire(wire: tuple[str, ...]) -> dict[str, Any]:
-    """Return the fields of a channel that its headers tell."""
+    """Return the fields of a channel from its headers."""
     channel, state, num, name, connected_num, connected_name, linkedid, language, account, context, exten, prio = wire
     return {
         "channel": channel,
@@ -117,7 +117,7 @@ def appear(d: Draft, uniqueid: str, wire: tuple[str, ...], *, new: bool) -> None
         answered_at=answered_at,
         ringing_at=began if state == "Ringing" else None,
         inferred=not new,
-        parked=uniqueid in d.parked,  # events of other kinds may come first
+        parked=uniqueid in d.parked,  # the event of the parking may arrive first
         queue=d.queue_of.get(uniqueid),
     )
     add_leg(d, leg, from_start=new)
@@ -126,7 +126,7 @@ def appear(d: Draft, uniqueid: str, wire: tuple[str, ...], *, new: bool) -> None
 
 
 def other_half(d: Draft, name: str) -> str | None:
-    """Return the unique id of the other half of a Local channel, if it is there."""
+    """Return the unique id of the other half of a Local channel, if it exists."""
     base, _, half = name.rpartition(";")
     return d.names.get(f"{base};{'2' if half == '1' else '1'}") if base else None
 
@@ -140,7 +140,7 @@ def pair(d: Draft, uniqueid: str, other: str) -> None:
 
 
 def update(d: Draft, old: Channel, wire: tuple[str, ...]) -> None:
-    """Take over changed headers of a channel."""
+    """Update a channel by changed headers."""
     changes = fields_of_wire(wire)
     name, state = wire[0], wire[1]
     if state == "Up" and old.channel_state_desc != "Up" and old.answered_at is None:

@@ -1,4 +1,4 @@
-"""Persistent maps: a snapshot costs the same whatever the number of entries."""
+"""Persistent maps: the cost of a snapshot does not depend on the number of entries."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Table(Mapping[str, V]):
 
 
 class Editor(Generic[V]):
-    """A mutable map that gives out immutable snapshots of itself.
+    """A mutable map with immutable snapshots.
 
     A shard is copied at its first write after a snapshot, so :meth:`freeze` copies nothing but the list of shards, and
     a write costs at most one shard.
@@ -60,7 +60,7 @@ class Editor(Generic[V]):
         self._frozen: Table[V] | None = table
         self._shards = list(table._shards)
         self._size = len(table)
-        self._owned: set[int] = set()  # shards that no snapshot shares
+        self._owned: set[int] = set()  # shards that are not shared with a snapshot
 
     def get(self, key: str) -> V | None:
         """Return the value of a key, or None."""
@@ -73,11 +73,11 @@ class Editor(Generic[V]):
         return self._size
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys of now; the editor may be changed meanwhile."""
+        """Iterate over the present keys; the editor may be changed meanwhile."""
         return iter([key for shard in self._shards for key in shard])
 
     def values(self) -> list[V]:
-        """Return all values; a list of its own, so that the editor may be changed meanwhile."""
+        """Return all values in a new list, so that the editor may be changed meanwhile."""
         return [value for shard in self._shards for value in shard.values()]
 
     def _writable(self, key: str) -> dict[str, V]:
@@ -96,7 +96,7 @@ class Editor(Generic[V]):
         shard[key] = value
 
     def pop(self, key: str) -> V | None:
-        """Remove a key and return its value, or None when there is none."""
+        """Remove a key and return its value; None if it is absent."""
         if key not in self._shards[hash(key) & MASK]:
             return None
         self._size -= 1

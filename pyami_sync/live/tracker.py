@@ -1,4 +1,4 @@
-"""Keeping the model of one server right: when lists are fetched, and how they are put between the events."""
+"""Tracker: applies one server's events to its reducer, decides when to fetch lists, and merges them between events."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ logger = logging.getLogger("pyami_sync")
 
 CONSISTENT, LOADING, GAP, CLOSED = "consistent", "loading", "gap", "closed"
 Health = str
-MOST_HELD = 200_000  # events that may wait for a list; beyond, they count as lost
-SETTLE = 0.25  # seconds that a Hangup may be later than a list that does not show its channel any more
-PATIENCE = 0.2  # seconds between noticing that something is unknown and asking for it
-SHARE = 0.2  # of the time may be spent on asking for what is unknown
+MOST_HELD = 200_000  # events that may wait for a list; further ones count as lost
+SETTLE = 0.25  # seconds by which a Hangup may arrive later than a list without its channel
+PATIENCE = 0.2  # seconds from an event that names something unknown to the request for lists
+SHARE = 0.2  # greatest share of the time for fetching lists because of something unknown
 RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class Answer:
-    """The lists of one area, as the server gave them."""
+    """Fetches the lists of one area, and holds the server's answers."""
 
     def __init__(self, area: Area, send: Callable[..., Response]) -> None:
         self.area = area
         self.lists: dict[str, Lists] = {}
         self.received = 0.0
-        """When the first of them came in, in seconds since the epoch."""
+        """When the first of them was received, in seconds since the epoch."""
         self.missing = False
         """True if the server did not know a command."""
         self.refused: set[str] = set()
@@ -48,7 +48,7 @@ class Answer:
         self._send = send
 
     def fetch(self) -> None:
-        """Ask the server; blocks.
+        """Request the lists; blocks.
 
         Raises:
             AMIError: no complete answer.
@@ -70,14 +70,14 @@ class Answer:
 class Tracker:
     """The model of one server.
 
-    Events are taken up on the thread of the live model; lists are fetched on a thread of their own, which ends with
-    them. While they are under way, events are held back, and then taken up in the order of the wire: those that came
-    before a list, the list, those that came after it.
+    Events are applied on the thread of the live model; lists are fetched on a separate thread, which ends when they
+    are complete. Meanwhile events are held back, and then applied in wire order: the events before a list, the list,
+    the events after it.
 
     Args:
         reducer: the model.
         send: sends an action to this server and returns its answer.
-        publish: hands on changes; called with the lock held, so that they keep their order.
+        publish: publishes changes; called with the lock held, so that they stay in order.
 
     """
 
@@ -90,27 +90,27 @@ class Tracker:
         self.reducer = reducer
         self.health: Health = LOADING
         self.loads = 0
-        """How often lists were fetched."""
+        """Number of times that lists were fetched."""
         self.drift = 0
-        """Differences that audits have found; not 0 is a fault of this library or of the server."""
+        """Number of differences that audits have found; if it is not 0, this library or the server has a bug."""
         self.audits = 0
         self.refused: frozenset[str] = frozenset()
         """List actions that the server refused at the last full load."""
         self.lock = Lock()
-        """Guards everything here; nothing blocks and no user code runs while it is held."""
+        """Guards all attributes; nothing blocks and no user code runs while it is held."""
         self._send = send
         self._publish = publish
         self._listing = Lock()  # held while lists are fetched and merged; taken before `lock`
-        self._held: list[Event] | None = None  # events that wait for lists; None while there are no lists under way
+        self._held: list[Event] | None = None  # events that wait for lists; None while no lists are being fetched
         self._wanted: set[str] = set()  # areas to fetch
         self._want_all = False
-        self._missing = False  # the server did not know a command at the last full load
+        self._missing = False  # True if the server did not know a command at the last full load
         self._loader: Thread | None = None
-        self._wake = Flag()  # set when all lists are wanted, so that nothing waits
+        self._wake = Flag()  # set when all lists are wanted, so that the thread for lists stops waiting
         self._closing = Flag()
         self._closed = False
-        self._known = False  # lists have been merged at least once
-        self._generation = 0  # of the connection: lists of an older one are worth nothing
+        self._known = False  # True once lists have been merged
+        self._generation = 0  # number of the connection: lists from an earlier connection are discarded
         self._right_at = time.monotonic()
         self._offset: float | None = None  # the server's clock minus this machine's monotonic one
         self._pause = PATIENCE
@@ -120,7 +120,7 @@ class Tracker:
     # Events
 
     def feed(self, event: Event) -> None:
-        """Take up an event; the caller holds the lock."""
+        """Apply an event, or hold it back; the caller holds the lock."""
         name = event.name
         if name == "ConnectionLost":
             self._lost()
@@ -148,7 +148,7 @@ class Tracker:
 
     @property
     def current(self) -> bool:
-        """True if the model is consistent, and every event that was fed is in it; the caller holds the lock."""
+        """True if the model is consistent and contains every event so far; the caller holds the lock."""
         return self.health == CONSISTENT and self._held is None
 
     def _apply_held(self, event: Event) -> None:
@@ -163,7 +163,7 @@ class Tracker:
             self._look_up()
 
     def _look_up(self) -> None:
-        """Ask for fresh lists of what an event named and nothing is known of."""
+        """Request fresh lists if an event has named something unknown."""
         draft = self.reducer.draft
         wanted = draft.stale & self._names
         draft.stale.clear()
@@ -171,16 +171,16 @@ class Tracker:
             self.load(wanted)
 
     def _unknown(self) -> bool:
-        """Return True if an event has named something that is not known, and no other has told its end since."""
+        """Return True if an event has named something that is unknown and has not ended since."""
         return bool(self.reducer.draft.unknown) and "calls" in self._names
 
     def gap(self) -> None:
-        """Note that events are missing, and repair it; the caller holds the lock."""
+        """Note that events are missing, and fetch all lists; the caller holds the lock."""
         self._lost()
         self.load()
 
     def _note_wrong(self, health: Health) -> None:
-        """Note that the model does not follow the server any more, and since when."""
+        """Note that the model is not consistent any more, and since when."""
         if self.health == CONSISTENT:
             self._right_at = time.monotonic()
         self.health = health
@@ -197,7 +197,7 @@ class Tracker:
     # Lists
 
     def load(self, areas: set[str] | None = None) -> None:
-        """Fetch lists soon, of all areas unless told otherwise; the caller holds the lock."""
+        """Start fetching the lists of some areas, or of all; the caller holds the lock."""
         if self._closed:
             return
         if areas is None:
@@ -222,7 +222,7 @@ class Tracker:
                 if self._closed or not (self._want_all or self._wanted or self._unknown()):
                     self._loader = None
                     return
-                # What is unknown may have ended by itself a moment later; a gap does not wait.
+                # Something unknown may end a moment later, so wait a little; but not after a gap.
                 delay = 0.0 if self._wake.is_set() else delay or (0.0 if self._want_all else self._pause)
                 self._wake.clear()
             if delay:
@@ -243,16 +243,16 @@ class Tracker:
             delay = 0.0
             with self.lock:
                 if generation != self._generation or self._closed:
-                    attempt = 0  # another connection: Reconnected asks for all lists, or has done so by now
+                    attempt = 0  # the connection has changed: Reconnected requests all lists, or has done so by now
                 elif missing is None or (missing and everything and not booted and not self._booted and generation):
                     if missing and attempt == len(RETRIES):
-                        self._finished()  # the server does not say when it has booted, and had time enough
+                        self._finished()  # the server does not report when it has booted, and it had enough time
                         continue
                     self._want_all, self._wanted = self._want_all or everything, self._wanted | names
                     delay = RETRIES[min(attempt, len(RETRIES) - 1)]
                     attempt += 1
                 elif missing and everything and self._booted and not booted:
-                    self._want_all = True  # it has booted while it was asked
+                    self._want_all = True  # it has booted while the lists were being fetched
                 elif everything:
                     attempt = 0
                     self._missing = missing
@@ -262,7 +262,8 @@ class Tracker:
         """Fetch and merge lists while events are held back.
 
         Returns:
-            What :meth:`_fetch` does, None if it failed; the connection it was for; whether the server had booted.
+            The result of :meth:`_fetch`, or None if it failed; the number of the connection; whether the server had
+            booted.
 
         """
         with self.lock:
@@ -274,13 +275,13 @@ class Tracker:
         except AMIError as exc:
             logger.debug("lists for the live model were not answered: %s", exc)
         except Exception:
-            logger.exception("the live model could not take up a list")
+            logger.exception("the live model could not merge a list")
         with self.lock:
             self._release()
         return missing, generation, booted
 
     def _finished(self) -> None:
-        """Note that all lists are in; the caller holds the lock."""
+        """Note that all lists have been merged; the caller holds the lock."""
         if not self._want_all and not self._closed:
             self.health = CONSISTENT
             self._known = True
@@ -290,7 +291,7 @@ class Tracker:
         """Fetch the lists of areas and merge them.
 
         Returns:
-            True if the server did not know a command that it may know when it has booted.
+            True if the server did not know a command, which it may know once it has booted.
 
         """
         began = time.monotonic()
@@ -317,7 +318,7 @@ class Tracker:
             self.loads += 1
         if doubtful:
             self._closing.wait(SETTLE)
-            self._send("Ping")  # events that were on their way have come before its answer
+            self._send("Ping")  # events that were sent before have arrived before its answer
             with self.lock:
                 if self._generation == generation and not self._closed:
                     changes = self.reducer.settle(self._server_time())
@@ -326,7 +327,7 @@ class Tracker:
         return any(answer.missing for answer in answers)
 
     def _release(self, before: float | None = None) -> None:
-        """Take up events that were held back: those received before a time, or all; the caller holds the lock."""
+        """Apply events that were held back: those received before a time, or all; the caller holds the lock."""
         held = self._held
         if held is None:
             return
@@ -343,7 +344,7 @@ class Tracker:
     # Auditing
 
     def compare(self) -> dict[tuple[str, str], Any] | None:
-        """Fetch fresh lists and return how the model differs from them; None if this is no moment for it."""
+        """Fetch fresh lists and return how the model differs from them; None if the model is not consistent now."""
         with self._listing:
             with self.lock:
                 if self.health != CONSISTENT or self._closed:
@@ -370,7 +371,7 @@ class Tracker:
                     self._release()
 
     def repair(self, drift: int) -> None:
-        """Count differences that an audit has found, and look everything up again."""
+        """Count differences that an audit has found, and fetch all lists."""
         with self.lock:
             self.drift += drift
             self.load()
@@ -389,15 +390,15 @@ class Tracker:
         self._offset = server - (before + after) / 2
 
     def _server_time(self) -> datetime | None:
-        """Return the time on the server's clock; None before it was asked."""
+        """Return the time of the server's clock; None if it is not known yet."""
         if self._offset is None:
             return None
         return datetime.fromtimestamp(time.monotonic() + self._offset, UTC)
 
-    # Looking
+    # Views
 
     def view(self) -> View:
-        """Return a picture of now; the caller holds the lock."""
+        """Return a view; the caller holds the lock."""
         age = 0.0 if self.health == CONSISTENT else time.monotonic() - self._right_at
         reducer = self.reducer
         return View(
@@ -405,13 +406,15 @@ class Tracker:
         )
 
     def after_fork(self) -> None:
-        """Fetch no more lists: the thread that would is the parent's, and so is what it had locked."""
+        """Reset the state in a forked child: the thread for lists, and the locks that it held, exist in the parent
+        only.
+        """
         self.lock, self._listing = Lock(), Lock()
         self._closed, self._loader = True, None
         self._note_wrong(CLOSED)
 
     def close(self) -> Thread | None:
-        """Fetch no more lists; return the thread that does, if there is one."""
+        """Stop fetching lists; return the thread that fetches them, if there is one."""
         with self.lock:
             self._closed = True
             self._note_wrong(CLOSED)

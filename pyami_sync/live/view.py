@@ -1,4 +1,4 @@
-"""A picture of the model at one moment."""
+"""View: an immutable snapshot of the model."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Channels(Mapping[str, Channel]):
 
 
 class Queues(Mapping[str, Queue]):
-    """Queues by name, which know the moment that they are looked at."""
+    """Queues by name; each is given the time of the view, for :attr:`Queue.longest_wait`."""
 
     __slots__ = ("_at", "_table")
 
@@ -83,20 +83,20 @@ class Queues(Mapping[str, Queue]):
 
 @dataclass(frozen=True)
 class View:
-    """An immutable, consistent picture of everything the model knows.
+    """An immutable, consistent snapshot of the whole model.
 
-    Making one costs microseconds whatever it holds; it may be kept, compared and handed to other threads.
+    Making one takes microseconds, whatever its size. It may be kept, compared and passed to other threads.
     """
 
     tables: Tables = field(default_factory=Tables, repr=False)
     version: int = 0
-    """Grows with every change."""
+    """Incremented with every change."""
     at: datetime | None = None
-    """The server's time when it was taken."""
+    """The server's time when it was made."""
     health: str = "replay"
     """``consistent``, ``loading``, ``gap`` or ``closed``; ``replay`` for a model that has no server."""
     age: float = 0.0
-    """Seconds since the model was last known to be right: 0.0 while it is consistent."""
+    """Seconds since the model was last known to be consistent; 0.0 while it is."""
     node: str | None = None
 
     @property

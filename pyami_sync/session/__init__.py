@@ -1,1 +1,1 @@
-"""What survives connections: options, connecting, login, reconnect, keepalive, sending actions."""
+"""The session, which survives connections: options, connecting, login, reconnect, keepalive, sending actions."""

@@ -1,8 +1,9 @@
 """One attempt to connect to one server and log in, without blocking.
 
-An attempt is a row of steps: the name, TCP, TLS, the greeting, the login. Between two of them it is an entry in the
-engine's poller and a timer, so a thousand servers that never answer cost a thousand sockets and delay nobody. The
-addresses of a name are tried side by side, a new one every quarter of a second (RFC 8305, "Happy Eyeballs").
+An attempt is a sequence of steps: resolving the name, TCP, TLS, the greeting, the login. Between two steps it is an
+entry in the engine's poller and a timer, so a thousand servers that never answer cost a thousand sockets and cause no
+delay for others. The addresses of a name are tried in parallel, a new one every quarter of a second (RFC 8305, "Happy
+Eyeballs").
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..connection.connection import Connection, no_greeting
 from ..connection.request import Request
-from ..connection.transport import TLS, TLSHandshake, Transport, connect_error, make_transport, set_options
+from ..connection.tls import TLS, TLSHandshake
+from ..connection.transport import Transport, connect_error, make_transport, set_options
 from ..engine.deadline import Deadline
 from ..engine.engine import Timer
 from ..engine.poller import READ, WRITE
@@ -39,7 +41,7 @@ STAGGER = 0.25  # seconds after which the next address of a name is tried too
 
 
 class Racer:
-    """A TCP connection that is being established to one of the addresses. Belongs to the engine thread."""
+    """A TCP connection that is being established to one of the addresses. Used on the engine thread only."""
 
     interest = WRITE
 
@@ -50,7 +52,7 @@ class Racer:
 
     def writable(self) -> None:
         """Handle that the connection is established, or has failed."""
-        if self.sock.fileno() < 0:  # another one was first, in the same round of the engine
+        if self.sock.fileno() < 0:  # another one was established first, in the same round of the engine
             return
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self._attempt.raced(self, OSError(code, os.strerror(code)) if code else None)
@@ -63,19 +65,19 @@ class Racer:
 
 
 class ConnectAttempt:
-    """One attempt to connect to one server and log in. Belongs to the engine thread.
+    """One attempt to connect to one server and log in. Used on the engine thread only.
 
-    The methods stand in the order in which they run.
+    The methods are in the order in which they run.
 
     Args:
-        connector: says when to begin.
-        plan: where to, and what is said on the new connection.
+        connector: starts the attempt, when not too many are under way.
+        plan: the session's options, and the steps of the login.
         gate: the owner of that connection.
-        done: called with the attempt itself when it has succeeded, with an exception when it has failed; never before
-            :meth:`begin` returns.
+        done: called with the attempt itself if it has succeeded, or with an exception; never before :meth:`begin`
+            returns.
         again: whether the session has been logged in before.
-        deadline: by when it must be done; unless given, ``connect_timeout`` after :meth:`begin`.
-        transport: a connected socket-like object to use in place of a TCP connection.
+        deadline: of the attempt; by default ``connect_timeout`` after :meth:`begin`.
+        transport: a connected socket-like object to use instead of a TCP connection.
 
     """
 
@@ -92,7 +94,7 @@ class ConnectAttempt:
     ) -> None:
         self.gate = gate
         self.connection: Connection | None = None
-        """The connection, as soon as there is a transport."""
+        """The connection, once there is a transport."""
         self.finished = False
         self.interest = WRITE
         self._connector = connector
@@ -106,8 +108,8 @@ class ConnectAttempt:
         self._limit = plan.options.connect_timeout if deadline is None else deadline.timeout  # for messages
         self._ends_at = None if deadline is None else deadline.at
         self._timer: Timer | None = None
-        self._due: float | None = None  # when the timer goes off
-        self._request: Request | None = None  # whose answer is waited for
+        self._due: float | None = None  # when the timer is due
+        self._request: Request | None = None  # the request that waits for its answer
         self._addresses: deque[tuple[Any, ...]] = deque()
         self._racers: list[Racer] = []
         self._next: Timer | None = None  # starts the next racer
@@ -125,10 +127,10 @@ class ConnectAttempt:
         if self.connection is not None:
             self.connection.abandon()
 
-    # The name
+    # Name resolution
 
     def begin(self) -> None:
-        """Start: its turn has come."""
+        """Start; the connector calls this when the attempt's turn has come."""
         if self._ends_at is None and self._limit is not None:
             self._ends_at = time.monotonic() + self._limit
         self._arm(self._ends_at)
@@ -234,7 +236,7 @@ class ConnectAttempt:
             self._engine.unwatch(each)
             each.sock.close()
 
-    # TLS: the attempt itself is what the engine waits for
+    # TLS: the attempt itself is registered with the poller
 
     def fileno(self) -> int:
         """Return the descriptor."""
@@ -301,7 +303,7 @@ class ConnectAttempt:
             self._fail(exc)
 
     def _go_on(self, answer: Response | BaseException | None) -> None:
-        """Give the steps what they wait for, and send the action that they ask for next."""
+        """Send the result of the last step into the generator, and send the action that it yields next."""
         if self.finished:
             return
         self._request = None
@@ -334,11 +336,11 @@ class ConnectAttempt:
             self.answered(exc)
 
     def answered(self, answer: Response | BaseException | None) -> None:
-        """Go on with an answer after the batch in which it came, so that events behind it are in the gate by then."""
+        """Continue with an answer after the batch that contains it, so that the gate has the later events by then."""
         self._engine.call_soon(partial(self._go_on, answer))
 
     def _await_boot(self, seconds: float) -> None:
-        """Go on when FullyBooted has come, the connection has ended, or the time is up."""
+        """Continue when FullyBooted has arrived, the connection has ended, or the time is up."""
         if self._ends_at is not None:  # the time that the server takes to boot does not count
             self._ends_at = time.monotonic() + seconds + self._options.connect_timeout
         self.gate.on_booted = partial(self._booted, None)
@@ -384,7 +386,7 @@ class ConnectAttempt:
         self._end()
         if self.connection is not None:
             self.connection.close()
-        # Not at once: whoever starts an attempt must have it in hand before it is told.
+        # Not at once: the caller of begin() must have stored the attempt before ``done`` is called.
         self._engine.call_soon(partial(self._report, self._explained(exc)))
 
     def _report(self, exc: Exception) -> None:
@@ -392,7 +394,7 @@ class ConnectAttempt:
             self._done(exc)
 
     def _explained(self, exc: Exception) -> Exception:
-        """Return the exception that says where to and what to check."""
+        """Return an exception that names the server and says what to check."""
         options = self._options
         if isinstance(exc, ConnectError):
             if not exc.host:
@@ -403,12 +405,12 @@ class ConnectAttempt:
         elif isinstance(exc, RuntimeError | AMIError | MemoryError):  # no thread can be started
             error = ConnectError(str(exc), host=options.host, port=options.port)
         else:
-            return exc  # a bug, or what a transport of the user's raised
+            return exc  # a bug, or an exception of the user's transport
         error.__cause__ = exc
         return error
 
     def cancel(self) -> None:
-        """Cancel: ``done`` is not called any more. On the engine thread; too late is no error."""
+        """Cancel the attempt: ``done`` will not be called. Does nothing if it is over. On the engine thread."""
         self._cancelled = True
         if not self.finished:
             self._end()
@@ -433,7 +435,7 @@ class ConnectAttempt:
 
 
 class _Step(Request):
-    """An action of the login; its answer goes to the attempt."""
+    """A request of the login; it passes its answer to the attempt."""
 
     __slots__ = ("attempt",)
 
@@ -444,7 +446,7 @@ class _Step(Request):
 
 
 def interleave(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return addresses with their families taking turns, the first one's first (RFC 8305, section 4)."""
+    """Return the addresses with their families alternating, beginning with the first one's (RFC 8305, section 4)."""
     first = [each for each in found if each[0] == found[0][0]]
     others = [each for each in found if each[0] != found[0][0]]
     return [each for each in chain.from_iterable(zip_longest(first, others)) if each is not None]

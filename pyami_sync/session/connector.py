@@ -1,7 +1,7 @@
-"""Starting attempts to connect: for one client, or for a thousand nodes side by side.
+"""Connector: starts attempts to connect, for one client or for a thousand nodes at a time, and limits their rate.
 
-The attempts themselves are in :mod:`.attempt`. They run on the engine thread, apart from two things that compute or
-block: resolving a name, and the steps of a TLS handshake, which run on two small pools of threads.
+The attempts themselves are in :mod:`.attempt`. They run on the engine thread, apart from resolving names and
+computing TLS handshakes, which block or take long and run on two small pools of threads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..connection.transport import TLS, make_context
+from ..connection.tls import TLS, make_context
 from ..engine.deadline import Deadline
 from ..engine.engine import Engine
 from ..engine.workers import Workers
@@ -24,7 +24,7 @@ from .login import LoginPlan
 __all__ = ["ConnectAttempt", "Connector"]
 
 MOST_AT_ONCE = 64
-SLOW = 0.5  # seconds after which an attempt counts no longer among those at once
+SLOW = 0.5  # seconds after which an attempt does not count towards the limit any more
 SPREAD = 0.001  # seconds, for each attempt under way, over which new ones are spread
 CONTEXT_LIFE = 60.0  # seconds until a changed certificate file is noticed
 RESOLVER_GRACE = 0.2  # seconds that close() waits for a resolver, which can't be interrupted
@@ -32,13 +32,13 @@ THREADS = 4
 
 
 class Connector:
-    """Starts attempts, bounds and spreads them, and owns their threads. Belongs to the engine thread.
+    """Starts attempts, limits their number and spreads them over time. Used on the engine thread only.
 
-    An attempt that makes no progress counts for half a second only: it costs no more than a socket, and the others
-    must not wait for it. So at most 128 attempts begin in each second even if no server answers.
+    An attempt counts towards the limit of 64 for at most half a second, since one without progress costs only a
+    socket and must not delay the others. So 128 attempts can begin in each second even if no server answers.
 
     Args:
-        engine: serves the sockets.
+        engine: polls the sockets.
 
     """
 
@@ -48,19 +48,19 @@ class Connector:
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, without the attempts of before."""
-        # Apart from each other, so that a name server which does not answer delays no handshake.
+        """Reset the state, without any attempts."""
+        # Two pools, so that a name server that does not answer delays no handshake.
         self.workers = Workers(f"{self.engine.name}-connect", THREADS)
         self.resolvers = Workers(f"{self.engine.name}-resolve", THREADS)
         self._waiting: deque[ConnectAttempt] = deque()
         self._attempts = set()
-        self._begun: dict[ConnectAttempt, float] = {}  # those that count, and when they began, in this order
-        self._looks = False  # a timer is set for those that wait
+        self._begun: dict[ConnectAttempt, float] = {}  # attempts that count, with the time of their start, oldest first
+        self._looks = False  # True if a timer is set for waiting attempts
         self._closed = False
         self._contexts: dict[TLS, tuple[float, Any]] = {}
 
     def after_fork(self) -> None:
-        """Start anew in a forked child, and close its copies of the sockets of the parent's attempts."""
+        """Reset the state in a forked child, and close its copies of the sockets of the parent's attempts."""
         for attempt in list(self._attempts):
             attempt.abandon()
         self.reset()
@@ -77,7 +77,7 @@ class Connector:
     ) -> ConnectAttempt:
         """Start an attempt, as soon as there are not too many; see :class:`ConnectAttempt`."""
         attempt = ConnectAttempt(self, plan, gate, done, again=again, deadline=deadline, transport=transport)
-        # Many that start at the same moment, as after a failure of the network, are spread at random.
+        # Many attempts that start at the same moment, as after a failure of the network, are spread at random.
         delay = random.random() * SPREAD * len(self._attempts)
         self._attempts.add(attempt)
         if delay:
@@ -87,7 +87,7 @@ class Connector:
         return attempt
 
     def _admit(self, attempt: ConnectAttempt | None = None) -> None:
-        """Begin those that wait, a new one last, as far as there are not too many."""
+        """Begin the waiting attempts, and then a new one, up to the limit."""
         waiting, begun = self._waiting, self._begun
         if attempt is not None:
             waiting.append(attempt)
@@ -114,14 +114,14 @@ class Connector:
         """Forget an attempt that is over."""
         self._attempts.discard(attempt)
         self._begun.pop(attempt, None)
-        if self._waiting:  # not here: the next one may end at once as well, and thousands may wait
+        if self._waiting:  # not here, but in a job: the next one may end at once, too, and thousands may wait
             self.engine.call_soon(self._admit)
 
     def context(self, tls: Any) -> Any:
-        """Return the TLS context of a node: made once for all that want the same, since that reads files.
+        """Return the TLS context of a node; nodes with equal settings share one, because making it reads files.
 
         Raises:
-            ConnectError: a file can't be read or is no certificate.
+            ConnectError: a file can't be read or is not a certificate.
 
         """
         if not isinstance(tls, TLS):
@@ -134,7 +134,9 @@ class Connector:
         return context
 
     def close(self, deadline: Deadline) -> None:
-        """End the threads; the attempts have been cancelled by their sessions. From any thread; blocks until then."""
+        """End the threads, and wait for them until the deadline; the sessions have cancelled the attempts. From any
+        thread.
+        """
         self._closed = True
         self.workers.close(deadline)
         left = deadline.remaining()

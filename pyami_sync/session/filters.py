@@ -1,16 +1,16 @@
-"""Server-side filters compiled from subscriptions (``event_filter="auto"``): what nobody wants is not even sent.
+"""Server-side filters made from subscriptions (``event_filter="auto"``): the server does not send unwanted events.
 
-What a server's ``Filter`` action allows decides the shape of this:
+The design follows from the server's ``Filter`` action:
 
-* A filter that includes events can be added to a session, but never taken away. So within a connection the filters
-  only widen; what has become too wide is narrowed at the next login, which starts with none.
-* Without any filter everything is sent; the first one keeps out all that it does not name. So the filters are added
-  at each login while no events flow yet, and always contain :data:`ALWAYS`.
+* A filter that includes events can be added to a session, but never removed. So within a connection the filters only
+  widen; they are narrowed at the next login, which starts without filters.
+* Without filters all events are sent; the first filter excludes all events that it does not match. So the filters are
+  added at each login before events are switched on, and always contain :data:`ALWAYS`.
 * A server evaluates filters in the thread of the session, which also runs its actions: once it has answered a
-  ``Filter``, no later event is kept out by the lack of it.
-* Answers and items of lists never pass a filter.
+  ``Filter``, that filter applies to all later events.
+* Filters do not apply to answers and items of lists.
 
-A filter may let through more than is wanted, never less: the subscriptions sort it out as always.
+A filter may match more events than are wanted, never fewer: the subscriptions select from them as always.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ __all__ = ["EventFilter", "Want", "Widening", "filter_actions", "let_through", "
 
 logger = logging.getLogger("pyami_sync")
 
-MOST_NAMES = 100  # that one subscription is filtered by; beyond it wants everything
-MOST_VALUES = 12  # of a header that are filtered by, for one name and connection; beyond the name is enough
+MOST_NAMES = 100  # names in the filters of one subscription; with more it is not filtered
+MOST_VALUES = 12  # values of a header in the filters of a connection, for one name; with more only the name is used
 MOST_BYTES = 900  # of a regular expression: a server refuses lines over 1022
-RETRY = 0.05  # seconds until a filter is sent again that a slow peer had no space for
+RETRY = 0.05  # seconds until a filter is sent again for which the write queue of a slow peer had no space
 EXTENDED = (2,)  # AMI version (Asterisk 12) from which expressions are extended ones
 ADVANCED = (9,)  # and (Asterisk 20) from which MatchCriteria may be understood
 
@@ -58,9 +58,9 @@ _special = re.compile(r"[.+]")
 
 
 class Want(NamedTuple):
-    """Events that somebody may want: all of a name, or those in which a header has a value.
+    """Events that a subscription may want: all of a name, or those in which a header has a value.
 
-    A ``name`` is lower-case; with ``*`` at its end it is what names begin with, and ``*`` alone means every event.
+    A ``name`` is lower-case; one that ends in ``*`` is a prefix of names, and ``*`` alone means every event.
     """
 
     name: str
@@ -70,12 +70,12 @@ class Want(NamedTuple):
 
 EVERY = Want("*")
 ALWAYS: frozenset[Want] = frozenset({Want("fullybooted"), Want("originateresponse")})
-"""What the session itself looks for, or is asked for again and again."""
+"""The events that the session itself needs, or that are often waited for."""
 _MARKERS = frozenset(cls.event_name.lower() for cls in markers.MARKERS)
 
 
 def wants_of(selectors: Selectors, where: Where) -> frozenset[Want]:
-    """Return what a subscription can ever want, or more."""
+    """Return all events that a subscription can want, or more."""
     if selectors.every:
         return frozenset({EVERY})
     names = set(selectors.names)
@@ -84,7 +84,7 @@ def wants_of(selectors: Selectors, where: Where) -> frozenset[Want]:
     if len(names) > MOST_NAMES:
         return frozenset({EVERY})
     wants = set()
-    for name in names - _MARKERS:  # markers are made here, and no server sends an event of such a name
+    for name in names - _MARKERS:  # markers are made by the client; no server sends an event of such a name
         if not _plain_name(name):
             return frozenset({EVERY})
         wants.update(_with_header(name, where) if isinstance(where, Mapping) else {Want(name)})
@@ -112,7 +112,7 @@ def _with_header(name: str, where: Mapping[str, Any]) -> set[Want]:
     for header, wanted in where.items():
         many = isinstance(wanted, Iterable) and not isinstance(wanted, str)
         values = list(wanted) if many else [wanted]
-        # Numbers and text only: everything else is left to the subscription's own test.
+        # Numbers and text only: for other values the subscription tests the header itself.
         if not values or not _plain_header(header) or not all(type(value) in (str, int) for value in values):
             continue
         if len(values) <= MOST_VALUES and all(_plain_value(str(value)) for value in values):
@@ -121,7 +121,7 @@ def _with_header(name: str, where: Mapping[str, Any]) -> set[Want]:
 
 
 def covered(want: Want, by: Iterable[Want]) -> bool:
-    """Return True if filters let through what is wanted."""
+    """Return True if the filters match all events that are wanted."""
     there = by if isinstance(by, set | frozenset) else set(by)
     if want in there or EVERY in there or Want(want.name) in there:
         return True
@@ -129,13 +129,14 @@ def covered(want: Want, by: Iterable[Want]) -> bool:
 
 
 def filter_actions(wants: Iterable[Want], version: AMIVersion | None) -> Iterator[tuple[frozenset[Want], Action[Any]]]:
-    """Return the actions that let events through, each with those that it lets through.
+    """Yield the ``Filter`` actions for events, each with the events that it matches.
 
     Args:
         wants: the events.
-        version: of the server's AMI. Before 2.0 a filter is a basic expression, without alternatives. From 9.0 on it
-            may know ``MatchCriteria``, by which it compares the name as a number before it looks at the expression;
-            if it does not, it ignores that header, and the expression says the same.
+        version: of the server's AMI. Before 2.0 a filter is a basic regular expression, without alternatives. From
+            9.0 on the server may support ``MatchCriteria``, with which it compares the event's name as a number
+            before it evaluates the expression; a server that does not ignores that header, and the expression alone
+            matches the same events.
 
     """
     extended, advanced = (version is not None and version >= least for least in (EXTENDED, ADVANCED))
@@ -161,13 +162,13 @@ def _add(wants: list[Want], **headers: str) -> Action[Any]:
 
 
 def _expression(wants: list[Want]) -> str:
-    """Return a POSIX extended expression, for the whole text of an event.
+    """Return a POSIX extended regular expression for the whole text of an event.
 
     The text's lines end with CR LF, which no action can contain: ``[^ -~]`` stands for one of the two.
     """
     parts = []
     for want in wants:
-        start = want.name.removesuffix("*")  # nothing at all of EVERY
+        start = want.name.removesuffix("*")  # empty for EVERY
         part = _any_case(start) + ("[^ -~]" if start == want.name else "")
         if want.header:
             value = _special.sub(r"[\g<0>]", want.value)
@@ -186,19 +187,19 @@ class Installed:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.refused = False
-        """Whether the server let no filter be added, so that everything is sent."""
+        """True if the server refused a filter, so that it sends every event."""
         self.wants: set[Want] = set()
-        """What its filters let through."""
+        """The events that its filters match."""
         self.under_way: dict[Want, Widening] = {}
-        """Who has asked for it, until the server has answered."""
+        """The widening that added a filter, until the server has answered."""
 
     @property
     def version(self) -> AMIVersion | None:
-        """Version of the server's AMI."""
+        """The version of the server's AMI."""
         return self.connection.greeting().version
 
     def missing(self, wants: Iterable[Want]) -> set[Want]:
-        """Return the events that its filters would keep out."""
+        """Return the wanted events that its filters do not match."""
         if self.refused:
             return set()
         there = frozenset(self.wants)
@@ -206,7 +207,7 @@ class Installed:
         if EVERY in missing:
             return {EVERY}
         for want in [each for each in missing if each.header]:
-            # Each filter costs the server time, for as long as the connection lives.
+            # Each filter costs the server time as long as the connection lasts.
             if sum(each.name == want.name for each in there | missing) > MOST_VALUES:
                 missing.add(Want(want.name))
         return {want for want in missing if not covered(want, missing - {want})}
@@ -218,13 +219,13 @@ class Widening:
     def __init__(self, installed: Installed) -> None:
         self.installed = installed
         self.error: BaseException | None = None
-        """The first thing that went wrong."""
-        self._outstanding: dict[object, None] = {}  # an entry for each action that was not answered yet
-        self._others: set[Widening] = set()  # those that add what this one needs as well
+        """The first error."""
+        self._outstanding: dict[object, None] = {}  # an entry for each action without an answer
+        self._others: set[Widening] = set()  # widenings of other threads that add filters which this one needs, too
         self._changed = Waiters()
 
     def begin(self, wants: Iterable[Want], timeout: float | None) -> None:
-        """Send the filters that are missing, unless another thread does. Does not wait for their answers."""
+        """Send the missing filters that no other thread sends; does not wait for the answers."""
         installed = self.installed
         mine = set()
         for want in installed.missing(wants):
@@ -242,11 +243,11 @@ class Widening:
 
     @property
     def done(self) -> bool:
-        """Whether the server has answered, or never will."""
+        """Return True if the server has answered, or can't answer any more."""
         return not self._outstanding
 
     def ended(self, request: FilterRequest, result: Response | BaseException) -> None:
-        """Take an answer; on the engine thread."""
+        """Handle an answer; on the engine thread."""
         installed = self.installed
         if isinstance(result, Response):
             installed.wants |= request.wants
@@ -258,7 +259,7 @@ class Widening:
         self._changed.notify_all()
 
     def wait(self, timeout: float | None) -> None:
-        """Wait until the server lets the events through, or the connection has ended.
+        """Wait until the server sends the events, or the connection has ended.
 
         Raises:
             ActionError: the server refuses a filter.
@@ -267,19 +268,19 @@ class Widening:
         connection = self.installed.connection
         outbox = connection.outbox
         if connection.engine.on_own_thread or (outbox.busy and outbox.written_here):
-            return  # whoever waited here would wait for itself
+            return  # the engine thread would wait for itself
         deadline = Deadline(timeout)
         for each in (self, *self._others):
             error = each.error if each._changed.wait(lambda each=each: each.done, deadline.remaining()) else None  # type: ignore[misc]
             if isinstance(error, ActionError):
                 raise ActionError(error.action, error.response)
             if not each.done or (error is not None and not isinstance(error, ConnectionClosed)):
-                # It was sent, and the server will run it before any later action; or the connection ends.
+                # The filter was sent, so the server runs it before any later action, or the connection ends.
                 logger.warning("the server has not confirmed an event filter yet: %s", error or "it does not answer")
 
 
 class FilterRequest(Request):
-    """A filter under way."""
+    """The request of a ``Filter`` action."""
 
     __slots__ = ("_timer", "_widening", "wants")
 
@@ -291,7 +292,7 @@ class FilterRequest(Request):
         self._timer: Any = None
 
     def send(self) -> None:
-        """Send it; whatever happens is told to the widening."""
+        """Send it; the outcome is reported to the widening."""
         connection = self._widening.installed.connection
         engine = connection.engine
         if self.deadline is not None and self._timer is None:
@@ -306,21 +307,21 @@ class FilterRequest(Request):
     def resolve(self, result: Response | BaseException) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        # After the batch in which the answer came: events before it must not reach the subscription any more.
+        # After the batch that contains the answer: the subscription must not get events from before it.
         self._widening.installed.connection.engine.call_soon(lambda: self._widening.ended(self, result))
 
 
 class EventFilter:
-    """Keeps the filters of a session's connections as wide as its subscriptions need.
+    """Widens the filters of a session's connections so that they match all events that its subscriptions want.
 
     Args:
-        everybody: returns the subscribers, those that wait for their filters included.
+        everybody: returns all subscribers, those that wait for their filters included.
 
     """
 
     def __init__(self, everybody: Callable[[], Iterable[Subscriber]]) -> None:
         self.installed: Installed | None = None
-        """The filters of the latest connection; it may have ended."""
+        """The filters of the latest connection, which may have ended."""
         self._everybody = everybody
         self._told = False
 
@@ -335,7 +336,7 @@ class EventFilter:
                         installed.refused = True
                         self._tell(exc)
                         return
-                    # With the filters that are there events would be lost.
+                    # With only some of the filters, events would be lost.
                     yield Ask(_add([EVERY]))
                     installed.wants.add(EVERY)
                     return
@@ -345,10 +346,10 @@ class EventFilter:
         return ALWAYS.union(*(wants_of(each.selectors, each.where) for each in self._everybody()))
 
     def last_steps(self, installed: Installed) -> Steps:
-        """Go on adding what subscriptions have asked for during the login.
+        """Add the filters of subscriptions that were made during the login.
 
-        A subscription is in the list before it looks at :attr:`installed`, and this is set before the list is read:
-        so one of the two sees the other, whatever the order of their threads.
+        A subscription is added to the list before it checks :attr:`installed`, and :attr:`installed` is set before
+        this method reads the list, so one of the two sees the other, whatever the order of their threads.
         """
         self.installed = installed
         yield from self.login_steps(installed)
@@ -359,9 +360,9 @@ class EventFilter:
             logger.warning("event_filter='auto': the server refuses filters, so that it sends every event: %s", exc)
 
     def widen(self, wants: Iterable[Want], timeout: float | None) -> Widening | None:
-        """Let a new subscription's events through; return what to wait for, or :data:`None`.
+        """Add the filters that a new subscription needs; return the widening to wait for, or :data:`None`.
 
-        While there is no connection there is nothing to do: the next login takes it along.
+        Without a connection there is nothing to do: the next login adds them.
         """
         installed = self.installed
         if installed is None or installed.connection.close_exc is not None or not installed.missing(wants):
@@ -372,7 +373,7 @@ class EventFilter:
 
     @property
     def passes(self) -> tuple[str, ...] | None:
-        """What the server lets through, in words; :data:`None` if it filters nothing."""
+        """Return the events that the server sends, as text; :data:`None` if it filters nothing."""
         installed = self.installed
         if installed is None or installed.refused or EVERY in installed.wants:
             return None
@@ -388,13 +389,13 @@ def let_through(
     *,
     patience: float | None = None,
 ) -> None:
-    """Have servers send what a new subscriber wants; wait for all of them together.
+    """Have servers send the events that a new subscriber wants, and wait for all servers together.
 
     Args:
-        filters: of the sessions whose events it gets; :data:`None` for one without.
-        subscriber: about to get events; a login that begins now takes it into account.
-        timeout: seconds that each answer may take; when that is over it goes on, with a warning.
-        patience: seconds to wait for them, if that is less.
+        filters: of the sessions whose events it gets; :data:`None` for a session without filters.
+        subscriber: the new subscriber; logins that begin from now on take it into account.
+        timeout: seconds that each answer may take; after that a warning is logged and the subscription continues.
+        patience: most seconds to wait for the answers, if less.
 
     Raises:
         ActionError: a server refuses a filter.

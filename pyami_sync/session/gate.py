@@ -1,4 +1,4 @@
-"""Holds the events of a new connection back until the login is done and the marker of the gap has been published."""
+"""EventGate: holds events of a new connection back until the login is complete and the gap's marker is published."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ..wire.message import Event, Origin
 
 __all__ = ["EventGate", "GateOwner", "Publisher", "WeakPublisher"]
 
-WATCHED = 4  # reads after the release that are looked through for FullyBooted
+WATCHED = 4  # reads after the release that are searched for FullyBooted
 HELD_BYTES = 64 << 20  # of events that are held back at most
 _uptime = re.compile(rb"\r\nUptime: *([0-9]+)(?:\r\n|\Z)", re.IGNORECASE).search
 
 
 class Publisher(Protocol):
-    """Who gets a session's events: the subscriptions of its client, or more than these; runs on the engine's thread."""
+    """The receiver of a session's events, on the engine thread: subscriptions of its client, or of a cluster, too."""
 
     def publish(self, frames: list[bytes], origin: Origin) -> None:
-        """Events came in, in wire order."""
+        """Publish events that have arrived, in wire order."""
         ...
 
     def publish_marker(self, event: Event) -> None:
-        """A marker has its place here."""
+        """Publish a marker at this place in the order."""
         ...
 
     def finish(self, exc: ConnectionClosed | None, *, only_loss_sensitive: bool = False) -> None:
-        """No more events will come; or, of a loss, only those who can't outlast one are told."""
+        """Report that no more events will come; for a lost link, only to subscribers that do not outlast a loss."""
         ...
 
     def everybody(self) -> list[Subscriber]:
@@ -41,9 +41,9 @@ class Publisher(Protocol):
 
 
 class WeakPublisher:
-    """Passes events to a client's subscriptions as long as anybody refers to these: the client, a stream, a callback.
+    """Passes events to a client's subscriptions while these are referenced, by the client, a stream or a callback.
 
-    So the engine, which refers to this, keeps no client alive that was dropped.
+    The engine refers to this object only, so it does not keep a dropped client alive.
     """
 
     def __init__(self, subscriptions: Subscriptions) -> None:
@@ -74,15 +74,15 @@ class WeakPublisher:
 
 
 class GateOwner(Protocol):
-    """What a gate needs of its session."""
+    """The part of a session that a gate uses."""
 
     @property
     def publisher(self) -> Publisher:
-        """What receives the events."""
+        """The receiver of the events."""
         ...
 
     def link_ended(self, connection: Connection, exc: ConnectionLost, gate: EventGate) -> None:
-        """A connection has ended; called on the engine thread."""
+        """Handle the end of a connection; called on the engine thread."""
         ...
 
     tap: Callable[[str, list[bytes]], None]
@@ -90,7 +90,7 @@ class GateOwner(Protocol):
 
 
 class EventGate:
-    """The owner of one connection, on behalf of its session.
+    """Receives the events and the end of one connection, on behalf of its session.
 
     Holds events back until :meth:`release`, so that those of a new connection follow the marker of the gap before
     it. Everything but :meth:`tapped` runs on the engine thread.
@@ -102,14 +102,14 @@ class EventGate:
         self.booted = False
         """True if FullyBooted has come: the server has loaded its modules."""
         self.uptime: float | None = None
-        """Seconds that the server had been up at the login; :data:`None` if it has not said so."""
+        """The server's uptime at the login, in seconds; :data:`None` if it is not known."""
         self.on_booted: Callable[[], None] | None = None
         """Called once FullyBooted has come, on the engine thread."""
         self.on_ended: Callable[[ConnectionLost], None] | None = None
         """Called when the connection has ended, on the engine thread."""
         self._held: list[tuple[list[bytes], Origin]] = []
         self._held_bytes = 0
-        # The login's FullyBooted may come in a read of its own, after the release.
+        # The login's FullyBooted may arrive in a separate read, after the release.
         self._watched = WATCHED
 
     def publish(self, frames: list[bytes], origin: Origin) -> None:
@@ -132,18 +132,18 @@ class EventGate:
 
     def _fully_booted(self, frame: bytes) -> None:
         self.booted = True
-        uptime = _uptime(frame)  # Asterisk 13 does not give it
+        uptime = _uptime(frame)  # absent in Asterisk 13
         if uptime is not None:
             self.uptime = float(uptime[1])
         if self.on_booted is not None:
             self.on_booted()
 
     def learn_uptime(self, seconds: float) -> None:
-        """Note how many seconds the server has been up."""
+        """Note the server's uptime in seconds."""
         self.uptime = seconds
 
     def release(self) -> None:
-        """Publish the events that were held back, and all later ones as they come."""
+        """Publish the events that were held back, and from now on all events as they arrive."""
         if not self.released:
             self.released = True
             for batch in self._held:

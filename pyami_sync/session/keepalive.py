@@ -1,9 +1,9 @@
-"""The keepalive: finds a peer that is gone without closing the connection, or that has stopped serving.
+"""The keepalive: detects a peer that has vanished without closing the connection, or that has stopped answering.
 
 A server never closes an idle session and sets no TCP keepalive of its own, and a half-open link looks like a quiet
-one. So after an interval without any response a Ping is sent, and no answer means a lost link. Bytes that arrive
-meanwhile are no answer: a message without an end may swallow everything that follows it. They only buy time, since the
-answer may wait behind them.
+one. So after an interval without any response a Ping is sent, and without an answer the link counts as lost. Other
+bytes that arrive meanwhile are not an answer, since a message without an end would contain everything that follows
+it. They only extend the time limit, because the answer may follow them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ GRACE = 2  # further timeouts that a Ping may take while bytes arrive
 
 
 class Keepalive:
-    """Watches one connection with timers on the engine thread; it has no thread of its own.
+    """Watches one connection with timers on the engine thread.
 
     Args:
         connection: to watch.
         interval: seconds without a response after which a Ping is sent.
         timeout: seconds that the answer may then take.
-        watchdog: is told of each Ping, if there is one.
+        watchdog: notified of each Ping; :data:`None` for none.
 
     """
 
@@ -44,11 +44,11 @@ class Keepalive:
         self._stopped = False
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._at(self._last_answer() + self._interval, self._look)
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -76,9 +76,9 @@ class Keepalive:
             if watchdog is not None:
                 watchdog.sent(beat, earlier)
         except ConcurrencyError:
-            pass  # thousands of frames wait for the peer already: an answer to any of them serves as well
+            pass  # the write queue is full: an answer to any of its actions serves as well
         except AMIError:
-            return  # it has ended, and has been told
+            return  # the connection has ended, and that has been reported
         sent = time.monotonic()
         self._at(sent + self._timeout, lambda: self._judge(beat, sent, earlier))
 
@@ -89,8 +89,8 @@ class Keepalive:
         if self._last_answer() >= sent:
             self._at(self._last_answer() + self._interval, self._look)
             return
-        # A server runs one action after the other: a synchronous Originate keeps the Ping after it waiting. So an
-        # action that was given more time than this holds the verdict back until its own time is up.
+        # A server runs one action after the other: a Ping after a synchronous Originate has to wait for it. So the
+        # link does not count as lost while an earlier action with a longer timeout is still within that.
         living = set(connection.pending.requests())
         waits = [request.deadline for request in earlier if request in living]
         now = time.monotonic()

@@ -1,6 +1,6 @@
-"""Options as keyword arguments, for editors and type checkers: what each function takes, and of which type.
+"""The types of options as keyword arguments, for editors and type checkers.
 
-At run time :func:`~pyami_sync.session.options.make_options` checks them; a test keeps both the same.
+At run time :func:`~pyami_sync.session.options.make_options` checks them; a test compares the two.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterable
 from typing import Any, Literal, TypedDict
 
-from ..connection.transport import TLS
+from ..connection.tls import TLS
 from ..wire.action import HeaderValue
 from ..wire.protocol import Limits
 from .reconnect import ReconnectPolicy
@@ -48,7 +48,7 @@ class ClientOptions(SessionOptions, total=False):
 
 
 class ConnectOptions(ClientOptions, total=False):
-    """Options of :func:`~pyami_sync.connect`; the last two are those of a client behind a broker."""
+    """Options of :func:`~pyami_sync.connect`; the last two are for a client that is connected by a broker."""
 
     host: str
     port: int
@@ -57,7 +57,7 @@ class ConnectOptions(ClientOptions, total=False):
 
 
 class NodeDefaults(SessionOptions, total=False):
-    """Options of the nodes of a cluster that don't give them."""
+    """Default options of the nodes of a cluster."""
 
     port: int
     secret_env: str

@@ -1,4 +1,4 @@
-"""What is said on a new connection before it is a session's: the login, filters, the boot of the server.
+"""The steps on a new connection before the session uses it: login, filters, waiting until the server has booted.
 
 The steps are generators of :class:`Ask` and :class:`AwaitBoot`, and are sent each answer; so they know nothing of
 threads. :class:`~pyami_sync.session.attempt.ConnectAttempt` runs them on the engine thread.
@@ -31,8 +31,8 @@ __all__ = ["Ask", "AwaitBoot", "LoginPlan", "Steps", "boot_steps", "filter_steps
 
 logger = logging.getLogger("pyami_sync")
 
-UPTIME_WAIT = 0.5  # seconds that the server may take to say how long it is up
-BOOT_WAIT = 60.0  # seconds that a restarted server may take to load its modules before the session goes on without
+UPTIME_WAIT = 0.5  # seconds that the server may take to report its uptime
+BOOT_WAIT = 60.0  # seconds after which the session stops waiting for a restarted server to load its modules
 CHALLENGE = challenge_action()
 
 
@@ -41,7 +41,7 @@ def login_steps(options: Options, *, event_mask: str | None, timeout: float | No
 
     Raises:
         LoginRejected: the server refuses the user, its secret or this address.
-        ConnectError: no answer, or the server is shutting down.
+        ConnectError: there was no answer in time, or the server is shutting down.
 
     """
     host, port = options.host, options.port
@@ -74,7 +74,7 @@ def login_steps(options: Options, *, event_mask: str | None, timeout: float | No
 
 
 def _rejected(exc: ActionError, options: Options) -> ConnectError:
-    """Say what a refusal means: servers give one answer for many causes."""
+    """Return an exception that explains a refusal, since servers give one answer for many causes."""
     said = exc.response.message
     folded = said.lower()
     host, port = options.host, options.port
@@ -92,7 +92,7 @@ def _rejected(exc: ActionError, options: Options) -> ConnectError:
 
 
 def filter_steps(filters: Iterable[Action[Any]], event_mask: str | None) -> Steps:
-    """Add the filters that the last login had, and only then let events flow."""
+    """Add the filters of the last login, and then switch events on."""
     for each in filters:
         try:
             yield Ask(each)
@@ -102,7 +102,7 @@ def filter_steps(filters: Iterable[Action[Any]], event_mask: str | None) -> Step
 
 
 def uptime_steps(found: Callable[[float], object]) -> Steps:
-    """Ask how many seconds the server is up, which tells whether it was started anew; some may not ask."""
+    """Ask for the server's uptime, which shows whether it was restarted; some users may not ask."""
     try:
         answer = yield Ask(Action("Command", Command="core show uptime seconds"), UPTIME_WAIT)
     except (ActionError, ActionTimeout):
@@ -114,13 +114,13 @@ def uptime_steps(found: Callable[[float], object]) -> Steps:
 
 
 def boot_steps(gate: EventGate, timeout: float | None) -> Steps:
-    """Wait until the server has loaded its modules, as far as it lets this user know.
+    """Wait until the server has loaded its modules, if this user can find that out.
 
     FullyBooted follows the login at once when the server is up, but only to users with the read class
-    ``system``; nothing tells the others. The console command that waits for it needs another class.
+    ``system``. The console command that waits for it needs another class.
 
     Raises:
-        ConnectError: it has not, in the time that the attempt had; or the connection ended.
+        ConnectError: the modules were not loaded within the attempt's time, or the connection ended.
 
     """
     try:
@@ -137,20 +137,20 @@ def boot_steps(gate: EventGate, timeout: float | None) -> Steps:
 
 
 def restart_steps(gate: EventGate, *, seen_before: bool, hears: bool) -> Steps:
-    """Find out whether the server was restarted; if so, wait until it has loaded its modules.
+    """Detect whether the server was restarted; if so, wait until it has loaded its modules.
 
-    A server that has booted says so right after the login. So one that said so at an earlier login of this user,
-    and does not now, is still loading.
+    A server that has booted sends FullyBooted right after the login. So if it did at an earlier login of this user
+    and does not now, it is still loading its modules.
 
     Args:
         gate: of the new connection.
         seen_before: whether an earlier login of this session was followed by FullyBooted.
-        hears: whether the event mask and filters let FullyBooted through, right after the login or later.
+        hears: whether the event mask and the filters include FullyBooted, right after the login or later.
 
     """
     if seen_before and not gate.booted:
         try:
-            yield Ask(Action("Ping"))  # its answer comes after a FullyBooted that is on its way
+            yield Ask(Action("Ping"))  # a FullyBooted that was sent before arrives before its answer
         except (ActionError, ActionTimeout):
             pass
         if not gate.booted:
@@ -169,12 +169,12 @@ def restart_steps(gate: EventGate, *, seen_before: bool, hears: bool) -> Steps:
 
 
 def find_rule(name: str) -> AnswerRule | None:
-    """How an action answers, by its name; :data:`None` for one Response."""
+    """Return the rule for an action's answer, by its name; :data:`None` if that is one Response."""
     return ANSWERS.get(name.lower())
 
 
 class LoginPlan:
-    """What each new connection of one session is told, in the order of the wire.
+    """The steps for each new connection of one session, and what they depend on.
 
     Args:
         options: of the session.
@@ -186,18 +186,18 @@ class LoginPlan:
         self.options = options
         self.event_filter = event_filter
         self.greeting: Greeting | None = None
-        """What the server said first on the latest connection."""
+        """The server's greeting on the latest connection."""
         self.filters: list[Action[Any]] = []
-        """Server-side filters that were added, in order: a new login has none of them."""
+        """The server-side filters that the user added, in order; each new login has to add them again."""
         self.event_mask = options.event_mask
-        """The event mask of now."""
+        """The present event mask."""
         self.tapping = False
-        """True if messages are shown to taps."""
+        """True if messages are passed to taps."""
         self.boot_seen = False
-        """True if a login was followed by FullyBooted, so that its absence after another one means something."""
+        """True if FullyBooted followed an earlier login, so that its absence after a later one is significant."""
 
     def make(self, engine: Engine, transport: Transport, gate: EventGate) -> Connection:
-        """Return a connection over a transport."""
+        """Return a new connection over a transport."""
         connection = Connection(
             engine,
             transport,
@@ -213,10 +213,10 @@ class LoginPlan:
         return connection
 
     def steps(self, connection: Connection, gate: EventGate, timeout: float | None, *, again: bool) -> Steps:
-        """Return what is said on a new connection once it has been greeted.
+        """Return the steps on a new connection after the greeting.
 
         Args:
-            connection: the new one.
+            connection: the new connection.
             gate: of that connection.
             timeout: seconds that the attempt may take, for messages.
             again: whether the session has been logged in before, so that the server may have been restarted.
@@ -225,9 +225,10 @@ class LoginPlan:
         self.greeting = connection.greeting()
         mask, chosen = self.event_mask, self.event_filter
         hears = mask is None or mask == "on" or "system" in mask.lower().split(",")
-        hears = hears and not self.filters  # they may keep it out, and the login is one without events
-        # Filters must be there before events flow, or what they keep out slips in at each new login. Nobody minds what
-        # those of subscriptions keep out, and FullyBooted is sent to those who take events of its class.
+        hears = hears and not self.filters  # filters may exclude it, and events are off at the login
+        # The user's filters must be added before events are switched on, or excluded events would arrive at each
+        # login. Filters of subscriptions exclude only events that no subscription wants, so events may be on before;
+        # then the server sends FullyBooted, if the event mask includes its class.
         if self.filters or chosen is not None:
             yield from login_steps(self.options, event_mask="system" if hears else "off", timeout=timeout)
             if chosen is not None:
@@ -245,7 +246,7 @@ class LoginPlan:
             yield from chosen.last_steps(installed)
 
     def learn(self, action: Action[Any], response: Response) -> None:
-        """Note what an action has changed about the session, so that a new login can restore it."""
+        """Note the event mask or filter that an action has set, so that the next login can restore it."""
         name = action.name.lower()
         if name == "filter":
             self.filters.append(action)

@@ -1,4 +1,4 @@
-"""What a session counts: cheap enough to stay on."""
+"""Statistics of a session; the counters cost little and are always on."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Metrics", "Quantiles", "Stats", "SubscriptionStats", "take_stats"]
 
-KEPT = 1024  # round trips that the quantiles are of
+KEPT = 1024  # round trips from which the quantiles are computed
 
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Round trips of the latest actions, in seconds; zero when there were none."""
+    """Round trips of the latest actions, in seconds; zero if there were none."""
 
     __module__ = "pyami_sync"  # its public path
 
     count: int = 0
-    """Actions that were answered since the client was made."""
+    """Number of actions that were answered since the client was made."""
     p50: float = 0.0
     p90: float = 0.0
     p99: float = 0.0
     maximum: float = 0.0
-    """The longest of the latest, not of all time."""
+    """The longest of the latest round trips, not of all."""
     total: float = 0.0
     """Sum of all round trips since the client was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStats:
-    """One subscriber."""
+    """Statistics of one subscriber."""
 
     __module__ = "pyami_sync"  # its public path
 
@@ -45,7 +45,7 @@ class SubscriptionStats:
     """``Subscription``, ``EventStream`` or ``Expectation``."""
     selectors: str
     delivered: int
-    """Events handed to the user."""
+    """Events delivered to the user."""
     lost: int
     """Events lost because its buffer was full."""
     pending: int
@@ -56,54 +56,54 @@ class SubscriptionStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A moment's picture of a client; numbers count since it was made."""
+    """A snapshot of a client's statistics; numbers count from the moment at which the client was made."""
 
     __module__ = "pyami_sync"  # its public path
 
     state: str = "closed"
     connects: int = 0
-    """Sessions that were opened."""
+    """Number of times that the session was opened."""
     losses: int = 0
-    """Links that were lost."""
+    """Number of times that the link was lost."""
     attempts: int = 0
-    """Attempts to reconnect."""
+    """Number of attempts to reconnect."""
     outage_total: float = 0.0
-    """Seconds without a link, of outages that have ended."""
+    """Total length of the outages that have ended, in seconds."""
     outage_last: float = 0.0
-    """Seconds that the latest ended outage took."""
+    """Length of the latest outage that has ended, in seconds."""
     actions: Mapping[str, int] = field(default_factory=dict)
     """Actions by outcome: ``ok``, ``error``, ``timeout``, ``lost``, ``cancelled``."""
     round_trip: Quantiles = Quantiles()
     pending: int = 0
-    """Actions under way."""
+    """Number of actions that wait for their answer."""
     events_received: int = 0
     bytes_received: int = 0
     subscriptions: tuple[SubscriptionStats, ...] = ()
     stalls: int = 0
     """How often events or answers came late by more than ``stall_after``."""
     stall_total: float = 0.0
-    """Seconds that stalls which have ended took."""
+    """Total length of the stalls that have ended, in seconds."""
     late: float = 0.0
-    """By how many seconds events or answers are late now, as far as it is known."""
+    """Seconds by which events or answers are late at present, as far as that is known."""
     event_filter: tuple[str, ...] | None = None
-    """What ``event_filter="auto"`` lets the server send now, in lower case; :data:`None` if it sends everything."""
+    """The events that the server sends with ``event_filter="auto"``, in lower case; :data:`None` if it sends all."""
     wire_lost: int = 0
-    """Messages that taps of the wire did not get because they do not keep up."""
+    """Messages that were not passed to slow :meth:`~pyami_sync.AMIClient.on_wire` callbacks."""
 
     @property
     def events_lost(self) -> int:
-        """Events lost by the present subscribers together."""
+        """Events lost by all present subscribers together."""
         return sum(each.lost for each in self.subscriptions)
 
 
 class Metrics:
-    """Counts of one client, from any thread.
+    """The counters of one client; any thread may use them.
 
-    What ends is noted without a lock, in one step of the interpreter, and added up a thousand at a time.
+    The end of an action is noted without a lock, in one atomic step; a thousand of these are added up at a time.
     """
 
     def __init__(self) -> None:
-        self._lock = RLock()  # a signal's handler may look, or end an action, while its own thread adds up
+        self._lock = RLock()  # a signal handler may read the counters, or end an action, while its own thread adds up
         self._noted: list[tuple[str, float | None]] = []  # outcomes and round trips not added up yet, in order
         self._sums: tuple[Counter[str], float, list[float]] = Counter(), 0.0, []
         self.connects = 0
@@ -113,7 +113,7 @@ class Metrics:
         self.outage_last = 0.0
         self.stalls = 0
         self.stall_total = 0.0
-        # What connections that are gone had counted; the present one counts by itself.
+        # The sums of past connections; the present connection has its own counters.
         self.events_before = 0
         self.bytes_before = 0
 
@@ -121,7 +121,7 @@ class Metrics:
         """Count an action, and its round trip if it was answered."""
         noted = self._noted
         noted.append((outcome, seconds))
-        # The engine thread counts, too, so nobody waits here: whoever has the lock may be in a signal handler.
+        # The engine thread counts, too, so this never waits: the thread that holds the lock may be in a signal handler.
         if len(noted) >= KEPT and self._lock.acquire(blocking=False):
             try:
                 self._add_up()
@@ -129,7 +129,7 @@ class Metrics:
                 self._lock.release()
 
     def _add_up(self) -> tuple[Counter[str], float, list[float]]:
-        """Add up what is noted: actions by outcome, the sum of all round trips, the latest of them."""
+        """Return the actions by outcome, the sum of all round trips, and the latest of them."""
         with self._lock:
             noted = self._noted
             added = noted[:]
@@ -137,17 +137,17 @@ class Metrics:
             actions, total, trips = self._sums
             new = [seconds for _, seconds in added if seconds is not None]
             sums = actions + Counter(map(itemgetter(0), added)), total + sum(new), [*trips, *new][-KEPT:]
-            # No call between these two, so that no Ctrl-C can come between them. Others only add behind.
+            # No call between these two lines, so that Ctrl-C can't interrupt between them. Other threads only append.
             self._sums = sums
             del noted[:number]
             return sums
 
     def actions(self) -> dict[str, int]:
-        """Actions by outcome."""
+        """Return the number of actions by outcome."""
         return dict(self._add_up()[0])
 
     def round_trip(self) -> Quantiles:
-        """The quantiles of the latest round trips."""
+        """Return the quantiles of the latest round trips."""
         actions, total, trips = self._add_up()
         trips = sorted(trips)
         count = actions["ok"] + actions["error"]
@@ -159,7 +159,7 @@ class Metrics:
 
 
 def take_stats(session: Session, subscriptions: Subscriptions, wire_lost: int) -> Stats:
-    """Return what has been counted of a session and of its client's subscriptions."""
+    """Return the statistics of a session and of its client's subscriptions."""
     metrics, connection = session.metrics, session.current
     return Stats(
         state=session.state.value,

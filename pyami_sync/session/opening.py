@@ -1,4 +1,4 @@
-"""Callers that wait for a session to open."""
+"""Openings: the callers that wait for a session to open."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["Openings"]
 
 GRACE = 2.0  # seconds after its deadline in which an attempt reports why it failed
-INTERRUPT_WAIT = 5.0  # seconds that an interrupted caller waits until its attempt is given up
+INTERRUPT_WAIT = 5.0  # seconds that an interrupted caller waits until its attempt is cancelled
 
 
 class Opening:
-    """One call of :meth:`Session.open` that waits for the outcome."""
+    """One call of :meth:`Session.open`, which waits for the outcome."""
 
     __slots__ = ("began", "deadline", "done", "error")
 
     def __init__(self, deadline: Deadline) -> None:
         self.deadline = deadline
-        self.began = False  # it has made the session connect, and did not find it connecting
+        self.began = False  # True if it started the attempt, False if one was under way already
         self.done = False
         self.error: Exception | None = None
 
@@ -40,9 +40,9 @@ class Openings:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.waiting: list[Opening] = []
-        """Only the engine thread changes it."""
+        """Changed by the engine thread only."""
         self.threads: dict[object, None] = {}
-        """An entry for each thread that is in :meth:`open` now."""
+        """An entry for each thread that is in :meth:`open`."""
 
     # On the calling thread
 
@@ -51,7 +51,7 @@ class Openings:
 
         Args:
             deadline: the caller's.
-            reopens: the session is a fork's copy that opens on its first use.
+            reopens: whether the session is that of a forked child, which opens on first use.
 
         """
         session = self._session
@@ -65,8 +65,8 @@ class Openings:
                 opening = self._open_once(deadline, reopens)
                 if opening.error is None:
                     return
-                # A failure of another thread's attempt, which may have had less time, is not this one's; but a
-                # rejected login is everybody's.
+                # The failure of another thread's attempt, which may have had less time, is not reported to this one;
+                # but a rejected login is reported to all.
                 if opening.began or isinstance(opening.error, LoginRejected) or deadline.expired:
                     break
                 if reopens and not session.reopens:
@@ -80,10 +80,10 @@ class Openings:
             self.threads.pop(token, None)
 
     def on_first_use(self, deadline: Deadline) -> None:
-        """Open the copy that a forked child has, on its first use; if it fails, the next use tries again.
+        """Open the session of a forked child on its first use; if that fails, the next use tries again.
 
         Args:
-            deadline: the caller's; opening takes no longer than that, and than ``connect_timeout``.
+            deadline: the caller's; opening takes at most that long, and at most ``connect_timeout``.
 
         Raises:
             ConnectError: it could not be opened.
@@ -100,7 +100,7 @@ class Openings:
             raise ActionTimeout("", deadline.timeout, sent=False) from exc
 
     def _open_once(self, deadline: Deadline, reopens: bool) -> Opening:
-        """Have the engine thread begin an attempt, or join one, and wait for the outcome."""
+        """Have the engine thread start an attempt unless one is under way, and wait for the outcome."""
         session = self._session
         session.check_exiting()
         engine = session.engine
@@ -113,11 +113,11 @@ class Openings:
         left = deadline.remaining()
         try:
             engine.call_soon(lambda: self._begin(opening, reopens))
-            # The attempt has the same deadline, and says what it was at when that came.
+            # The attempt has the same deadline, and reports which step it had reached by then.
             session.changed.wait(lambda: opening.done or engine.closed, None if left is None else left + GRACE)
         except BaseException:  # Ctrl-C
             engine.call_soon(lambda: self._give_up(opening, interrupted=True))
-            # Until then the caller could take a session for open that is about to be closed.
+            # Until then the caller could see a session as open that is about to be closed.
             session.changed.wait(lambda: opening.done or not engine.running, INTERRUPT_WAIT)
             raise
         if not opening.done:
@@ -152,13 +152,13 @@ class Openings:
         session.begin_opening(opening.deadline, reopens=reopens)
 
     def _out_of_time(self, opening: Opening) -> None:
-        # Who began the attempt is told by the attempt itself, which has the same deadline.
+        # The caller that began the attempt gets its error from the attempt, which has the same deadline.
         if not opening.done and not (opening.began and self._session.state is State.CONNECTING):
             opening.error = self._not_in_time(opening.deadline)
             self._give_up(opening)
 
     def _give_up(self, opening: Opening, *, interrupted: bool = False) -> None:
-        """Forget a caller that waits no longer; end the attempt if no other caller waits for it."""
+        """Remove a caller that has stopped waiting; cancel the attempt if no other caller waits for it."""
         session = self._session
         if opening in self.waiting:
             self.waiting.remove(opening)
@@ -173,7 +173,7 @@ class Openings:
         self._session.changed.notify_all()
 
     def settle_all(self, error: Exception | None) -> None:
-        """Report to all callers that the session is open, or why it is not."""
+        """Report to all callers that the session is open, or the error."""
         openings, self.waiting = self.waiting, []
         for each in openings:
             self._settle(each, error)

@@ -1,4 +1,4 @@
-"""How a session is to be: addresses, credentials, times; from arguments, a URL or the environment."""
+"""The options of a session, and how they are read from arguments, a URL or the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ..connection.transport import TLS
+from ..connection.tls import TLS
 from ..wire.protocol import Limits
 from .reconnect import ReconnectPolicy
 
@@ -30,7 +30,7 @@ _switches = {"yes": True, "true": True, "on": True, "1": True, "no": False, "fal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Everything that makes up a session; see :class:`~pyami_sync.AMIClient` for their meaning."""
+    """The options of a session; see :class:`~pyami_sync.AMIClient` for their meaning."""
 
     host: str = "localhost"
     port: int = PORT
@@ -55,7 +55,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if isinstance(self.host, str) and any(each in self.host for each in "@/?#"):
-            # Not shown: most likely it holds the secret.
+            # The value is not shown, because it probably contains the secret.
             raise ValueError("host is a name or an address; write a URL with its scheme: ami://user:secret@host:5038")
         for name, text in (("username", self.username), ("secret", self.secret)):
             if not isinstance(text, str) or any(each in text for each in "\r\n\0"):
@@ -81,7 +81,7 @@ class Options:
         ascii_bytes = bytes(range(128))
         try:
             fits = ascii_bytes.decode(self.encoding) == ascii_bytes.decode("ascii")
-            # And nothing else as ASCII: those that shift, as iso2022_jp does, hide text in it.
+            # And encodes nothing else as ASCII bytes, as encodings with shift states do (iso2022_jp).
             others = [other.encode(self.encoding, "ignore") for other in "éЖあ日한"]
             fits = fits and not any(other and other.isascii() for other in others)
         except (LookupError, UnicodeError):
@@ -91,16 +91,16 @@ class Options:
 
     @property
     def address(self) -> str:
-        """Where to, for messages."""
+        """The server's address, for messages."""
         return f"{self.host}:{self.port}"
 
 
 def make_options(given: dict[str, Any]) -> Options:
-    """Make options of keyword arguments, in the forms that users may give them.
+    """Return options made of keyword arguments, in all forms that users may pass.
 
     Raises:
         TypeError: an option that does not exist.
-        ValueError: a value that can't be.
+        ValueError: a value that is not allowed.
 
     """
     check_names(given)
@@ -120,7 +120,7 @@ def make_options(given: dict[str, Any]) -> Options:
 
 
 def split_port(place: str) -> dict[str, Any]:
-    """Split ``pbx:5038`` or ``[::1]:5038`` into host and port; a host alone, or a bare IPv6 address, has no port."""
+    """Split ``pbx:5038`` or ``[::1]:5038`` into host and port; a mere host or a bare IPv6 address has no port."""
     match = _place(place)
     if match is None:
         return {"host": place}
@@ -131,7 +131,7 @@ def split_port(place: str) -> dict[str, Any]:
 
 
 def check_names(given: Iterable[str], more: Iterable[str] = ()) -> None:
-    """Raise what tells of a mistyped option.
+    """Raise an exception if an option does not exist; its message suggests the one that was probably meant.
 
     Args:
         given: names of options.
@@ -148,7 +148,7 @@ def check_names(given: Iterable[str], more: Iterable[str] = ()) -> None:
 
 
 def meant(names: Iterable[str], known: Iterable[str]) -> str:
-    """Return mistyped names with what was probably meant, for a message; with all known names if nothing is alike."""
+    """Return text on unknown names, with the names probably meant; with all known names if none is similar."""
     told = []
     for name in sorted(names):
         near = get_close_matches(name.lower(), known, n=1)
@@ -157,9 +157,9 @@ def meant(names: Iterable[str], known: Iterable[str]) -> str:
 
 
 def event_mask(mask: str | bool | Iterable[str] | None) -> str | None:
-    """Spell an event mask so that the server reads what is meant.
+    """Check an event mask and return it in the server's spelling.
 
-    A server takes a mistyped class, or one behind a blank, for no class at all and answers with success.
+    A server ignores a mistyped class, or one that follows a blank, and answers with success.
 
     Raises:
         ValueError: there is no such class.
@@ -179,11 +179,11 @@ def event_mask(mask: str | bool | Iterable[str] | None) -> str | None:
 
 
 def options_from_url(url: str | None, given: dict[str, Any] | None = None) -> Options:
-    """Read options from a URL, from ``AMI_URL`` when there is none; further options win over it.
+    """Return options from a URL, by default from ``AMI_URL``; further options take precedence over it.
 
     ``ami://user:secret@host:5038/?timeout=5&event_mask=call,agent``, ``amis://`` for TLS with ``ca_file``,
-    ``cert_file``, ``key_file``, ``server_name`` and ``verify`` in the query. Percent-encode what is no letter
-    or digit in the user and the secret.
+    ``cert_file``, ``key_file``, ``server_name`` and ``verify`` in the query. In the user and the secret,
+    percent-encode everything but letters and digits.
 
     Raises:
         ValueError: it is no such URL; the message never shows the secret.
@@ -200,13 +200,13 @@ def options_from_url(url: str | None, given: dict[str, Any] | None = None) -> Op
 
 
 def broker_url(url: str | None) -> str | None:
-    """Return the URL, or that in ``AMI_URL``, if it names a broker and not a server."""
+    """Return the URL, or that in ``AMI_URL``, if it is a broker's and not a server's; otherwise :data:`None`."""
     found = url if url is not None else os.environ.get("AMI_URL")
     return found if found is not None and found.startswith(BROKERS) else None
 
 
 def url_settings(url: str) -> dict[str, Any]:
-    """Return the options that a URL gives, or a mere ``host``, ``host:port`` or ``user@host:port``.
+    """Return the options in a URL, or in a ``host``, ``host:port`` or ``user@host:port``.
 
     Raises:
         ValueError: it is no such URL; the message never shows the secret.
@@ -244,7 +244,7 @@ def url_settings(url: str) -> dict[str, Any]:
 
 
 def _query(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read the options in a URL's query: those of the session and those of TLS."""
+    """Return the options in a URL's query: those of the session and those of TLS."""
     tls_names = {each.name for each in fields(TLS)}
     numbers = ("timeout", "connect_timeout", "keepalive", "keepalive_timeout", "stall_after")
     switched = ("verify", "reconnect", "wait_fully_booted")

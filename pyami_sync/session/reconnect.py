@@ -1,4 +1,4 @@
-"""Reconnecting: when to try again (a value that looks at no clock), and the loop over the attempts."""
+"""Reconnecting: ReconnectPolicy computes the backoff between attempts; Reconnect is the loop over the attempts."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ LEAST_DELAY = 0.001  # seconds between two attempts
 
 @dataclass(frozen=True, slots=True)
 class ReconnectPolicy:
-    """How to reconnect after a link was lost.
+    """How to reconnect after the link was lost.
 
-    The first try is immediate; then the delays grow by a factor up to a maximum, each shortened at random so
-    that the clients of one server do not all reconnect at the same moment.
+    The first attempt is immediate; the delays before further ones grow exponentially up to a maximum. Each is
+    shortened at random (jitter), so that the clients of one server do not all reconnect at the same moment.
 
     Raises:
-        ValueError: a value makes no sense.
+        ValueError: a value is not allowed.
 
     """
 
     __module__ = "pyami_sync"  # its public path
 
     initial: float = 0.25
-    """Seconds before the second try."""
+    """Seconds before the second attempt."""
     factor: float = 2.0
-    """What each further delay is multiplied by."""
+    """Factor by which each further delay grows."""
     maximum: float = 30.0
-    """Seconds that no delay exceeds."""
+    """Longest delay in seconds."""
     jitter: float = 0.5
-    """Share of each delay, 0 to 1, that is left to chance."""
+    """Share of each delay, 0 to 1, that is random."""
     give_up_after: float | None = None
-    """Seconds without a link after which the session is closed; :data:`None` tries for ever."""
+    """Seconds without a link after which the session is closed; :data:`None` for never."""
     retry_login: bool = False
-    """True if a rejected login is tried again; it is not by default, as each try looks like an attack."""
+    """True if a rejected login is tried again. By default it is not, since repeated attempts look like an attack."""
 
     def __post_init__(self) -> None:
         if self.initial < 0 or self.maximum < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
@@ -57,10 +57,10 @@ class ReconnectPolicy:
             raise ValueError("give_up_after must not be negative")
 
     def delay(self, attempt: int, chance: float | None = None) -> float:
-        """Seconds to wait before a try.
+        """Return the seconds to wait before an attempt.
 
         Args:
-            attempt: number of the try, from zero.
+            attempt: number of the attempt, from zero.
             chance: a number from 0 to 1 in place of a random one.
 
         """
@@ -75,7 +75,7 @@ class ReconnectPolicy:
         return full * (1 - self.jitter * chance)
 
     def gives_up(self, outage: float) -> bool:
-        """Return True if a link that has been down for that many seconds is given up."""
+        """Return True if the session gives up after the link was down for ``outage`` seconds."""
         return self.give_up_after is not None and outage >= self.give_up_after
 
 
@@ -83,16 +83,16 @@ class Reconnect:
     """From the loss of a session's link to the next login: one attempt after the other, until the policy gives up.
 
     :meth:`Session.link_ended` makes one and calls :meth:`begin`; the attempt (:mod:`.attempt`) ends in :meth:`_ended`.
-    Belongs to the engine thread; nothing here blocks.
+    Used on the engine thread only; nothing here blocks.
 
     Args:
-        session: whose link it is; its options say when to try again, or that there is only one attempt.
+        session: the session; its options have the policy, or :data:`None` for a single attempt.
 
     """
 
     def __init__(self, session: Session) -> None:
         self.attempts = 0
-        """Attempts that were started."""
+        """Number of attempts that were started."""
         self._session = session
         self._policy = session.options.reconnect
         self._began = time.monotonic()
@@ -100,14 +100,14 @@ class Reconnect:
         self._under_way: ConnectAttempt | Timer | None = None
 
     def begin(self) -> None:
-        """Start an attempt: the first at once, each further one when its delay is over."""
+        """Start an attempt: the first one at once, further ones after their delay."""
         if not self._cancelled:
             self.attempts += 1
             self._session.metrics.attempts += 1
             self._under_way = self._session.connect(self._ended)
 
     def cancel(self) -> None:
-        """Make no further attempt, and give up one under way."""
+        """Cancel the attempt under way, and make no further ones."""
         self._cancelled = True
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
@@ -133,13 +133,13 @@ class Reconnect:
             session.publisher.finish(lost)
             return
         session.tell()
-        # Never at once: attempts that fail on the spot must leave the engine thread to others.
+        # Never at once: attempts that fail immediately must not keep the engine thread from its other work.
         delay = max(policy.delay(self.attempts), LEAST_DELAY)
         self._under_way = session.engine.call_at(time.monotonic() + delay, self.begin)
 
     def _succeeded(self, attempt: ConnectAttempt) -> None:
         session, marker = self._session, None
-        # A session that is started in the background and connects at the first attempt has no gap to mark.
+        # A session that was started in the background and connects at the first attempt has no gap to mark.
         if session.connected_at or self.attempts > 1:
             outage = time.monotonic() - self._began
             restarted = _restarted(attempt.gate.uptime, session.connected_at)
@@ -153,14 +153,14 @@ class Reconnect:
 
 
 def _restarted(uptime: float | None, connected_at: float) -> bool | None:
-    """Return whether the server was restarted since the last login; :data:`None` if that is not known.
+    """Return True if the server was restarted since the last login; :data:`None` if that is not known.
 
     Args:
-        uptime: seconds that the server had been up at this login, if it has said so.
+        uptime: the server's uptime at this login in seconds, if it is known.
         connected_at: when the last login was, on :func:`time.monotonic`'s clock; 0 if there was none.
 
     """
     if uptime is None or not connected_at:
         return None
-    # Uptimes are whole seconds, so the second in which both fall is no proof of a restart.
+    # Uptimes are whole seconds, so a difference of less than a second does not prove a restart.
     return uptime + 1 < time.monotonic() - connected_at

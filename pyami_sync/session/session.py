@@ -1,4 +1,5 @@
-"""What survives connections: opening, login, loss, reconnecting; what an action sent while the link is down does.
+"""The session's state machine: opening, loss of the link, reconnecting, closing; and calls placed while the link is
+down.
 
 A session is a state machine that only the engine thread advances::
 
@@ -8,10 +9,10 @@ A session is a state machine that only the engine thread advances::
 
 :meth:`Session.open` and :meth:`Session.close` post what they want to the engine thread and wait, with a bound, for it
 to happen. No lock is held meanwhile, so neither an exception raised by a signal handler in a waiting thread nor a
-handler that runs for long can stop the engine. If the engine thread does not run, or is the calling thread, closing
-is done at once by the caller.
+long-running handler can block the engine. If the engine thread does not run, or is the calling thread, the caller
+closes the session itself at once.
 
-Which thread runs what:
+The threads:
 
 * *engine thread*: everything that changes the state; attempts to connect, reconnecting, the keepalive; the publisher.
 * *threads of users*: :meth:`~Session.open`, :meth:`~Session.close`, :meth:`~Session.connection`,
@@ -62,14 +63,14 @@ EXITING = "the interpreter is shutting down"
 
 
 class Session:
-    """Keeps one login to one server for as long as it is wanted.
+    """Keeps one login to one server until it is closed.
 
     Args:
         options: of the session.
-        engine: serves its connections.
+        engine: polls its connections.
         publisher: receives its events; on the engine thread.
         connector: starts the attempts to connect; of the same engine.
-        transport: a connected socket-like object to use in place of a TCP connection, once.
+        transport: a connected socket-like object to use, once, instead of a TCP connection.
         on_state: called with each new state, on the engine thread; must not block.
         tap: receives messages, on the thread that reads or writes them.
         observe: called when the state has changed or an attempt to connect has failed; must not block.
@@ -101,23 +102,23 @@ class Session:
         self.since = time.time()
         """When the present state began, in seconds since the epoch."""
         self.connected_at = 0.0
-        """When the latest login was, on :func:`time.monotonic`'s clock; 0 before the first."""
+        """Moment of the latest login on :func:`time.monotonic`'s clock; 0 before the first."""
         self.current: Connection | None = None
-        """The connection, if there is one now; only the engine thread sets it."""
+        """The present connection, or :data:`None`; only the engine thread sets it."""
         self._transport = transport
         self._observe = observe
         self._on_state = on_state
         self._state = State.CLOSED
         self._used = False  # it has been opened at least once
         self.starting = False
-        """True if :meth:`start` was called and the engine thread has not begun with it."""
+        """True if :meth:`start` was called and the engine thread has not processed that yet."""
         self.reopens = False  # a forked child opens a session of its own on first use
         self._closed_by = ConnectionClosed("the session is not open: call open(), or use `with`")
         self._make_volatile()
 
     def _make_volatile(self) -> None:
-        """Set what a forked child starts without."""
-        self.changed = Waiters()  # notified after every change of what may be waited for
+        """Set the attributes that are reset in a forked child."""
+        self.changed = Waiters()  # notified after each change of the state or the connection
         self.openings = Openings(self)
         self._attempt: ConnectAttempt | None = None
         self._reconnect: Reconnect | None = None
@@ -133,12 +134,12 @@ class Session:
 
     @property
     def over(self) -> bool:
-        """True if it has been open and is closed now, and will not open by itself as a fork's copy does."""
+        """True if it was open and is closed; False in a forked child, where it opens on first use."""
         return self._state is State.CLOSED and self._used and not self.reopens
 
     @property
     def greeting(self) -> Greeting | None:
-        """What the server said first on the latest connection."""
+        """The server's greeting on the latest connection."""
         return self.plan.greeting
 
     def _enter(self, state: State) -> None:
@@ -159,7 +160,7 @@ class Session:
         """Connect and log in, or wait for the attempt or reconnect that is under way; blocks until the deadline.
 
         Raises:
-            ConnectError: it is not connected; :exc:`LoginRejected` if the server refused the login.
+            ConnectError: connecting failed; :exc:`LoginRejected` if the server refused the login.
             ConnectionClosed: it was closed meanwhile.
             ConcurrencyError: the calling thread is the engine thread.
 
@@ -167,10 +168,10 @@ class Session:
         self.openings.open(deadline, reopens=False)
 
     def prepare_to_listen(self) -> None:
-        """Make sure that events can come; a fork's copy opens itself here, and blocks as :meth:`open` does.
+        """Make sure that events can arrive; in a forked child this opens the session and blocks as :meth:`open` does.
 
         Raises:
-            ConnectionClosed: nobody has opened it yet.
+            ConnectionClosed: it has not been opened yet.
             ConnectError: it could not be opened.
 
         """
@@ -183,9 +184,9 @@ class Session:
     # Opening: on the engine thread
 
     def begin_opening(self, deadline: Deadline, *, reopens: bool) -> None:
-        """Begin an attempt on behalf of a caller of :meth:`open`."""
+        """Start an attempt on behalf of a caller of :meth:`open`."""
         self._used = True
-        self.reopens = reopens  # until it is open: if that fails, the next use tries again
+        self.reopens = reopens  # stays true until it is open: if opening fails, the next use tries again
         self._enter(State.CONNECTING)
         self._attempt = self.connect(self._opened, deadline)
 
@@ -210,7 +211,7 @@ class Session:
         self.adopt(outcome)
 
     def start(self) -> None:
-        """Begin to connect in the background and return; a server that is not there is tried again and again."""
+        """Begin to connect in the background and return; attempts are repeated until the server is reached."""
         self.engine.start()
         self.starting = True
         self.engine.on_thread(self._start)
@@ -224,11 +225,11 @@ class Session:
             self._reconnect.begin()
 
     def adopt(self, attempt: ConnectAttempt, marker: Event | None = None) -> None:
-        """Make the connection of a successful attempt the session's.
+        """Make the connection of a successful attempt the current one.
 
         Args:
-            attempt: has just succeeded.
-            marker: of the gap before it.
+            attempt: the attempt.
+            marker: the marker that ends the gap before it; :data:`None` for none.
 
         """
         connection, gate = attempt.connection, attempt.gate
@@ -252,7 +253,7 @@ class Session:
         gate.release()
         if self.openings.waiting:
             self.openings.settle_all(None)
-        # It may have ended before it was adopted, when the session did not listen to it yet.
+        # It may have ended before it was adopted, when its end was not yet reported to the session.
         if connection.close_exc is not None and self.current is connection:
             lost = connection.lost(sent=True)
             self.engine.call_soon(lambda: self.link_ended(connection, lost, gate))
@@ -267,9 +268,10 @@ class Session:
     # Closing
 
     def close(self, reason: ConnectionClosed | None = None, *, wait: float = CLOSE_WAIT) -> None:
-        """End the session; pending calls fail. Idempotent, from any thread, also in signal handlers and finalizers.
+        """Close the session; pending calls fail. Idempotent; may be called on any thread, in signal handlers and
+        finalizers.
 
-        Blocks until the engine thread has done it, or ``wait`` seconds.
+        Blocks until the engine thread has closed it, at most ``wait`` seconds.
         """
         engine = self.engine
         done: list[bool] = []
@@ -290,7 +292,7 @@ class Session:
             end()
 
     def end(self, reason: ConnectionClosed, *, reopens: bool = False, error: Exception | None = None) -> None:
-        """Close on the engine thread, or on the caller's if that does not run; harmless to repeat."""
+        """Close on the engine thread, or on the caller's if that does not run; may be repeated."""
         connection, self.current = self.current, None
         attempt, self._attempt = self._attempt, None
         reconnect, self._reconnect = self._reconnect, None
@@ -309,20 +311,20 @@ class Session:
         self.openings.settle_all(error or ConnectionClosed("the session was closed while it was opened"))
 
     def wait_closed(self, timeout: float | None) -> bool:
-        """Wait until the session is closed for good; return whether it is."""
+        """Wait until the session is closed; return False if the time is up before."""
         return self.changed.wait(lambda: self._state is State.CLOSED, Deadline(timeout).remaining())
 
     # Losing the link and reconnecting: on the engine thread
 
     def link_ended(self, connection: Connection, exc: ConnectionLost, gate: EventGate) -> None:
-        """Handle the end of a connection, after the last of its events."""
+        """Handle the end of a connection, after its last event."""
         if connection is not self.current:
-            return  # closed on purpose, or never adopted
+            return  # closed by the user, or never adopted
         self.plan.boot_seen = self.plan.boot_seen or gate.booted
         self.current = None
         self._count_traffic(connection)
         self._stop_watching()
-        # A link that ends right after its login may still hold events back; they come before its end.
+        # If a link ends right after its login, the gate may still hold events, which must precede its end.
         gate.release()
         if connection.pending.logged_off:
             self._closed_by = ConnectionClosed("the session was logged off")
@@ -345,18 +347,18 @@ class Session:
             self._reconnect.begin()
 
     def origin(self) -> Origin:
-        """Return where and when an event is made now."""
+        """Return the origin of a marker that is made at this moment."""
         return Origin(self.options.encoding, time.time(), self.options.node)
 
     # Using
 
     def connection(self, deadline: Deadline) -> Connection:
-        """Return the connection to send on; wait for one while the link is down, if the options say so.
+        """Return the connection to send on; while the link is down, wait for one if ``when_down`` is ``"wait"``.
 
         Raises:
             ConnectionClosed: the session is closed.
-            ConnectionLost: the link is down and calls are to fail then; nothing was sent.
-            ActionTimeout: it was not there in time; nothing was sent. (The caller names the action.)
+            ConnectionLost: the link is down and ``when_down`` is ``"fail"``; nothing was sent.
+            ActionTimeout: the link was not restored in time; nothing was sent. (The caller adds the action's name.)
 
         """
         forks.check()
@@ -376,7 +378,7 @@ class Session:
                 raise ActionTimeout("", deadline.timeout, sent=False)
 
     def _decided(self) -> bool:
-        """Return True if a caller who waits for the link must look again."""
+        """Return True if a caller that waits for the link must check again."""
         connection = self.current
         return (
             (connection is not None and connection.close_exc is None)
@@ -385,7 +387,7 @@ class Session:
         )
 
     def down(self) -> ConnectionClosed:
-        """Return what to tell a caller who does not wait for the link: nothing was sent."""
+        """Return the exception for a caller that does not wait for the link; nothing was sent."""
         if self._state is State.CLOSED:
             return self._closed()
         exc = ConnectionLost(f"the link is down ({self.last_error or 'not connected yet'})", sent=False)
@@ -398,7 +400,7 @@ class Session:
             raise ConnectionClosed(EXITING)
 
     def _closed(self) -> ConnectionClosed:
-        """Return a fresh exception for one more caller."""
+        """Return a new exception for one caller."""
         if exiting:
             return ConnectionClosed(EXITING)
         why = self._closed_by
@@ -409,11 +411,11 @@ class Session:
         return ConnectionClosed(why.reason)
 
     def learn(self, action: Action[Any], response: Response) -> None:
-        """Note what an action has changed about the session, so that a new login can restore it."""
+        """Note the event mask or filter that an action has set, so that the next login can restore it."""
         self.plan.learn(action, response)
 
     def set_tapping(self, on: bool) -> None:
-        """Show or hide messages to taps."""
+        """Start or stop passing messages to taps."""
         self.plan.tapping = on
         attempt = self._attempt
         for each in (self.current, attempt.connection if attempt is not None else None):
@@ -425,11 +427,11 @@ class Session:
         self.metrics.bytes_before += connection.bytes_received
 
     def engine_ended(self) -> None:
-        """Let those go who wait for an engine that has ended."""
+        """Release the callers that wait for an engine that has ended."""
         self.changed.notify_all()
 
     def after_fork(self) -> None:
-        """Become the session of a forked child: without connection, to be opened on first use."""
+        """Reset the session in a forked child: it has no connection, and opens on first use."""
         was_open = self._state is not State.CLOSED or self.reopens
         connection, self.current = self.current, None
         self._make_volatile()
@@ -442,13 +444,13 @@ class Session:
 
 
 def _fail_futures(connection: Connection) -> None:
-    """End the futures that were under way at a fork: their answers go to the parent."""
+    """Fail the futures that were pending at the fork, since their answers go to the parent."""
     for call in connection.pending.requests():
         if isinstance(call, FutureRequest) and connection.pending.remove(call):
-            call.timer = None  # of the parent's engine
+            call.timer = None  # it belongs to the parent's engine
             call.future.after_fork()
             call.resolve(ConnectionLost("this process is a fork; its parent gets the answer", sent=call.sent))
 
 
 exiting = False
-"""True if the interpreter is shutting down: nothing is sent any more, since nobody could read the answer."""
+"""True if the interpreter is shutting down: nothing is sent any more, since no thread would read the answer."""

@@ -1,4 +1,4 @@
-"""Where a session stands."""
+"""State: the states of a session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["State"]
 
 
 class State(StrEnum):
-    """Where a session stands.
+    """The state of a session.
 
     ``CONNECTING`` leads to ``CONNECTED`` or ``CLOSED``, ``CONNECTED`` to ``RECONNECTING`` or ``CLOSED``,
     ``RECONNECTING`` to ``CONNECTED`` or ``CLOSED``.

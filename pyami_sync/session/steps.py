@@ -1,4 +1,4 @@
-"""What the steps of a login are made of."""
+"""The types of the steps of a login, which login.py yields and attempt.py runs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["Ask", "AwaitBoot", "Steps"]
 
 
 class Ask(NamedTuple):
-    """An action whose answer decides how the login goes on."""
+    """An action to send; the answer is sent into the generator."""
 
     action: Action[Any]
     within: float | None = None
-    """Most seconds for the answer, if that is less than what the attempt has left."""
+    """Most seconds for the answer, if less than the attempt has left."""
 
 
 class AwaitBoot(NamedTuple):
-    """Go on when FullyBooted has come, or after some seconds; they are not counted as connecting."""
+    """Wait for FullyBooted, at most some seconds, which do not count towards ``connect_timeout``."""
 
     within: float
 
 
 Steps: TypeAlias = Generator[Ask | AwaitBoot, Response | None, None]
-"""The steps of a login. It is sent each answer, or thrown what came instead, and :data:`None` after a wait."""
+"""The steps of a login. Each answer is sent in, :data:`None` after a wait, and exceptions are thrown in."""

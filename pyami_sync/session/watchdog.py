@@ -1,14 +1,12 @@
-"""Noticing that a server's events and answers come late, while the link looks healthy.
+"""The watchdog: detects that a server's events and answers arrive late (a stall) while the link looks healthy.
 
-Two things are compared with this machine's monotonic clock, on the engine thread, without a thread or a timer for
-each event:
+Two things are compared with this machine's monotonic clock on the engine thread:
 
 * the ``Timestamp`` of events (``timestampevents = yes`` in manager.conf), of one read at most every :data:`EVERY`
-  seconds. The clocks of two machines differ, so that only the difference to the least delay that was seen lately is
-  lateness;
+  seconds. The clocks of two machines differ, so lateness is the difference to the least delay of recent events;
 * how long a Ping takes to be answered: that of the keepalive, or one that is sent because an event seems late. Its
-  answer tells the server's time too. The reading of that clock was made within the round trip, so a clock that was set
-  is told apart from events that are late.
+  answer also has the server's time, read within the round trip, by which a clock that was set is distinguished from
+  late events.
 """
 
 from __future__ import annotations
@@ -32,25 +30,25 @@ __all__ = ["Beat", "Clock", "Watchdog"]
 
 logger = logging.getLogger("pyami_sync")
 
-EVERY = 0.5  # seconds between two events that are looked at
+EVERY = 0.5  # seconds between two events that are examined
 WINDOW = 600.0  # seconds that the least delay is remembered for, once or twice as long: clocks drift
 
 
 class Clock:
-    """Learns the least difference between a clock of this machine and the server's."""
+    """Estimates the difference between this machine's monotonic clock and the server's clock."""
 
     def __init__(self) -> None:
         self._since = -math.inf
         self._least = math.inf
-        self._before = math.inf  # of the window before
+        self._before = math.inf  # the least difference of the previous window
 
     @property
     def least(self) -> float:
-        """The least difference of late; infinite before the first."""
+        """The least recent difference; infinite before the first."""
         return min(self._least, self._before)
 
     def late(self, difference: float, now: float) -> float:
-        """Return by how many seconds a difference is above the least one, and learn from it."""
+        """Return by how many seconds a difference exceeds the least one, and update the latter."""
         if now - self._since >= WINDOW:
             self._since, self._before, self._least = now, self._least, math.inf
         late = max(0.0, difference - self.least) if self.least < math.inf else 0.0
@@ -58,17 +56,17 @@ class Clock:
         return late
 
     def set(self, difference: float, now: float) -> None:
-        """Forget what was learned: one of the clocks was set."""
+        """Restart the estimate, because one of the clocks was set."""
         self._since, self._before, self._least = now, math.inf, difference
 
 
 class Beat(Request):
-    """A Ping that nobody waits for: when it was answered is all that counts.
+    """A Ping for which no thread waits; only the moment of its answer matters.
 
     Args:
         connection: to send it on.
         timeout: seconds that the answer may take.
-        answered: called with it and the moment at which the answer came, on the thread that brings it.
+        answered: called with the request and the moment of the answer, on the thread that reads the answer.
 
     """
 
@@ -89,11 +87,11 @@ class Beat(Request):
 
 
 class Watchdog:
-    """Watches how late one connection's events and answers are; on the engine thread.
+    """Measures how late one connection's events and answers are; on the engine thread.
 
     Args:
         connection: to watch.
-        threshold: seconds that events or answers may be late.
+        threshold: seconds of lateness from which on it is a stall.
         metrics: count stalls.
         publisher: receives the markers of stalls.
         address: of the server, for the log.
@@ -111,19 +109,19 @@ class Watchdog:
         self._publisher = publisher
         self._address = address
         self._clock = Clock()
-        self._events_late = 0.0  # by how many seconds the latest event was
-        self._overdue: Beat | None = None  # a Ping without an answer for too long
-        self._worst = 0.0  # of the present stall
-        self._timers: dict[Beat, Timer] = {}  # of Pings that are not overdue yet
-        self._probe: Beat | None = None  # sent because of an event that seems late
-        self._suspected = 0.0  # by how many seconds
+        self._events_late = 0.0  # lateness of the latest event in seconds
+        self._overdue: Beat | None = None  # a Ping that has waited too long for its answer
+        self._worst = 0.0  # the greatest lateness of the present stall
+        self._timers: dict[Beat, Timer] = {}  # for Pings that are not overdue
+        self._probe: Beat | None = None  # the Ping that was sent because an event seems late
+        self._suspected = 0.0  # lateness of that event in seconds
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._connection.sample_events(0.0, self.sample)
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._connection.sample_events(math.inf, None)
         timers, self._timers = self._timers, {}
         for timer in timers.values():
@@ -134,17 +132,17 @@ class Watchdog:
 
     @property
     def late(self) -> float:
-        """By how many seconds events or answers are late now; any thread may ask."""
+        """The present lateness of events or answers in seconds; any thread may read it."""
         overdue = self._overdue
         return max(self._events_late, 0.0 if overdue is None else time.monotonic() - overdue.begun)
 
     # Events
 
     def sample(self, frames: list[bytes]) -> None:
-        """Look at the latest of some events; the connection calls it when it is time."""
+        """Examine the latest of some events; the connection calls this at most every :data:`EVERY` seconds."""
         now = time.monotonic()
         self._connection.sample_events(now + EVERY, self.sample)
-        # The server's own header, which follows Event and Privilege: further ones can be anybody's.
+        # Only the server's own header, which follows Event and Privilege: later ones may come from a third party.
         lines = frames[-1].split(b"\r\n", 3)
         if len(lines) < 3 or not lines[2].startswith(b"Timestamp: "):
             return
@@ -162,14 +160,14 @@ class Watchdog:
             self._ask()
 
     def _ask(self) -> None:
-        """Send a Ping, unless one is under way: its answer says what the server's clock says."""
+        """Send a Ping, unless one is under way; its answer contains the time of the server's clock."""
         if self._probe is not None:
             return
         earlier = self._connection.pending.requests()
         probe = self.beat(None)
         try:
             self._connection.send(probe)
-        except AMIError:  # it has ended, or so much waits to be sent that the answer would say nothing
+        except AMIError:  # the connection has ended, or its write queue is full, so that the answer would prove nothing
             return
         self._probe = probe
         self.sent(probe, earlier)
@@ -177,11 +175,11 @@ class Watchdog:
     # Answers
 
     def beat(self, timeout: float | None) -> Beat:
-        """Return a Ping whose answer is looked at; once it was sent, :meth:`sent` is to be called."""
+        """Return a Ping whose answer is timed; the caller sends it and then calls :meth:`sent`."""
         return Beat(self._connection, timeout, self._answered_on_any_thread)
 
     def sent(self, beat: Beat, earlier: list[Request]) -> None:
-        """Note that a Ping was sent, and which actions the server has to run before it."""
+        """Note that a Ping was sent, and which earlier actions the server has to run before it."""
         due = time.monotonic() + self._threshold
         self._timers[beat] = self._connection.engine.call_at(due, lambda: self._look(beat, earlier))
 
@@ -189,7 +187,7 @@ class Watchdog:
         if self._timers.pop(beat, None) is None or self._connection.close_exc is not None:
             return
         living = set(self._connection.pending.requests())
-        if any(request in living for request in earlier):  # such as a synchronous Originate, which may take its time
+        if any(request in living for request in earlier):  # such as a synchronous Originate, which may take long
             self.sent(beat, earlier)
             return
         self._overdue = beat
@@ -213,11 +211,11 @@ class Watchdog:
         if suspected:
             self._events_late = suspected
         elif at - beat.begun < self._threshold:
-            self._events_late = 0.0  # it came after every event that had happened before
+            self._events_late = 0.0  # the answer arrived after all events that happened before it
         self._judge("events", at)
 
     def _learn(self, answer: Response, begun: float, at: float) -> bool:
-        """Learn from what the server's clock said between two moments; return True if that clock was set."""
+        """Update the estimate by a time that the server read between two moments; return True if its clock was set."""
         try:
             told = float(answer.get("Timestamp", ""))
         except ValueError:  # AMI 1.0

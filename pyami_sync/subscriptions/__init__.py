@@ -1,1 +1,1 @@
-"""Which subscribers want an event, and how they get it: selectors, dispatch, bounded buffers, gaps."""
+"""Subscriptions to events: selectors, dispatch, bounded buffers, and the gaps of subscribers that are too slow."""

@@ -1,4 +1,4 @@
-"""What callbacks raise: logged, handed to the error hook, and ``sys.exit()`` passed on to the main thread."""
+"""Exceptions of callbacks: logged and reported to the error hook; ``sys.exit()`` is passed to the main thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ErrorReports:
     """The error hook of one client, or of one cluster.
 
     Args:
-        submit: hands a job to the callback threads.
+        submit: runs a job on a callback thread.
 
     """
 
@@ -34,7 +34,7 @@ class ErrorReports:
         self._exit: SystemExit | None = None
 
     def report(self, exc: BaseException, subscription: Subscription, event: Event | None) -> None:
-        """Log what a callback raised, or events that it lost, and call the hook; on a callback thread."""
+        """Log an exception of a callback, or the events that it lost, and call the hook; on a callback thread."""
         if isinstance(exc, SystemExit):
             self._exit = exc
             interrupt_main()
@@ -45,13 +45,15 @@ class ErrorReports:
         self.hook(exc, subscription, event)
 
     def reraise_exit(self, exc: BaseException | None) -> None:
-        """Raise the :exc:`SystemExit` of a callback if ``exc`` is how it interrupted the main thread."""
+        """Raise the :exc:`SystemExit` of a callback if ``exc`` is the exception by which it interrupted the main
+        thread.
+        """
         if isinstance(exc, KeyboardInterrupt) and self._exit is not None:
             raise self._exit
 
 
 def interrupt_main() -> None:
-    """End the main thread's wait, as Ctrl-C does, because a callback called :func:`sys.exit`."""
+    """Interrupt the main thread, as Ctrl-C does, because a callback called :func:`sys.exit`."""
     main = threading.main_thread()
     if main.ident is not None and hasattr(signal, "pthread_kill"):
         signal.pthread_kill(main.ident, signal.SIGINT)

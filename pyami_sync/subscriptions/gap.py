@@ -1,4 +1,4 @@
-"""The place in a subscriber's buffer where events are missing."""
+"""Gap: the entry in a subscriber's buffer that stands for events which were lost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Loss = tuple[int, dict[str, int]]
 
 
 class Gap:
-    """Counts events that found no room; it stands in the buffer where they would have been.
+    """Counts events that did not fit into the buffer, and stands in their place there.
 
-    The engine thread adds to it, the thread that takes events takes it. Neither waits for the other: what has
-    been lost is one entry in a deque, whose operations are atomic, so that each loss is reported exactly once.
+    The engine thread adds to it, and the thread that consumes events takes it out. Neither waits for the other: the
+    loss is one entry in a deque, whose operations are atomic, so each loss is reported exactly once.
     """
 
     __slots__ = ("_losses", "_taken")
@@ -25,7 +25,9 @@ class Gap:
         self._taken = False
 
     def grow(self, count: int, node: str | None) -> Loss | None:
-        """Add events of a node to it. Return :data:`None`, or if it has been taken, the loss still to be reported."""
+        """Add events of a node. Return :data:`None`, or if the gap has been taken, the loss that is still to be
+        reported.
+        """
         try:
             before, by_node = self._losses.pop()
         except IndexError:  # taken
@@ -41,11 +43,11 @@ class Gap:
         return loss
 
     def take(self) -> EventsLost | None:
-        """Return what to tell the subscriber; :data:`None` if the next gap in the buffer will."""
-        self._taken = True  # first: grow() looks at it after it has added
+        """Return the exception for the subscriber; :data:`None` if the next gap in the buffer reports the loss."""
+        self._taken = True  # first: grow() checks it after it has added
         try:
             count, by_node = self._losses.pop()
-        except IndexError:  # grow() is just adding, and will see that this gap is taken
+        except IndexError:  # grow() is adding at this moment, and will see that this gap is taken
             return None
         return EventsLost(count, lost_by_node=by_node)
 

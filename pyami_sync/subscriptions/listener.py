@@ -1,4 +1,4 @@
-"""Getting at events, the same for one client and for a cluster."""
+"""on(), events(), wait_for() and expect(), the same for a client and for a cluster."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .subscribers import MAXSIZE, EventStream, Expectation, Overflow, Subscripti
 
 __all__ = ["DEFAULT", "Listener"]
 
-# What comes of up to four event classes a type checker knows exactly; of names, globs or more classes it is Any, so
-# that the attributes of whatever comes can be used.
+# For up to four event classes the type of the events is exact; for names, globs or more classes it is Any, so that
+# all attributes can be used.
 E = TypeVar("E", bound=Event)
 F = TypeVar("F", bound=Event)
 G = TypeVar("G", bound=Event)
@@ -46,23 +46,23 @@ class StreamOptions(CallbackOptions, total=False):
 
 
 class Listener:
-    """Something that has events."""
+    """Mixin with the methods that subscribe to events."""
 
     subscriptions: Subscriptions
 
     def _default_timeout(self) -> float | None:
-        """Seconds that waiting takes unless its call says otherwise."""
+        """Return the default time limit of waiting, in seconds."""
         raise NotImplementedError
 
     def _before_listening(self, *, callback: bool) -> None:
-        """Prepare for one more subscription, which is a callback or is not; must not block."""
+        """Prepare for one more subscription; ``callback`` is true if it is a callback. Must not block."""
 
     def _over(self) -> bool:
         """Return True if no event will come any more."""
         raise NotImplementedError
 
-    # An event class can be called too, so that some of these overlap for a type checker, not for whoever calls. The
-    # last four are for classes in front of names: one for all would also take a callback that does not fit its class.
+    # An event class is callable, too, so that some of these overload signatures overlap for a type checker. The last
+    # four are for classes followed by names: one for all would also accept a callback that does not fit its class.
     @overload
     def on(self, a: type[E], /, **more: Unpack[CallbackOptions]) -> Register[E]: ...  # type: ignore[overload-overlap]
     @overload
@@ -130,15 +130,15 @@ class Listener:
         """Register a callback, as a decorator (``@ami.on("Hangup")``) or a call (``ami.on("Hangup", callback)``).
 
         Calls run one at a time, in wire order, on a callback thread; they may use the client in any way. One
-        that raises is logged and told to the error hooks, and the next event is delivered all the same.
+        that raises is logged and reported to the error hooks; later events are still delivered.
 
         Args:
             selectors: event names, globs or event classes; none means every event. A name that looks like a typo
                 of a known one brings a warning.
             where: a predicate, or a mapping of headers to values or globs (:data:`None`: absent).
-            maxsize: most events that may wait for the callback.
-            overflow: what happens beyond: ``"error"`` drops the newest and tells the error hooks
-                :exc:`EventsLost`; ``"drop_oldest"`` drops the oldest and counts.
+            maxsize: most events in the callback's buffer.
+            overflow: what happens when it is full: ``"error"`` drops the newest events and reports :exc:`EventsLost`
+                to the error hooks; ``"drop_oldest"`` drops the oldest and counts them.
 
         Returns:
             A :class:`Subscription`; its ``cancel()`` ends it.
@@ -181,15 +181,15 @@ class Listener:
         maxsize: int = MAXSIZE,
         overflow: Overflow = "error",
     ) -> EventStream[Any]:
-        """Open a stream of events, from now on; iterate over it, and close it (``with``) when done.
+        """Open a stream of the events from now on; iterate over it, and close it (``with``) when done.
 
         Args:
             selectors: event names, globs or event classes; none means every event.
             where: a predicate (runs on the iterating thread), or a mapping of headers to values or globs.
             timeout: seconds of silence after which iteration ends.
-            maxsize: most events that may wait to be taken.
-            overflow: what happens beyond: ``"error"`` drops the newest and raises :exc:`EventsLost` at their
-                place; ``"drop_oldest"`` drops the oldest and counts.
+            maxsize: most events in the stream's buffer.
+            overflow: what happens when it is full: ``"error"`` drops the newest events and raises :exc:`EventsLost`
+                at their place; ``"drop_oldest"`` drops the oldest and counts them.
 
         """
         advise_events(selectors)
@@ -217,7 +217,7 @@ class Listener:
     @overload
     def wait_for(self, *selectors: Selector, where: Where = ..., timeout: float | None = ...) -> Any: ...
     def wait_for(self, *selectors: Any, where: Where = None, timeout: float | None = DEFAULT) -> Any:
-        """Wait for one event that comes from now on. To wait for what an action causes, see :meth:`expect`.
+        """Wait for one event from now on and return it. To wait for an event that an action causes, see :meth:`expect`.
 
         Raises:
             WaitTimeout: none came in time (the client's timeout unless given).
@@ -249,19 +249,19 @@ class Listener:
     def expect(
         self, *selectors: Any, where: Where = None, timeout: float | None = DEFAULT
     ) -> Iterator[ExpectedEvent[Any]]:
-        """Expect one event, armed before the action that causes it is sent::
+        """Expect one event; enter the block before sending the action that causes it::
 
             with ami.expect("QueueMemberAdded", where={"Queue": "support"}) as added:
                 ami.send("QueueAdd", Queue="support", Interface="PJSIP/1101")
             print(added.result()["MemberName"])
 
-        Leaving the block waits for the event, so that ``result()`` works inside and after it. An exception in the
-        block cancels the expectation instead. It does not wait if the future was cancelled, or ``result()`` has
-        raised in the block.
+        Leaving the block waits for the event, so ``result()`` can be called inside and after it. An exception in the
+        block cancels the expectation instead. Leaving does not wait if the future was cancelled, or if ``result()``
+        has raised in the block.
 
         Args:
             selectors: event names, globs or event classes; none means every event.
-            where: a predicate (runs on a callback thread, or on the one that waits), or a mapping of headers to
+            where: a predicate (runs on a callback thread, or on the waiting thread), or a mapping of headers to
                 values or globs.
             timeout: seconds that leaving the block waits (the client's timeout unless given; :data:`None`: no limit).
 
@@ -281,8 +281,9 @@ class Listener:
     def expect_event(
         self, selectors: tuple[Selector, ...], where: Where, *, fail_on_loss: bool
     ) -> Iterator[ExpectedEvent[Any]]:
-        """Expect one event within the block; with ``fail_on_loss`` its future fails when the link is lost, though
-        it may return."""
+        """Expect one event within the block; with ``fail_on_loss`` its future fails when the link is lost, even if
+        the session will reconnect.
+        """
         self._before_listening(callback=False)
         choice = Selectors(selectors)
         expectation = Expectation(choice, None if callable(where) else where, self.subscriptions, fail_on_loss)
@@ -297,13 +298,13 @@ class Listener:
         finally:
             taker.cancel()
             expectation.cancel()
-            expectation.future.cancel()  # nobody resolves it any more: whoever still asks must not wait for ever
+            expectation.future.cancel()  # nothing resolves it any more: result() must not wait for ever
 
 
 class Judge(Subscription):
-    """Finds the event that a predicate accepts for an expectation.
+    """Runs the predicate of an expectation on each event, and gives the first that it accepts to the expectation.
 
-    The predicate is user code: it runs on a callback thread, or on one that waits for the future.
+    The predicate is user code: it runs on a callback thread, or on a thread that waits for the future.
     """
 
     def __init__(
@@ -319,5 +320,5 @@ class Judge(Subscription):
         self._expectation.future.look_again()
 
     def completed(self, exc: ConnectionClosed | None) -> None:
-        # Behind the last event: what is expected may be among those that still waited for their judgement.
+        # After the last event: the expected one may be among those on which the predicate has not run yet.
         self._expectation.finish(exc)

@@ -1,4 +1,4 @@
-"""Which events a subscriber wants: by name, glob or class, and by what their headers hold."""
+"""Selectors: which events a subscriber wants, by name, glob or class, and by the values of headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Selectors:
         selectors: names, globs (``"Queue*"``) and event classes; none of them means every event.
 
     Raises:
-        TypeError: one is none of these.
+        TypeError: a selector is of another type.
 
     """
 
@@ -70,7 +70,7 @@ class Selectors:
         )
 
     def want_marker(self, name: str, cls: type[Event]) -> bool:
-        """Return True if a marker that the library makes is wanted: only by those who want all, or name it."""
+        """Return True if a marker event is wanted: only if every event is, or if its name or class is given."""
         return self.every or name.lower() in self.names or cls in self.classes
 
 
@@ -83,10 +83,10 @@ def freeze(where: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def header_filter(where: Mapping[str, Any]) -> HeaderFilter:
-    """Make a test of headers out of a mapping.
+    """Return a function that tests headers against a mapping.
 
-    A header must be there and equal its value, or match it as a glob; several allowed values come as a list;
-    :data:`None` means that the header must be absent. Of a repeated header one value is enough.
+    A header must be present and equal to its value, or match it as a glob; a list has several allowed values;
+    :data:`None` means that the header must be absent. For a repeated header, one matching value is enough.
     """
     tests = [(name, needle(name), _value_test(wanted)) for name, wanted in where.items()]
 
@@ -111,7 +111,7 @@ def _value_test(wanted: Any) -> Callable[[str], object] | None:
         if not _is_glob(text):
             return text.__eq__
         match = re.compile(translate(text)).match
-        # A value with brackets in it, such as an IPv6 address, matches itself.
+        # A value that contains brackets, such as an IPv6 address, matches itself.
         return lambda value: value == text or match(value)
     tests = [test for test in map(_value_test, wanted) if test is not None]
     return lambda value: any(test(value) for test in tests)

@@ -1,8 +1,8 @@
-"""Subscribers: callbacks, streams and expectations, each with a bounded buffer of its own.
+"""Subscribers: callbacks, streams and expectations, each with its own bounded buffer.
 
-The engine offers events and never waits: what a subscriber does with them happens on its own thread (a
-stream) or on a callback thread, one callback at a time (a strand). A subscriber that can't keep up fills its
-buffer and is then told how many it lost, at the place in the order where they are missing.
+The engine thread puts events into the buffers and never waits; they are consumed on the thread of a stream's user, or
+on a callback thread, one call at a time for each subscription (a strand). When a subscriber is too slow, its buffer
+fills; the number of events lost is then reported to it at the place in the order where they are missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .selectors import HeaderFilter, Selectors, Where, freeze, header_filter
 __all__ = ["EventStream", "Expectation", "Gap", "Overflow", "Subscriber", "Subscription"]
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # type checkers bring it along
+    from typing_extensions import TypeVar  # type checkers include it
 
     from .dispatch import Subscriptions
 
@@ -36,16 +36,16 @@ else:
 
 Overflow = Literal["error", "drop_oldest"]
 MAXSIZE = 50_000
-BURST = 1_000  # callbacks that a strand runs before it lets another one have its thread
+BURST = 1_000  # callbacks that a strand runs before it leaves its thread to another strand
 
 
 class Subscriber:
-    """One taker of events: its choice, its buffer, its counts.
+    """Base class: a consumer of events with its selection, its buffer and its counts.
 
     Args:
         selectors: which events by name.
-        where: which of these by their headers. A mapping is tested by the engine; a predicate is user
-            code and runs where the events are taken.
+        where: which of these by their headers. A mapping is tested on the engine thread; a predicate is user code and
+            runs on the thread that consumes the events.
         maxsize: most events in the buffer.
         overflow: what happens when it is full.
 
@@ -60,34 +60,34 @@ class Subscriber:
         self.accepts: HeaderFilter | None = None
         self.predicate: Callable[[Any], object] | None = None
         self.where = where
-        """The choice by headers."""
+        """The selection by headers."""
         if callable(where):
             self.predicate = where
         elif where is not None:
-            self.where = where = freeze(where)  # the user's may change
+            self.where = where = freeze(where)  # the user may change the original
             self.accepts = header_filter(where)
         self.maxsize = maxsize
         self.overflow = overflow
         self.delivered = 0
-        """Events handed to the user so far."""
+        """Number of events delivered to the user."""
         self.lost = 0
-        """Events lost so far because the buffer was full."""
+        """Number of events lost because the buffer was full."""
         self._lost_by_node: dict[str, int] = {}
         self.active = True
-        """True if it still gets events."""
-        self.missed = 0  # events that could not even be put into the buffer, such as of a MemoryError; told next
+        """True while it gets events."""
+        self.missed = 0  # events that could not be stored, for example after a MemoryError; reported with the next ones
         self._buffer: deque[Event | Gap] = deque()
-        self._gap: Gap | None = None  # the one at the buffer's end while it overflows
-        self._end: tuple[ConnectionClosed | None] | None = None  # the session's, behind all events in the buffer
+        self._gap: Gap | None = None  # the gap at the end of the buffer, while it overflows
+        self._end: tuple[ConnectionClosed | None] | None = None  # the session's end, after the events in the buffer
 
     @property
     def pending(self) -> int:
-        """Events in the buffer."""
+        """Number of events in the buffer."""
         return len(self._buffer)
 
     @property
     def lost_by_node(self) -> dict[str, int]:
-        """In a cluster, the share of :attr:`lost` that each node has."""
+        """In a cluster, the events of :attr:`lost` by node id."""
         return dict(self._lost_by_node)
 
     def _lose(self, count: int, node: str | None) -> None:
@@ -96,12 +96,12 @@ class Subscriber:
             self._lost_by_node[node] = self._lost_by_node.get(node, 0) + count
 
     def offer(self, events: list[Event]) -> None:
-        """Put events of one origin into the buffer as far as they fit; the engine calls it, it never waits."""
+        """Put events of one origin into the buffer, as far as they fit, and wake the consumer; on the engine thread."""
         self.store(events)
         self.wake()
 
     def store(self, events: list[Event]) -> None:
-        """Put events into the buffer without telling the taker."""
+        """Put events into the buffer without waking the consumer."""
         buffer = self._buffer
         if self.missed:
             if self.overflow == "error":
@@ -122,8 +122,8 @@ class Subscriber:
                     break
                 self._lose(1, dropped._origin.node if isinstance(dropped, Event) else None)
         else:
-            # One place beyond the maximum is the gap's, so that a full buffer can always say so. The gap
-            # grows until there is room again behind it.
+            # One place beyond the maximum is reserved for the gap, which counts events until the buffer has room
+            # again.
             if room > 0:
                 self._gap = None
                 buffer.extend(events[:room])
@@ -137,19 +137,19 @@ class Subscriber:
             self._lose(len(events), node)
 
     def wake(self) -> None:
-        """Wake the consumer: there is something in the buffer."""
+        """Wake the consumer, because there is something in the buffer."""
         raise NotImplementedError
 
     def after_fork(self) -> None:
-        """Begin anew in a forked child: empty, and with locks that no thread of the parent holds."""
+        """Reset the state in a forked child: an empty buffer, and locks that no thread of the parent holds."""
         self._buffer = deque()
         self._gap = None
 
     def finish(self, exc: ConnectionClosed | None) -> None:
-        """Say that no more events will come; any thread may. What came first counts.
+        """Report that no more events will come; any thread may call this, and only the first call counts.
 
-        Those in the buffer are still given out. Then, in order, the taker meets the end: a stream ends or raises,
-        a strand of callbacks calls :meth:`Subscription.completed`.
+        The events in the buffer are still delivered. After them the subscription completes: a stream ends or raises,
+        and a callback's strand calls :meth:`Subscription.completed`.
         """
         if self._end is None:
             self._end = (exc,)
@@ -160,8 +160,8 @@ class Subscription(Subscriber, Handle[Callable[[Any], object]]):
     """A registered callback.
 
     Its calls run one at a time, in wire order, on a callback thread. They may call any blocking method of the
-    client. What a callback raises is logged and given to the error hook; the next event is delivered all the
-    same. ``with`` cancels it at the end.
+    client. An exception in a callback is logged and reported to the error hook; later events are still delivered.
+    Leaving its ``with`` block cancels the subscription.
     """
 
     __module__ = "pyami_sync"  # its public path
@@ -179,14 +179,14 @@ class Subscription(Subscriber, Handle[Callable[[Any], object]]):
         Handle.__init__(self, callback)
         self.callback = callback
         self._owner = owner
-        # Each holds one entry, or none while some thread has it: taking an entry is atomic, so that neither the
-        # engine thread nor a finalizer ever waits. Whoever puts one back looks at the buffer again.
+        # Each holds one entry, or none while a thread has taken it. Taking an entry is atomic, so that neither the
+        # engine thread nor a finalizer ever waits. A thread that puts one back checks the buffer again.
         self._unscheduled: deque[None] = deque((None,), 1)  # taken: a job for it is on a callback thread or about to be
-        self._turn: deque[None] = deque((None,))  # taken: a thread delivers
+        self._turn: deque[None] = deque((None,))  # taken: a thread is delivering
         self._completed = False
 
     def cancel(self) -> None:
-        """Stop: no further call begins; one under way on another thread goes on to its end."""
+        """End the subscription: no further call begins; one that is running on another thread is not interrupted."""
         self._owner.remove(self)
         self.active = False
         self._buffer.clear()
@@ -240,17 +240,17 @@ class Subscription(Subscriber, Handle[Callable[[Any], object]]):
             self._turn.append(None)
 
     def missing(self, lost: EventsLost) -> None:
-        """Called where events are missing."""
+        """Handle that events are missing at this place in the order."""
         raise lost
 
     def completed(self, exc: ConnectionClosed | None) -> None:
-        """Called once, after the last event; callbacks for events have nothing to do then."""
+        """Handle the end of the session; called once, after the last event. Does nothing for callbacks."""
 
     def _deliver(self) -> None:
         callback, predicate = self.callback, self.predicate
         delivered = 0
         try:
-            # One by one: what has not been taken counts as pending, and can still be cancelled.
+            # One by one: events still in the buffer count as pending, and can still be cancelled.
             for event in starmap(self._buffer.popleft, repeat((), BURST)):
                 if not self.active:
                     return
@@ -286,9 +286,9 @@ class EventStream(Subscriber, Generic[E_co]):
     """Events in wire order: an iterator and a context manager.
 
     Iterating blocks until the next event. It ends when the session is closed, when nothing came for
-    ``timeout`` seconds, or when the stream is closed; a link lost for good raises
-    :exc:`~pyami_sync.ConnectionLost`, a buffer that overflowed :exc:`~pyami_sync.EventsLost` at the place
-    where events are missing, and the next call goes on behind it. Several threads may take from one stream;
+    ``timeout`` seconds, or when the stream is closed. It raises :exc:`~pyami_sync.ConnectionLost` if the link is lost
+    and the session does not reconnect, and :exc:`~pyami_sync.EventsLost` at the place where events are missing
+    because the buffer overflowed; iteration can continue after that. Several threads may iterate over one stream;
     each event goes to one of them.
     """
 
@@ -309,7 +309,7 @@ class EventStream(Subscriber, Generic[E_co]):
         self._waiters = Waiters()
 
     def get(self, timeout: float | None = None) -> E_co:
-        """Wait for the next event, at most ``timeout`` seconds (:data:`None`: for ever).
+        """Wait for the next event, at most ``timeout`` seconds (:data:`None`: no limit), and return it.
 
         Raises:
             WaitTimeout: none came in time.
@@ -318,7 +318,7 @@ class EventStream(Subscriber, Generic[E_co]):
 
         """
         deadline = Deadline(timeout)
-        left: int | None = None  # events to look at yet when the time is up: a flood must not keep this here
+        left: int | None = None  # events to examine once the time is up: a flood must not delay the return
         while left != 0:
             event = self._take(deadline)
             if event is None:
@@ -370,7 +370,7 @@ class EventStream(Subscriber, Generic[E_co]):
         self._waiters = Waiters()
 
     def close(self) -> None:
-        """Take no more events and drop those in the buffer; waiting threads are released."""
+        """Close the stream: the events in the buffer are dropped, and waiting threads are woken."""
         self._owner.remove(self)
         self.active = False
         self._buffer.clear()
@@ -387,7 +387,7 @@ class EventStream(Subscriber, Generic[E_co]):
 
 
 class Expectation(Subscriber):
-    """The first event that fits, as a future."""
+    """A subscription to one event, which resolves a future."""
 
     def __init__(self, selectors: Selectors, where: Where, owner: Subscriptions, fail_on_loss: bool) -> None:
         super().__init__(selectors, where, 1, "error")
@@ -403,7 +403,7 @@ class Expectation(Subscriber):
             self.future.resolve(events[0])
 
     def wake(self) -> None:
-        """Nobody to wake: its future has done that."""
+        """Do nothing: the future has woken the waiting threads."""
 
     def finish(self, exc: ConnectionClosed | None) -> None:
         if self.active:
@@ -411,6 +411,6 @@ class Expectation(Subscriber):
             self.future.fail(exc or ConnectionClosed())
 
     def cancel(self) -> None:
-        """Stop expecting."""
+        """End the subscription."""
         self.active = False
         self._owner.remove(self)

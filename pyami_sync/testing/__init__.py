@@ -1,4 +1,4 @@
-"""Tools to test code that talks to Asterisk: an embedded AMI server, recorded traffic, a pytest plugin."""
+"""Tools for testing code that uses Asterisk: an embedded AMI server, recorded traffic, a pytest plugin."""
 
 from __future__ import annotations
 

@@ -243,7 +243,7 @@ def queue(pbx: PBX, channel: Channel, data: str) -> Steps[None]:
 
 
 def next_member(pbx: PBX, found: Queue) -> Member | None:
-    """Who is to be called next: nobody paused or busy, the least penalty, the fewest calls."""
+    """Return the member to call next: not paused or busy, with the least penalty and the fewest calls."""
     free = [
         member
         for member in found.members.values()

@@ -35,7 +35,7 @@ DthHhaP+aRlqOkWirSy3b9YAp9Gxe8dd18BgojzOys3KZ8BNkxnxTzOY
 
 
 def server_context() -> ssl.SSLContext:
-    """Make a TLS context that serves with the certificate for tests."""
+    """Return a server's TLS context with the certificate for tests."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # OpenSSL reads a key from a file only.
     with tempfile.TemporaryDirectory(prefix="pyami-") as folder:
@@ -47,7 +47,7 @@ def server_context() -> ssl.SSLContext:
 
 
 def client_context() -> ssl.SSLContext:
-    """Make a TLS context that trusts the certificate for tests, and no other."""
+    """Return a client's TLS context that trusts only the certificate for tests."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=CERTIFICATE)
     return context

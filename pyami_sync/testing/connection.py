@@ -227,7 +227,7 @@ class Connection:
             self._slow = None
 
     def _join(self) -> None:
-        """Make one piece of many small ones."""
+        """Join many small pieces."""
         pieces = []
         size = 0
         while self._out and size < SLICE:

@@ -1,4 +1,4 @@
-"""The states of the simulator's devices, and of the queue members behind them."""
+"""The states of the simulator's devices, and of the queue members with these devices."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Devices:
         )
 
     def changed(self, channel: Channel) -> None:
-        """Tell the new state of a channel's device, and of the queues' members that are called by it."""
+        """Send the events for the new state of a channel's device, and of the queue members with that device."""
         device = channel.endpoint.device if channel.endpoint is not None else channel.device
         state = self.state(device)
         if self._told.get(device, "NOT_INUSE") == state:

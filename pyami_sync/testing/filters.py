@@ -1,4 +1,4 @@
-"""Event filters of a session: the old kind, a regular expression over the text, and the new one by criteria."""
+"""Event filters of a session: regular expressions over the event's text, and criteria (from Asterisk 20 on)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BadFilter(ValueError):
 
 
 class Filters:
-    """What a session lets through: none set, everything; else what is included and not excluded."""
+    """The filters of a session: without filters it gets all events, else those that are included and not excluded."""
 
     def __init__(self) -> None:
         self._includes: list[Test] = []
@@ -41,7 +41,7 @@ class Filters:
         return len(self._includes) + len(self._excludes)
 
     def accept(self, raw: bytes) -> bool:
-        """Whether an event, given as it would be sent, passes."""
+        """Return True if the filters match an event, given as the bytes to be sent."""
         if not self._includes and not self._excludes:
             return True
         text = raw.decode("utf-8", "surrogateescape")
@@ -50,7 +50,7 @@ class Filters:
         return not any(test(text) for test in self._excludes)
 
     def add(self, pattern: str, criteria: str | None = None) -> None:
-        """Add a filter as the action ``Filter`` gives it.
+        """Add a filter of the action ``Filter``.
 
         Raises:
             BadFilter: the server would refuse it.

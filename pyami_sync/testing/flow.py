@@ -1,4 +1,4 @@
-"""Things that take time: a generator that says what it waits for is a task of the simulator's loop."""
+"""Tasks of the simulator's loop: generators that yield what they wait for."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Signal", "Steps", "Task"]
 R = TypeVar("R")
 
 Steps = Generator["float | Signal | tuple[Signal, float | None]", bool, R]
-"""What a task runs: it yields seconds to wait, a signal, or a signal and the most seconds to wait for it.
+"""The generator of a task: it yields seconds to wait, a signal, or a signal and the most seconds to wait for it.
 
 It is sent whether the signal came. When its task is stopped it ends at the ``yield``, through its ``finally``.
 """
 
 
 class Signal:
-    """Something that tasks can wait for, any number of times."""
+    """A signal for which tasks can wait, any number of times."""
 
     __slots__ = ("_tasks",)
 
@@ -27,28 +27,28 @@ class Signal:
         self._tasks: list[Task] = []
 
     def fire(self) -> None:
-        """Let every task that waits go on, after the one that runs now."""
+        """Resume all waiting tasks, after the one that is running."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.resume(True, 0.0)
 
     def add(self, task: Task) -> None:
-        """Let a task wait."""
+        """Add a waiting task."""
         self._tasks.append(task)
 
     def discard(self, task: Task) -> None:
-        """Let a task wait no longer."""
+        """Remove a waiting task."""
         if task in self._tasks:
             self._tasks.remove(task)
 
 
 class Task:
-    """A generator being run, on the loop's thread; its first step is taken at once.
+    """Runs a generator on the loop's thread; its first step runs at once.
 
     Args:
-        loop: what runs it.
+        loop: the loop.
         steps: the generator.
-        pace: what its waits are multiplied with.
+        pace: factor for all waits.
 
     """
 
@@ -56,7 +56,7 @@ class Task:
 
     def __init__(self, loop: Loop, steps: Steps[Any], pace: float = 1.0) -> None:
         self.stopped = False
-        """Whether it has ended or is to end."""
+        """True if it has ended or is about to end."""
         self._loop = loop
         self._steps = steps
         self._pace = pace
@@ -65,7 +65,7 @@ class Task:
         self._signal: Signal | None = None
 
     def start(self) -> Task:
-        """Take the first step."""
+        """Run the first step."""
         self._step(None)
         return self
 
@@ -79,7 +79,7 @@ class Task:
             self._steps.close()
 
     def resume(self, came: bool, delay: float) -> None:
-        """Go on after a delay in seconds, telling the task whether its signal came."""
+        """Resume after a delay in seconds, and send the task True if its signal was fired."""
         self._unwait()
         self._timer = self._loop.call_later(delay, lambda: self._step(came))
 

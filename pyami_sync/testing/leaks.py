@@ -1,4 +1,4 @@
-"""Find threads and sockets that were left behind."""
+"""Finds threads and sockets that a test has not closed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["assert_no_leaks", "open_sockets", "pyami_threads"]
 
 
 def pyami_threads() -> set[threading.Thread]:
-    """Threads of this package that run now."""
+    """Return the running threads of this package."""
     return {thread for thread in threading.enumerate() if thread.name.startswith("pyami-")}
 
 
 def open_sockets() -> set[str]:
-    """Sockets that this process has open, each named by what the system knows of it."""
+    """Return the open sockets of this process, as described by the system."""
     try:
         names = os.listdir("/proc/self/fd")
     except OSError:  # no such thing on this system: those that Python knows of
@@ -38,13 +38,13 @@ def open_sockets() -> set[str]:
 
 @contextmanager
 def assert_no_leaks(timeout: float = 2.0) -> Iterator[None]:
-    """Check that a block leaves no thread named ``pyami-…`` and no socket behind.
+    """Check that after a block no new thread named ``pyami-…`` and no new socket is left.
 
     Args:
-        timeout: seconds that what is ending may take.
+        timeout: seconds to wait for threads and sockets that are ending.
 
     Raises:
-        AssertionError: something is left; it says what.
+        AssertionError: a thread or socket is left; the message names it.
 
     """
     threads, sockets = pyami_threads(), open_sockets()

@@ -24,13 +24,13 @@ __all__ = ["Loop", "Timer"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ROUND = 500  # timers before sockets get their turn again
+ROUND = 500  # timers that run before the sockets are polled again
 
 log = logging.getLogger("pyami_sync.testing")
 
 
 class Timer:
-    """Something to be done once, later; see :meth:`Loop.call_later`."""
+    """A function that is called once, later; see :meth:`Loop.call_later`."""
 
     __slots__ = ("action", "due", "order")
 
@@ -40,7 +40,7 @@ class Timer:
         self.action: Callable[[], object] | None = action
 
     def cancel(self) -> None:
-        """Don't do it; harmless when it is done already. Loop thread only."""
+        """Cancel it; does nothing if it has run. On the loop's thread only."""
         self.action = None
 
     def __lt__(self, other: Timer) -> bool:
@@ -50,12 +50,12 @@ class Timer:
 class Loop:
     """One daemon thread named ``pyami-…``; several simulators may share it.
 
-    :meth:`call` and :meth:`run` may be used from any thread; all else belongs to the loop's own.
+    :meth:`call` and :meth:`run` may be used from any thread; all other methods only on the loop's thread.
     """
 
     def __init__(self, name: str = "pyami-simulator") -> None:
         self.now = time.monotonic()
-        """The moment that the running callback was meant for, in seconds on :func:`time.monotonic`'s clock."""
+        """The moment for which the running callback was scheduled, in seconds on :func:`time.monotonic`'s clock."""
         self._selector = selectors.DefaultSelector()
         self._timers: list[Timer] = []
         self._order = itertools.count()
@@ -71,7 +71,7 @@ class Loop:
 
     @property
     def is_current(self) -> bool:
-        """Whether the caller runs on this loop's thread."""
+        """True on this loop's thread."""
         return threading.current_thread() is self._thread
 
     # From any thread
@@ -88,7 +88,8 @@ class Loop:
                 pass
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function on the loop's thread and give its result, or raise what it raised.
+        """Run a function on the loop's thread; block until it has returned, and return its result or raise its
+        exception.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -128,7 +129,7 @@ class Loop:
     # From the loop's thread
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
-        """Run a function some seconds after the moment that the running callback was meant for."""
+        """Run a function some seconds after the moment for which the running callback was scheduled."""
         timer = Timer(self.now + seconds, next(self._order), function)
         heapq.heappush(self._timers, timer)
         return timer

@@ -1,6 +1,6 @@
-"""The simulator's small telephone system: what can happen to its channels, and the events that tell of it.
+"""PBX: the simulator's small telephone system, with its channels and their events.
 
-Its state may be looked at from any thread; it changes on the simulator's thread only.
+Its state may be read on any thread; it changes on the simulator's thread only.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PBX"]
 
-EPOCH = 1_700_000_000  # unique ids begin with it, so that they are the same in each run
+EPOCH = 1_700_000_000  # prefix of unique ids, so that they are the same in each run
 
 
 class PBX:
-    """Channels, bridges, queues, endpoints, a database and a dialplan, and how they change.
+    """A telephone system: channels, bridges, queues, endpoints, a database and a dialplan.
 
     Args:
-        simulator: what sends its events.
-        seed: makes whatever is left to chance come out the same.
+        simulator: sends its events.
+        seed: seed of all random choices.
 
     """
 
@@ -56,7 +56,7 @@ class PBX:
         self.simulator = simulator
         self.random = random.Random(seed)
         self.pace = 1.0
-        """What every duration is multiplied with, above 0; set it before the first call."""
+        """Factor for all durations, above 0; set it before the first call."""
         self.channels: dict[str, Channel] = {}
         self.bridges: dict[str, Bridge] = {}
         self.queues: dict[str, Queue] = {}
@@ -68,7 +68,7 @@ class PBX:
         """Global variables."""
         self.dialplan = default_dialplan()
         self.calls = 0
-        """Calls that were made so far."""
+        """Number of calls so far."""
         self._names = itertools.count()
         self._locals = itertools.count()
         self._ids = itertools.count()
@@ -84,7 +84,7 @@ class PBX:
         }
         self.queues = {"support": support, "empty": Queue("empty")}
 
-    # What there is
+    # Configuration
 
     def add_extension(self, exten: str, *steps: tuple[str, str] | str, context: str = "default") -> None:
         """Add an extension, or replace it.
@@ -113,17 +113,17 @@ class PBX:
         talks: float | None = None,
         context: str = "default",
     ) -> Endpoint:
-        """Add a telephone, or replace it, and say what comes of calls to ``PJSIP/name``.
+        """Add a telephone, or replace it, and set the outcome of calls to ``PJSIP/name``.
 
         Args:
             name: without ``PJSIP/``.
             outcome: ``"answered"``, ``"no answer"`` (it rings until the caller gives up), ``"busy"``, ``"rejected"``,
                 ``"congestion"``, ``"failed"`` (no common codec), ``"unreachable"`` (it answers 404), or
-                ``"unregistered"``. An :class:`~pyami_sync.calls.Outcome` will do.
+                ``"unregistered"``. An :class:`~pyami_sync.calls.Outcome` is accepted, too.
             rings: seconds until it rings, or refuses.
             answers: seconds that it rings before it answers.
             talks: seconds after which it hangs up; :data:`None` for never.
-            context: where its own calls go.
+            context: context of the calls that it makes.
 
         Raises:
             ValueError: no such outcome.
@@ -151,7 +151,7 @@ class PBX:
             members: interfaces of its static members, such as ``"PJSIP/1101"``.
             strategy: ``"ringall"`` or ``"leastrecent"``.
             timeout: seconds that a member's telephone rings.
-            exten: an extension of the context ``default`` that leads into it.
+            exten: an extension of the context ``default`` for calls to the queue.
 
         """
         queue = Queue(name, strategy=strategy, timeout=timeout)
@@ -178,11 +178,11 @@ class PBX:
         return int(self.now - moment + 1e-6)
 
     def emit(self, name: str, *parts: Iterable[Pair]) -> None:
-        """Send an event made of these groups of headers."""
+        """Send an event with these groups of headers."""
         self.simulator.publish(name, [(key, str(value)) for part in parts for key, value in part])
 
     def spawn(self, steps: Steps[Any]) -> Task:
-        """Run something that takes time."""
+        """Run a generator as a task."""
 
         def run() -> Steps[None]:
             try:
@@ -195,7 +195,7 @@ class PBX:
         return task.start()
 
     def close(self) -> None:
-        """Stop whatever is going on, without a word."""
+        """Stop all tasks, without events."""
         for task in list(self._tasks):
             task.stop()
 
@@ -212,7 +212,7 @@ class PBX:
         endpoint: Endpoint | None = None,
         uniqueid: str = "",
     ) -> Channel:
-        """Make a channel and tell so."""
+        """Create a channel and send its events."""
         system = self.simulator.system_name
         number = next(self._ids)
         uniqueid = uniqueid or f"{system + '-' if system else ''}{EPOCH}.{number}"
@@ -225,7 +225,7 @@ class PBX:
     def dial(
         self, target: str, *, linked: Channel | None = None, uniqueid: str = "", other_uniqueid: str = ""
     ) -> Channel | None:
-        """Make the channel, or the pair of a Local channel, that calls a device; nothing rings yet.
+        """Create the channel, or the pair of a Local channel, that calls a device; it does not ring yet.
 
         :data:`None` when there is no such device, or when an id is taken.
         """
@@ -250,16 +250,16 @@ class PBX:
         return self.new_channel(name, endpoint.context, "s", linked=linked, endpoint=endpoint, uniqueid=uniqueid)
 
     def _taken(self, uniqueid: str) -> bool:
-        """Tell whether an id that somebody chose is refused: as Asterisk 22 does, also for the beginning of one."""
+        """Return True if a given id is refused; in Asterisk 22 also if it is the beginning of one in use."""
         taken = (channel.uniqueid.lower() for channel in self.channels.values())
         return bool(uniqueid) and any(each.startswith(uniqueid.lower()) for each in taken)
 
     def incoming(self, device: str, context: str, exten: str, endpoint: Endpoint | None = None) -> Channel:
-        """Make the channel of a call that a device makes."""
+        """Create the channel of a call from a device."""
         return self.new_channel(f"{device}-{next(self._names):08x}", context, exten, endpoint=endpoint)
 
     def local_bridge(self, channel: Channel) -> None:
-        """Tell that the halves of a Local channel are joined."""
+        """Send the event that the halves of a Local channel are joined."""
         peer = channel.peer
         if peer is not None:
             self.emit(
@@ -270,18 +270,18 @@ class PBX:
             )
 
     def ring(self, channel: Channel) -> None:
-        """Let what was dialled do what it does when it is called: ring, answer, refuse."""
+        """Let a dialled device behave as configured: ring, answer, refuse."""
         if channel.peer is not None:
             self.run(channel.peer, run_dialplan(self, channel.peer))
         elif channel.endpoint is not None:
             self.run(channel, self._device(channel, channel.endpoint))
 
     def run(self, channel: Channel, steps: Steps[Any], *, requests: bool = True) -> None:
-        """Let a channel do something; when it has done it, it hangs up.
+        """Run steps on a channel; at their end it is hung up.
 
         Args:
-            channel: who does it.
-            steps: what it does.
+            channel: the channel.
+            steps: the steps.
             requests: whether the dialplan asks for the hangup, and says so.
 
         """
@@ -331,7 +331,7 @@ class PBX:
         channel.changed.fire()
 
     def ringing(self, channel: Channel) -> None:
-        """Tell the caller of a channel that it rings."""
+        """Report to the caller of a channel that it rings."""
         heard = channel.peer or channel
         if heard.state in (DOWN, RING):
             heard.state = RINGING
@@ -339,7 +339,7 @@ class PBX:
             heard.changed.fire()
 
     def fail(self, channel: Channel, status: str) -> None:
-        """Tell the caller of a channel why it will not be answered."""
+        """Report to the caller of a channel why it is not answered."""
         heard = channel.peer or channel
         heard.failure = status
         if status == "BUSY" and channel.peer is not None:
@@ -348,7 +348,7 @@ class PBX:
         heard.changed.fire()
 
     def set_caller(self, channel: Channel, number: str, name: str) -> None:
-        """Give a channel, and the other half of a Local channel, its caller."""
+        """Set the caller of a channel, and of the other half of a Local channel."""
         for each in (channel, channel.peer):
             if each is not None:
                 each.number, each.caller = number, name
@@ -371,7 +371,7 @@ class PBX:
         self.emit("VarSet", head, [("Variable", name), ("Value", escape(value))])
 
     def execute(self, channel: Channel, application: str, data: str, exten: str | None = None) -> None:
-        """Tell that a channel runs an application."""
+        """Send the event that a channel runs an application."""
         channel.application, channel.data = application, data
         self.emit(
             "Newexten",
@@ -384,7 +384,7 @@ class PBX:
         )
 
     def hangup(self, channel: Channel, cause: int = 16) -> None:
-        """End a channel: what it does, where it is, and the other half of a Local channel."""
+        """End a channel with its task, remove it from its bridge, and end the other half of a Local channel."""
         if channel.gone:
             return
         channel.gone = True
@@ -417,21 +417,21 @@ class PBX:
         creator: str = "<unknown>",
         name: str = "<unknown>",
     ) -> Bridge:
-        """Make a bridge."""
+        """Create a bridge."""
         uniqueid = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
         bridge = self.bridges[uniqueid] = Bridge(uniqueid, kind, technology, creator, name)
         self.emit("BridgeCreate", bridge.snapshot())
         return bridge
 
     def enter(self, bridge: Bridge, channel: Channel) -> None:
-        """Put a channel into a bridge, out of any other."""
+        """Put a channel into a bridge, and remove it from any other one."""
         self.leave(channel)
         bridge.channels.append(channel)
         channel.bridge = bridge
         self.emit("BridgeEnter", bridge.snapshot(), channel.snapshot())
 
     def leave(self, channel: Channel) -> None:
-        """Take a channel out of its bridge, if it is in one; an empty bridge ends."""
+        """Remove a channel from its bridge, if it is in one; an empty bridge ends."""
         bridge = channel.bridge
         if bridge is None:
             return
@@ -464,19 +464,19 @@ class PBX:
     # Looking up
 
     def find(self, name: str) -> Channel | None:
-        """A channel by its name, without case, or by its unique id."""
+        """Return a channel by its name, without case, or by its unique id."""
         for channel in self.channels.values():
             if channel.name.lower() == name.lower() or channel.uniqueid == name:
                 return channel
         return None
 
     def matching(self, accept: Callable[[str], object]) -> list[Channel]:
-        """Channels whose names a function accepts, newest first."""
+        """Return the channels whose names a function accepts, the newest first."""
         return [channel for channel in reversed(list(self.channels.values())) if accept(channel.name)]
 
 
 def _read_step(text: str) -> tuple[str, str]:
-    """Take ``"Wait(5)"`` apart."""
+    """Split ``"Wait(5)"`` into name and data."""
     name, bracket, rest = text.partition("(")
     if bracket and not rest.endswith(")"):
         raise ValueError(f"an application is written as 'Name(data)', not {text!r}")

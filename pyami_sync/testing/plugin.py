@@ -1,4 +1,4 @@
-"""The pytest plugin: a simulator, a client of it, and a check that nothing is left behind.
+"""The pytest plugin: fixtures for a simulator, a client of it, and a check for leaked threads and sockets.
 
 Options of the simulator are given with a marker::
 
@@ -22,7 +22,7 @@ __all__ = ["ami_client", "ami_no_leaks", "ami_simulator"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers", "ami_simulator(**options): options of the Simulator that the fixture ami_simulator makes"
     )

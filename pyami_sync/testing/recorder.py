@@ -1,4 +1,4 @@
-"""What the code under test sent: every action, in order."""
+"""Actions: the actions that the code under test has sent, and checks of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["Actions"]
 class Actions(Sequence[Action]):
     """The actions that arrived, oldest first. May be read from any thread while more arrive.
 
-    Names and headers are looked for without case. A header's wanted value may be a glob (``"PJSIP/*"``);
-    anything else than text is compared as text, and true and false as the client spells them.
+    Names and headers are compared without case. A header's expected value may be a glob (``"PJSIP/*"``); values that
+    are not str are compared as text, and True and False in the client's spelling.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Actions(Sequence[Action]):
         self._change = threading.Condition()
 
     def add(self, action: Action) -> None:
-        """Take note of one."""
+        """Add an action."""
         with self._change:
             self._actions.append(action)
             self._change.notify_all()
@@ -52,15 +52,15 @@ class Actions(Sequence[Action]):
         return f"<Actions {self.names()}>"
 
     def names(self) -> list[str]:
-        """Their names in order."""
+        """The names of the actions, in order."""
         return [action.name for action in self]
 
     def find(self, name: str | None = None, **headers: Any) -> list[Action]:
-        """Those of that name with those headers."""
+        """Return the actions with that name and those headers."""
         return [action for action in self if not mismatch(action, name, headers)]
 
     def wait_for(self, name: str, timeout: float = 5.0, *, count: int = 1, **headers: Any) -> Action:
-        """Wait until so many such actions have arrived, counted from the start; give the last of these.
+        """Wait until ``count`` such actions have arrived, counted from the start; return the last of these.
 
         Raises:
             AssertionError: they did not arrive within ``timeout`` seconds; it lists what did.
@@ -79,15 +79,15 @@ class Actions(Sequence[Action]):
                 self._change.wait(deadline.remaining())
 
     def assert_sent(self, name: str, times: int | None = None, **headers: Any) -> Action:
-        """Check that an action has arrived; give the last such.
+        """Check that an action has arrived; return the last one that matches.
 
         Args:
             name: of the action.
-            times: how often exactly; :data:`None` for at least once.
-            headers: what it has to have.
+            times: the exact number of times; :data:`None` for at least once.
+            headers: the expected headers.
 
         Raises:
-            AssertionError: it has not; it lists those that are nearest, and how they differ.
+            AssertionError: it has not arrived; the message lists similar actions and their differences.
 
         """
         found = self.find(name, **headers)
@@ -118,7 +118,7 @@ class Actions(Sequence[Action]):
 
 
 def mismatch(action: Action, name: str | None, headers: dict[str, Any]) -> str:
-    """Say how an action differs from what is wanted; empty when it does not."""
+    """Return how an action differs from the expected one; empty if it does not."""
     if name is not None and action.name.lower() != name.lower():
         return f"it is {action.name}"
     for header, wanted in headers.items():

@@ -1,4 +1,4 @@
-"""A server that plays recorded traffic to whoever logs in."""
+"""ReplayServer: a server that plays recorded traffic to each client that logs in."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SLICE = 1 << 20
 
 
 class ReplayServer(Simulator):
-    """An AMI server that sends what a tape holds, from the first message behind its login on.
+    """An AMI server that sends the messages of a tape, from the first one after its login on.
 
-    Every login is accepted and answered as it should be; then the recorded messages flow, whatever the session's
-    event mask, unless that is off. Actions are answered as a :class:`Simulator` does, between two messages.
+    Every login is accepted; then the recorded messages are sent, whatever the session's event mask, unless that is
+    off. Actions are answered as by a :class:`Simulator`, between two messages.
 
     Args:
         tape: path of a tape or of a dump of what a server sent (``.ami``, also packed), or its records.
-        speed: how much faster than recorded: 1 is its own pace; :data:`None` is as fast as the client reads.
-        stepwise: send nothing before :meth:`step` is called.
-        repeat: how often to play it.
-        close_at_end: whether to close the connection behind the last message.
-        options: those of :class:`Simulator`.
+        speed: factor of the recorded speed; :data:`None` for as fast as the client reads.
+        stepwise: whether messages are sent only by :meth:`step`.
+        repeat: how many times to play it.
+        close_at_end: whether to close the connection after the last message.
+        options: options of :class:`Simulator`.
 
     """
 
@@ -59,12 +59,12 @@ class ReplayServer(Simulator):
 
     @property
     def messages(self) -> int:
-        """How many messages one play of the tape has."""
+        """Number of messages of the tape."""
         return len(self._messages)
 
     @property
     def progress(self) -> float:
-        """How much the client that came last has been sent, from 0 to 1; 0 if there was none yet."""
+        """The share of the messages that was sent to the latest client, from 0 to 1; 0 if there was no client."""
         feed = self._latest
         return feed.progress if feed is not None else 0.0
 
@@ -81,14 +81,14 @@ class ReplayServer(Simulator):
         """Wait until a client has been sent everything.
 
         Raises:
-            AssertionError: none was within ``timeout`` seconds.
+            AssertionError: that did not happen within ``timeout`` seconds.
 
         """
         if not self._finished.wait(timeout):
             raise AssertionError(f"the tape was not sent to its end within {timeout:g} s")
 
     def logged_in(self, session: Session) -> None:
-        """Begin to play."""
+        """Start playing."""
         super().logged_in(session)
         if not session.mask:
             return
@@ -96,20 +96,20 @@ class ReplayServer(Simulator):
         if self.stepwise:
             self._steppers.append(feed)
         elif self.speed is None:
-            # Behind the answer to the login.
+            # After the answer to the login.
             self.loop.call_later(0.0, feed.flood)
         else:
             self.loop.call_later(0.0, feed.pace)
 
     def done(self, session: Session) -> None:
-        """Take note that a client was sent everything."""
+        """Note that everything has been sent to a client."""
         self._finished.set()
         if self.close_at_end:
             session.end()
 
 
 class _Feed:
-    """What is being sent to one client."""
+    """Sends the tape to one client."""
 
     def __init__(self, server: ReplayServer, session: Session) -> None:
         self._server = server
@@ -119,14 +119,14 @@ class _Feed:
 
     @property
     def progress(self) -> float:
-        """The part of all rounds that has been sent."""
+        """The share of all rounds that has been sent."""
         server = self._server
         parts = server._slices if server.speed is None and not server.stepwise else server._messages
         rounds = 1 if server.stepwise else server.repeat
         return min(1.0, (self._round + self._at / max(1, len(parts))) / rounds)
 
     def flood(self) -> None:
-        """Send the next slice as soon as the one before has left."""
+        """Send the next slice as soon as the previous one has been written."""
         server, connection = self._server, self._session.connection
         if self._at >= len(server._slices):
             self._at = 0
@@ -140,7 +140,7 @@ class _Feed:
         connection.send(server._slices[self._at - 1])
 
     def pace(self) -> None:
-        """Send what is due now, and come back for the next."""
+        """Send the messages that are due, and schedule the next ones."""
         server = self._server
         messages = server._messages
         if self._session.connection.closed:
@@ -177,7 +177,7 @@ class _Feed:
 
 
 def prepare(records: list[Record]) -> tuple[bytes, list[Record]]:
-    """Take the greeting and what belongs to the login off a tape, and cut the rest into messages."""
+    """Split a tape into the greeting and the messages after the login."""
     greeting = b""
     rest = b""
     messages: list[Record] = []

@@ -1,4 +1,4 @@
-"""Who may do what: classes of rights, users, and the mask that a session puts on its events."""
+"""Classes of rights, users, and event masks of the simulator."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _classes = {event.lower(): names for names, events in _EVENTS.items() for event 
 
 
 def event_classes(event: str) -> str:
-    """The classes of an event by its name, comma-separated; what is not known is ``call``."""
+    """Return the classes of an event by its name, comma-separated; ``call`` for an unknown event."""
     return _classes.get(event.lower(), "call")
 
 
@@ -86,7 +86,7 @@ def bits_of(classes: str | Iterable[str]) -> int:
 
 
 def names_of(bits: int) -> str:
-    """How the header ``Privilege`` spells classes."""
+    """Return classes as in the header ``Privilege``."""
     return ",".join([name for name, bit in CLASSES.items() if bits & bit] + ["all"]) if bits else "<none>"
 
 
@@ -115,12 +115,12 @@ def parse_mask(text: str) -> int | None:
 
 @dataclass(frozen=True)
 class User:
-    """Someone who may log in, as in manager.conf.
+    """A user of the simulator, as in manager.conf.
 
     Args:
-        secret: its password.
-        read: classes of events it may see: ``"all"``, ``"call,agent"`` or a list of names.
-        write: classes of actions it may send.
+        secret: the secret.
+        read: classes of events that the user may read: ``"all"``, ``"call,agent"`` or a list of names.
+        write: classes of actions that the user may send.
 
     """
 
@@ -130,10 +130,10 @@ class User:
 
     @property
     def read_bits(self) -> int:
-        """Bits of the classes it may see."""
+        """Bits of the read classes."""
         return bits_of(self.read)
 
     @property
     def write_bits(self) -> int:
-        """Bits of the classes it may use."""
+        """Bits of the write classes."""
         return bits_of(self.write)

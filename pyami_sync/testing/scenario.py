@@ -1,4 +1,4 @@
-"""A lifelike load: calls between telephones and into queues, made as they come, the same for the same seed."""
+"""Scenario: random calls between telephones and into queues, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["Play", "Scenario"]
 
 @dataclass(frozen=True)
 class Scenario:
-    """What :meth:`~pyami_sync.testing.Simulator.play` plays.
+    """The calls that :meth:`~pyami_sync.testing.Simulator.play` makes.
 
     All durations are in seconds and drawn between their two bounds.
 
     Args:
-        calls_per_second: how many calls begin, on average; they come at random, as calls do.
+        calls_per_second: average number of calls that begin per second, at random times.
         queues: names of queues; or a mapping from names to the endpoints that are their members.
         agents: how many telephones are members of queues, if ``queues`` does not say which.
-        endpoints: how many telephones there are besides.
-        calls: how many calls are made in all; :data:`None` for no end.
-        into_queues: which share of the calls goes into queues, from 0 to 1.
-        answered: which share of the telephones called answers; the others ring, or are busy.
+        endpoints: number of further telephones.
+        calls: total number of calls; :data:`None` for no limit.
+        into_queues: share of the calls that go into queues, from 0 to 1.
+        answered: share of the called telephones that answer; the others ring, or are busy.
         rings: how long a telephone rings before it is answered.
         talks: how long they talk.
         patience: how long a caller waits in a queue, or for an answer.
-        speed: how much faster than life it runs.
+        speed: factor by which it runs faster than real time.
         seed: two plays with the same seed make the same calls and events in the same order.
 
     """
@@ -53,12 +53,12 @@ class Scenario:
 
 @dataclass(eq=False)
 class Play:
-    """A scenario being played."""
+    """A running scenario."""
 
     scenario: Scenario
     pbx: PBX
     placed: int = 0
-    """How many calls have begun."""
+    """Number of calls that have begun."""
     _random: random.Random = field(init=False)
     _phones: list[Endpoint] = field(default_factory=list)
     _queues: list[str] = field(default_factory=list)
@@ -72,23 +72,23 @@ class Play:
     # From any thread
 
     def wait(self, timeout: float = 30.0) -> None:
-        """Wait until all calls were made and are over.
+        """Wait until all calls have been made and have ended.
 
         Raises:
-            AssertionError: they were not within ``timeout`` seconds.
+            AssertionError: that did not happen within ``timeout`` seconds.
 
         """
         if not self._done.wait(timeout):
             raise AssertionError(f"{self.placed} calls placed and {self._busy} of them not over in {timeout:g} s")
 
     def stop(self) -> None:
-        """Place no more calls; those under way go on."""
+        """Place no more calls; present calls continue."""
         self.pbx.simulator.loop.run(self._stop)
 
     # On the loop's thread
 
     def start(self) -> None:
-        """Furnish the telephone system and begin."""
+        """Configure the telephone system and start."""
         scenario = self.scenario
         self.pbx.pace = 1.0 / scenario.speed
         self.pbx.random.seed(scenario.seed)
@@ -141,11 +141,11 @@ class Play:
         return self.scenario.calls is not None and self.placed >= self.scenario.calls
 
     def _call(self, number: int) -> Steps[None]:
-        """One call, from its first ring to its end."""
+        """Run one call, from its first ring to its end."""
         chance, scenario, pbx = self._random, self.scenario, self.pbx
         to_queue = bool(self._queues) and (len(self._phones) < 2 or chance.random() < scenario.into_queues)
         for endpoint in pbx.endpoints.values():
-            # Whoever is called by this call, or by its queue, behaves so.
+            # The telephones that are called by this call, or by its queue, behave in this way.
             endpoint.answers = chance.uniform(*scenario.rings) if chance.random() < scenario.answered else None
             endpoint.talks = chance.uniform(*scenario.talks)
         if to_queue:
@@ -174,7 +174,7 @@ class Play:
         self._settle()
 
     def _arrive(self, name: str, exten: str, number: str, caller: str) -> Channel:
-        """Let a call come in."""
+        """Create an incoming call."""
         pbx = self.pbx
         channel = pbx.incoming(f"PJSIP/{name}", "default", exten, pbx.endpoints.get(name))
         channel.number, channel.caller = number, caller

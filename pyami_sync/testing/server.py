@@ -1,4 +1,4 @@
-"""The listening half of the simulator: its port, its clients, and the faults of a network."""
+"""Server: the network side of the simulator: its port, its clients, and simulated faults of the network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("pyami_sync.testing")
 
 
 class Server:
-    """Sockets and clients of a :class:`~pyami_sync.testing.Simulator`; what is said is not its concern."""
+    """Base class of :class:`~pyami_sync.testing.Simulator` with its sockets and clients."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class Server:
     ) -> None:
         self.host = host
         self.users = users
-        """Who may log in, by name."""
+        """The users, by name."""
         self.auth_timeout = auth_timeout
         self.auth_limit = auth_limit
         self.errors: list[BaseException] = []
-        """What scripted replies raised; the pytest fixtures fail a test that leaves one."""
+        """Exceptions of scripted replies; the pytest fixtures fail a test if there are any."""
         self.tls = tls_context(tls)
         self._write_timeout = write_timeout
         self._fragment = fragment
@@ -59,13 +59,13 @@ class Server:
         self._stalled = False
         self._change = threading.Condition()
 
-    # Life
+    # Start and end
 
     def start(self) -> Self:
-        """Listen; ``with`` does it, too.
+        """Start listening; called by ``with``.
 
         Raises:
-            OSError: the port can't be had.
+            OSError: the port is not available.
 
         """
         if self._listener is None:
@@ -113,14 +113,14 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The TCP port that it listens on."""
+        """Its TCP port."""
         if not self._port:
             raise RuntimeError("the simulator has no port yet: use it in a with statement, or call start()")
         return self._port
 
     @property
     def url(self) -> str:
-        """What to connect to, with the first user's name and secret."""
+        """The URL for a client, with the first user's name and secret."""
         name, user = next(iter(self.users.items()))
         return f"{'amis' if self.tls else 'ami'}://{name}:{user.secret}@{self.host}:{self.port}"
 
@@ -128,34 +128,34 @@ class Server:
 
     @property
     def sessions(self) -> list[Session]:
-        """The clients that are logged in now, in the order in which they came."""
+        """The clients that are logged in, in the order in which they connected."""
         return [session for session in list(self._sessions) if session.logged_in]
 
     @property
     def connections(self) -> int:
-        """How many clients are connected now, logged in or not."""
+        """Number of clients that are connected, logged in or not."""
         return len(self._sessions)
 
     @property
     def accepted(self) -> int:
-        """How many clients ever connected."""
+        """Number of clients that have ever connected."""
         return self._accepted
 
     def wait_for_sessions(self, count: int = 1, timeout: float = 5.0) -> list[Session]:
-        """Wait until exactly so many clients are logged in; give them.
+        """Wait until exactly ``count`` clients are logged in; return them.
 
         Raises:
-            AssertionError: it did not come to that within ``timeout`` seconds.
+            AssertionError: that did not happen within ``timeout`` seconds.
 
         """
         self.wait_until(lambda: len(self.sessions) == count, timeout, f"{count} sessions")
         return self.sessions
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 5.0, what: str = "the condition") -> None:
-        """Wait until something is true; looked at whenever the simulator received or did something.
+        """Wait until a condition is true; it is checked whenever the simulator has received or done something.
 
         Raises:
-            AssertionError: it did not come true within ``timeout`` seconds.
+            AssertionError: it did not become true within ``timeout`` seconds.
 
         """
         with self._change:
@@ -163,7 +163,7 @@ class Server:
                 raise AssertionError(f"{what} did not come about within {timeout:g} s; sessions: {self.sessions}")
 
     def notify(self) -> None:
-        """Let :meth:`wait_until` look again."""
+        """Have :meth:`wait_until` check its condition again."""
         with self._change:
             self._change.notify_all()
 
@@ -186,7 +186,7 @@ class Server:
         self.loop.run(self._set_stalled, False)
 
     def cut_after(self, count: int, session: Session | None = None) -> None:
-        """End each connection that is open now when so many more bytes have been sent on it."""
+        """Close each open connection once ``count`` more bytes have been sent on it."""
 
         def cut(each: Session) -> None:
             each.connection.cut_after = count
@@ -198,11 +198,11 @@ class Server:
         self.loop.call(lambda: self._for_each(session, lambda each: each.send(raw)))
 
     def stop_listening(self) -> None:
-        """Refuse new connections; those that are open stay. The port is kept for :meth:`listen_again`."""
+        """Refuse new connections; open ones stay. The port is kept for :meth:`listen_again`."""
         self.loop.run(self._stop_listening)
 
     def listen_again(self) -> None:
-        """Take new connections again, on the same port."""
+        """Accept new connections again, on the same port."""
         self.loop.run(self._listen)
 
     @property
@@ -223,7 +223,7 @@ class Server:
     # On the loop's thread
 
     def _for_each(self, session: Session | None, function: Callable[[Session], object]) -> None:
-        """Do something with one session, or with every client."""
+        """Call a function with one session, or with every client."""
         for each in list(self._sessions) if session is None else [session]:
             function(each)
 
@@ -279,15 +279,15 @@ class Server:
             self.notify()
 
     def make_session(self, sock: socket.socket) -> Session:
-        """Make the session of an accepted socket."""
+        """Return the session of an accepted socket."""
         raise NotImplementedError
 
     def greet(self, session: Session) -> None:
-        """Say the first line to a client that has just connected."""
+        """Send the greeting to a new client."""
         raise NotImplementedError
 
     def left(self, session: Session) -> None:
-        """Take note that a client is gone."""
+        """Handle that a client has disconnected."""
         if session in self._sessions:
             self._sessions.remove(session)
         self.notify()
@@ -298,7 +298,7 @@ class Server:
 
 
 def tls_context(tls: TLS) -> ssl.SSLContext | None:
-    """Make a server's TLS context of what :class:`Simulator` takes."""
+    """Return a server's TLS context for the argument ``tls`` of :class:`Simulator`."""
     if tls is None or isinstance(tls, ssl.SSLContext):
         return tls
     if isinstance(tls, bool):

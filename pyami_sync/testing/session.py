@@ -1,4 +1,4 @@
-"""One client of the simulator: login, rights, event mask, filters, and the order of what it is sent."""
+"""Session: one client of the simulator, with its login, rights, event mask, filters, and the order of messages."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ log = logging.getLogger("pyami_sync.testing")
 
 
 class Session:
-    """One client, as the simulator sees it.
+    """One client of the simulator.
 
-    Scripted replies get it as their second argument; there, on the simulator's thread, all of it may be used.
+    Scripted replies get it as their second argument and may use all of it, since they run on the simulator's thread.
     """
 
     def __init__(self, simulator: Simulator, number: int, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.simulator = simulator
         self.number = number
-        """Counts the clients of this simulator from 1."""
+        """Number of the client, counted from 1."""
         self.address: tuple[str, int] = sock.getpeername()[:2]
-        """Where it connects from."""
+        """The client's address."""
         self.user: User | None = None
-        """Who is logged in."""
+        """The user that is logged in."""
         self.username = ""
-        """The name it logged in with."""
+        """The user name of the login."""
         self.mask = ALL
-        """Bits of the event classes it wants; see :class:`~pyami_sync.testing.User`."""
+        """Bits of the event mask; see :class:`~pyami_sync.testing.User`."""
         self.filters = Filters()
         self.challenge = ""
         self._held: list[bytes] = []  # events that wait for the answer being made
@@ -60,7 +60,7 @@ class Session:
 
     @property
     def logged_in(self) -> bool:
-        """Whether its login was accepted and it is still connected."""
+        """True if its login was accepted and it is still connected."""
         return self.user is not None and not self.connection.closed
 
     # Sending
@@ -70,7 +70,7 @@ class Session:
         self.connection.send(to_frames(reply, action_id))
 
     def deliver(self, classes: int, text: bytes) -> None:
-        """Give it an event, if its rights, mask and filters let it through; after the answer being made."""
+        """Send an event, if the rights, mask and filters include it, after the present answer."""
         if self.user is None or classes & ~(self.mask & self.user.read_bits) or not self.filters.accept(text):
             return
         if self._busy:
@@ -79,7 +79,7 @@ class Session:
             self.connection.send(text)
 
     def hold(self) -> Callable[[bytes], None]:
-        """Answer later: until the function that this gives is called with the answer, nothing else is done.
+        """Answer later: return a function to call with the answer; until then the session does nothing else.
 
         A real server, too, does one action after the other, and delivers events only between them.
         """
@@ -104,14 +104,14 @@ class Session:
         return release
 
     def take_held(self) -> list[bytes]:
-        """Give the events that wait for the answer being made, so that they become a part of it."""
+        """Return the events that wait for the present answer, so that they become a part of it."""
         held, self._held = self._held, []
         return held
 
     # Ending
 
     def end(self) -> None:
-        """Close when everything is sent."""
+        """Close once everything has been sent."""
         self._ending = True
         self._reader.paused = True
         self.connection.end()
@@ -125,7 +125,7 @@ class Session:
         self.connection.reset()
 
     def log_in(self, username: str, user: User) -> None:
-        """Make it a session of that user."""
+        """Log a user in."""
         self.username = username
         self.user = user
         if self._timer is not None:
@@ -165,5 +165,5 @@ class Session:
 
 
 def error(action_id: str, message: str) -> bytes:
-    """Spell a ``Response: Error``."""
+    """Return the bytes of a ``Response: Error``."""
     return frame([("Response", "Error"), ("ActionID", action_id or None), ("Message", message)])

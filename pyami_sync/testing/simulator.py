@@ -1,4 +1,4 @@
-"""The embedded AMI server: what it says, by itself and as a test tells it."""
+"""Simulator: the embedded AMI server, with its lifelike and scripted answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RELEASES = {
     "22": ("22.10.1", "11.0.0"),
     "23": ("23.4.1", "12.0.0"),
 }
-"""Version of Asterisk and of AMI that a simulator claims, by major version."""
+"""The versions of Asterisk and of AMI that a simulator reports, by major version."""
 
 BEFORE_LOGIN = {"login", "logoff", "challenge"}
 
@@ -51,29 +51,29 @@ class Simulator(Server):
             sim.emit("Hangup", Channel="PJSIP/alice-00000001", Cause=16)
             sim.drop()
 
-    One thread serves it. All methods may be called from any thread; scripted replies run on its own.
+    It runs on one thread. All methods may be called from any thread; scripted replies run on the simulator's thread.
 
     Args:
         host: address to listen on.
-        port: TCP port; 0 takes a free one, see ``port``.
-        username: who may log in.
+        port: TCP port; 0 for any free port, see ``port``.
+        username: name of the user.
         secret: that user's password.
-        users: others who may log in, by name; see :class:`~pyami_sync.testing.User`.
-        asterisk: major version to behave like: one of the ``RELEASES``.
+        users: further users, by name; see :class:`~pyami_sync.testing.User`.
+        asterisk: major version to simulate: one of the ``RELEASES``.
         tls: to serve TLS: a context, the files of a certificate and its key, or true for the certificate of
             :mod:`pyami_sync.testing.certificate`.
-        banner: the first line, instead of the usual; bytes are sent as they are, empty ones not at all.
+        banner: the greeting, instead of the usual one; bytes are sent unchanged, and nothing if empty.
         system_name: ``systemname`` of asterisk.conf: it is put in events and before unique ids.
         timestamps: put a ``Timestamp`` in events (``timestampevents`` of manager.conf).
         login_pause: seconds before a failed login is answered; a real server takes one.
         auth_timeout: seconds that a client may stay connected without logging in.
-        auth_limit: how many such clients there may be; a real server allows 50.
+        auth_limit: most clients that are not logged in; a real server allows 50.
         write_timeout: seconds after which a client that does not read is dropped; a real server waits 0.1.
         fragment: most bytes in one write; 1 sends byte by byte.
-        seed: makes whatever :attr:`pbx` leaves to chance come out the same.
+        seed: seed of all random choices of :attr:`pbx`.
         scenario: what to :meth:`play` from the start.
         any_login: accept every login, whatever its name and secret.
-        loop: a :class:`~pyami_sync.testing.loop.Loop` to share with other simulators instead of an own thread.
+        loop: a :class:`~pyami_sync.testing.loop.Loop` to share with other simulators instead of a separate thread.
 
     """
 
@@ -117,7 +117,7 @@ class Simulator(Server):
         if str(asterisk) not in RELEASES:
             raise ValueError(f"no Asterisk {asterisk!r} here; there are {', '.join(RELEASES)}")
         self.major = int(asterisk)
-        """Major version of Asterisk that it behaves like."""
+        """The simulated major version of Asterisk."""
         self.version, self.ami_version = RELEASES[str(asterisk)]
         self.banner = banner
         self.system_name = system_name
@@ -125,15 +125,15 @@ class Simulator(Server):
         self.login_pause = login_pause
         self.any_login = any_login
         self.tells_boot = True
-        """Whether a login is followed by FullyBooted."""
+        """Whether FullyBooted is sent after a login."""
         self.shutting_down = False
         """Whether every action is answered with ``Asterisk is shutting down``."""
         self.started = time.time()
-        """When it was made, in seconds since 1970; its uptime counts from here."""
+        """When it was created, in seconds since 1970; its uptime counts from this moment."""
         self.actions = Actions()
-        """Every action that arrived, logins included."""
+        """All actions that have arrived, logins included."""
         self.pbx = PBX(self, seed)
-        """The telephone system behind it."""
+        """The simulated telephone system."""
         self._scripts: dict[str, deque[tuple[Reply, int | None]]] = {}
         self._silent: set[str] = set()
         self._delays: dict[str, tuple[float, bool]] = {}
@@ -145,10 +145,10 @@ class Simulator(Server):
         return f"<Simulator of Asterisk {self.version}, {where}, {len(self.sessions)} sessions>"
 
     def start(self) -> Self:
-        """Listen, and begin the scenario; ``with`` does it, too.
+        """Start listening, and start the scenario; called by ``with``.
 
         Raises:
-            OSError: the port can't be had.
+            OSError: the port is not available.
 
         """
         super().start()
@@ -158,7 +158,7 @@ class Simulator(Server):
         return self
 
     def play(self, scenario: Scenario) -> Play:
-        """Furnish :attr:`pbx` anew and let calls be made; give what can be waited for and stopped."""
+        """Configure :attr:`pbx` for a scenario and make its calls; return a handle to wait for and to stop it."""
         play = Play(scenario, self.pbx)
         self.loop.run(play.start)
         return play
@@ -174,7 +174,7 @@ class Simulator(Server):
         answered: bool = False,
         timeout: float = 10.0,
     ) -> AGITestCall:
-        """Place a call into an AGI script; the test then tells what the caller hears and presses.
+        """Place a call into an AGI script; return a handle with which the test acts as the caller.
 
         ::
 
@@ -211,21 +211,21 @@ class Simulator(Server):
     @overload
     def on(self, action: str, *, times: int | None = ...) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
     def on(self, action: str, reply: Any = ..., *, times: int | None = None) -> Any:
-        """Answer an action in a way of your own; works as a decorator, too.
+        """Set the answer to an action; also works as a decorator.
 
         The reply is one of these, or a list of them:
 
-        * :class:`bytes` or text, sent as it is;
+        * :class:`bytes` or :class:`str`, sent unchanged;
         * a message, or a mapping of headers; the ActionID of the action is put in it if it has none;
         * a function of the action and the :class:`~pyami_sync.testing.Session`, which gives one of the above,
           or :data:`None` for no answer. It runs on the simulator's thread, so it must not wait for anything.
 
-        Rights are not checked, but a login is. A reply with ``times`` is used so often, before any other.
+        Rights are not checked, but a login is required. Replies with ``times`` are used first.
 
         Args:
             action: name of the action.
             reply: the answer.
-            times: how often it is used, if not for good; then comes what was there before.
+            times: how many times it is used, after which the previous answer applies again; by default without limit.
 
         """
         if reply is ...:
@@ -233,7 +233,7 @@ class Simulator(Server):
 
         def register() -> None:
             queue = self._scripts.setdefault(action.lower(), deque())
-            # At most one without a count, behind those with one.
+            # At most one without a count, after those with one.
             last = queue.pop() if queue and queue[-1][1] is None else None
             queue.append((reply, times))
             if times is not None and last is not None:
@@ -243,7 +243,7 @@ class Simulator(Server):
         return reply
 
     def off(self, *actions: str) -> None:
-        """Forget what :meth:`on` was told: about these actions, or about all."""
+        """Remove the answers set by :meth:`on`, for these actions or for all."""
         self._on_loop(lambda: [self._scripts.pop(name.lower(), None) for name in actions or list(self._scripts)])
 
     def emit(
@@ -255,12 +255,12 @@ class Simulator(Server):
         session: Session | None = None,
         **more: Any,
     ) -> None:
-        """Send an event to all clients, or to one, as far as their rights, masks and filters let it through.
+        """Send an event to all clients, or to one, if their rights, masks and filters include it.
 
         Args:
-            event: its name; or a whole event as a message, a mapping or bytes, sent as it is.
+            event: its name; or a whole event as a message, a mapping or bytes, sent unchanged.
             headers: in the order in which they are sent; a list as a value repeats its header. ``Privilege``
-                is put first if it is not here; it decides who may see the event.
+                is added first if it is missing; it determines which users may read the event.
             session: only this client.
             more: further headers, for names that are Python words.
 
@@ -277,13 +277,13 @@ class Simulator(Server):
     def publish(
         self, name: str, pairs: list[tuple[str, str]], session: Session | None = None, *, own_classes: bool = True
     ) -> None:
-        """Send an event as a real server spells it: with the headers that it puts into every event.
+        """Send an event like a real server, with the headers that it adds to every event.
 
         Args:
             name: of the event.
             pairs: its headers.
             session: only this client.
-            own_classes: whether a ``Privilege`` among the headers decides who may see it.
+            own_classes: whether a ``Privilege`` among the headers determines which users may read it.
 
         """
         given = pairs if own_classes else ()
@@ -310,31 +310,31 @@ class Simulator(Server):
     # Faults of the server itself; those of the network are Server's
 
     def silence(self, *actions: str) -> None:
-        """Never answer these actions, but go on with all others."""
+        """Never answer these actions; others are answered."""
         self._on_loop(self._silent.update, [name.lower() for name in actions])
 
     def delay(self, action: str, seconds: float, *, in_order: bool = True) -> None:
-        """Answer an action only after so many seconds; 0 ends the delay.
+        """Answer an action only after some seconds; 0 ends the delay.
 
         Args:
             action: name of the action.
-            seconds: how long to wait before it is done.
-            in_order: whether the actions behind it wait, too, as on a real server; if not, answers overtake.
+            seconds: delay before the action is run.
+            in_order: whether later actions wait, too, as on a real server; if not, they may be answered before it.
 
         """
         self._on_loop(self._delays.__setitem__, action.lower(), (seconds, in_order))
 
     def refuse_logins(self, refuse: bool = True) -> None:
-        """Answer every login with ``Authentication failed``, or go on as usual."""
+        """Answer every login with ``Authentication failed``; with ``refuse=False``, accept logins again."""
         self._refusing = refuse
 
     @property
     def refusing(self) -> bool:
-        """Whether logins are refused."""
+        """True if logins are refused."""
         return self._refusing
 
     def clear_faults(self) -> None:
-        """Be well again: undo everything but dropped connections and scripted replies."""
+        """End all simulated faults, apart from closed connections and scripted replies."""
         self._on_loop(self._silent.clear)
         self._on_loop(self._delays.clear)
         self._refusing = False
@@ -347,35 +347,35 @@ class Simulator(Server):
     # Checks
 
     def assert_sent(self, name: str, times: int | None = None, **headers: Any) -> Action:
-        """Check that an action has arrived; return the last such.
+        """Check that an action has arrived; return the last one that matches.
 
         Args:
             name: of the action.
-            times: how often exactly; :data:`None` for at least once.
-            headers: what it has to have.
+            times: the exact number of times; :data:`None` for at least once.
+            headers: the expected headers.
 
         Raises:
-            AssertionError: it has not; it lists those that are nearest, and how they differ.
+            AssertionError: it has not arrived; the message lists similar actions and their differences.
 
         """
         return self.actions.assert_sent(name, times, **headers)
 
     def assert_not_sent(self, name: str, **headers: Any) -> None:
-        """Check that no such action has arrived; with these headers."""
+        """Check that no action with this name and these headers has arrived."""
         self.actions.assert_not_sent(name, **headers)
 
-    # What sessions ask, on the loop's thread
+    # Called by sessions on the loop's thread
 
     def _shut(self) -> None:
         self.pbx.close()
         super()._shut()
 
     def make_session(self, sock: socket.socket) -> Session:
-        """Make the session of an accepted socket."""
+        """Return the session of an accepted socket."""
         return Session(self, self._accepted, sock, self.tls)
 
     def greet(self, session: Session) -> None:
-        """Say the first line."""
+        """Send the greeting."""
         banner = self.banner
         if banner is None:
             banner = f"Asterisk Call Manager/{self.ami_version}\r\n"
@@ -384,15 +384,15 @@ class Simulator(Server):
         session.send(banner)
 
     def logged_in(self, session: Session) -> None:
-        """Take note of a login that was accepted; its answer is sent after this."""
+        """Note that a login was accepted; its answer is sent after this."""
         self.notify()
 
     def received(self, session: Session, action: Action) -> None:
-        """Take note of an action."""
+        """Note that an action has arrived."""
         self.actions.add(action)
 
     def answer(self, session: Session, action: Action, release: Callable[[bytes], object]) -> bytes | None:
-        """Give the answer to an action; :data:`None` when it is released later."""
+        """Return the answer to an action; :data:`None` if it is sent later."""
         name = action_name(action).lower()
         action_id = header(action, "ActionID")
         if not name:
@@ -440,7 +440,7 @@ class Simulator(Server):
         return known.function(Call(action, session, self, release))
 
     def _on_loop(self, function: Callable[..., Any], *args: Any) -> None:
-        """Change what the loop's thread reads there, or at once while it does not run."""
+        """Run a function on the loop's thread, or on this one while the loop does not run."""
         if self._loop is None:
             function(*args)
         else:

@@ -1,4 +1,4 @@
-"""What there is in the simulator's telephone system: channels, bridges, queues, endpoints, parked calls."""
+"""The state of the simulator's telephone system: channels, bridges, queues, endpoints, parked calls."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ Pair = tuple[str, object]
 
 
 def escape(text: str) -> str:
-    """Spell a text as C would; servers do it to names in snapshots of channels and to values in VarSet."""
+    """Escape a text as in C, as servers do with names in snapshots of channels and values in VarSet."""
     return text.translate(_ESCAPES)
 
 
 @dataclass(eq=False)
 class Bridge:
-    """Where channels are joined."""
+    """A bridge, which joins channels."""
 
     uniqueid: str
     type: str = "basic"
@@ -98,7 +98,7 @@ class Bridge:
     creator: str = "<unknown>"
     name: str = "<unknown>"
     permanent: bool = False
-    """Whether it stays when it is empty, as that of a parking lot does."""
+    """True if it stays when it is empty, like that of a parking lot."""
     channels: list[Channel] = field(default_factory=list)
 
     def snapshot(self) -> list[Pair]:
@@ -141,14 +141,14 @@ class Channel:
     """The other half of a Local channel."""
     endpoint: Endpoint | None = None
     failure: str = ""
-    """Why a call to it will not be answered, as ``DialStatus`` spells it."""
+    """Why a call to it will not be answered, in the spelling of ``DialStatus``."""
     gone: bool = False
     tasks: list[Task] = field(default_factory=list)
     changed: Signal = field(default_factory=Signal)
 
     @property
     def device(self) -> str:
-        """The name without what makes it unique."""
+        """The name without its unique suffix."""
         return self.name.rpartition("-")[0]
 
     def snapshot(self, prefix: str = "") -> list[Pair]:
@@ -177,7 +177,7 @@ class Endpoint:
 
     Args:
         name: without ``PJSIP/``.
-        contacts: where it is registered; none means that it can't be reached.
+        contacts: its registered contacts; if there are none, it can't be reached.
         rings: seconds until it rings when it is called.
         answers: seconds that it rings before it answers; :data:`None` for never.
         talks: seconds after which it hangs up; :data:`None` for never.
@@ -185,7 +185,7 @@ class Endpoint:
         refuses: the hangup cause with which it refuses calls; 0 for none.
         tech_cause: the SIP status of a refusal.
         transport: name of its transport.
-        context: where its own calls go.
+        context: context of the calls that it makes.
 
     """
 
@@ -202,13 +202,13 @@ class Endpoint:
 
     @property
     def device(self) -> str:
-        """Its name as a device."""
+        """The device's name."""
         return f"PJSIP/{self.name}"
 
 
 @dataclass(eq=False)
 class Member:
-    """Someone who takes calls of a queue."""
+    """A member of a queue."""
 
     name: str
     interface: str
@@ -226,7 +226,7 @@ class Member:
     ring_in_use: bool = True
 
     def headers(self, status: int) -> list[Pair]:
-        """Its headers in events, all but ``Queue`` and ``MemberName``, ``Interface`` or ``Name``, ``Location``."""
+        """Return its headers in events, without ``Queue`` and the headers of its name and interface."""
         return [
             ("StateInterface", self.state_interface or self.interface),
             ("Membership", self.membership),
@@ -244,21 +244,21 @@ class Member:
 
 @dataclass(eq=False)
 class Caller:
-    """Someone who waits in a queue."""
+    """A caller who waits in a queue."""
 
     channel: Channel
     position: int
     since: float
     priority: int = 0
     calling: bool = False
-    """Whether a member is being called for it."""
+    """True while a member is being called for it."""
     turn: Signal = field(default_factory=Signal)
-    """Told when a member may be free for it."""
+    """Fired when a member may be free for it."""
 
 
 @dataclass(eq=False)
 class Queue:
-    """A queue: members who take calls and callers who wait."""
+    """A queue with its members and callers."""
 
     name: str
     strategy: str = "ringall"
@@ -271,7 +271,7 @@ class Queue:
     talk_time: int = 0
 
     def wake(self) -> None:
-        """Let the first caller for whom nobody is being called look for a free member."""
+        """Let the first caller for whom no member is being called look for a free member."""
         for caller in self.callers:
             if not caller.calling:
                 caller.turn.fire()
@@ -285,7 +285,7 @@ class Conference:
     name: str
     bridge: Bridge
     channels: dict[Channel, float] = field(default_factory=dict)
-    """Who is in it, and since when."""
+    """Its channels, with the time at which each entered."""
 
 
 @dataclass(eq=False)
@@ -307,7 +307,7 @@ class Lot:
     last: int
     timeout: int = 3600
     bridge: Bridge | None = None
-    """Where its calls wait; made for the first of them."""
+    """The bridge of its calls; created for the first of them."""
     calls: dict[int, Parked] = field(default_factory=dict)
 
 
@@ -316,7 +316,7 @@ Dialplan = dict[str, dict[str, list[tuple[str, str]]]]
 
 
 def default_dialplan() -> Dialplan:
-    """What a new simulator can be called at."""
+    """Return the dialplan of a new simulator."""
     default: dict[str, Any] = {
         "100": [("Answer", ""), ("Wait", "3600")],
         "101": [("Answer", ""), ("Echo", "")],

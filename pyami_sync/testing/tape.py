@@ -1,13 +1,13 @@
-"""Recorded traffic in a file: what passed on the wire, when, and in which direction.
+"""Tapes: files of recorded traffic, with the time and direction of each piece.
 
 The format, version 1: text and bytes packed with gzip (``zcat`` shows it). The first line is
 ``pyami-tape 1 <seconds since 1970>``. Then, for each piece of traffic, a line with the microseconds since the
-piece before it, ``<`` for received or ``>`` for sent, and a number of bytes; then so many bytes and a line
-feed. The file is a row of gzip members, each complete in itself, and is only ever appended to: a recorder
-that is killed leaves a file that can be read but for the last moment. No secret is written.
+piece before it, ``<`` for received or ``>`` for sent, and a number of bytes; then these bytes and a line feed. The
+file is a sequence of complete gzip members, and is only ever appended to: after a recorder was killed, the file is
+readable except for the last moment. No secret is written.
 
-Files that are not of this kind are taken for what a server sent, as it is or packed with gzip or xz; their
-times are those of the events' ``Timestamp`` headers, as far as they have some.
+Other files are read as dumps of a server's bytes, plain or compressed with gzip or xz; their times are those of the
+events' ``Timestamp`` headers, if they have any.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..wire.redaction import redact
 __all__ = ["Record", "Recorder", "read_tape"]
 
 MAGIC = b"pyami-tape 1 "
-PIECES = 5000  # of traffic in one member of the file at most
+PIECES = 5000  # most pieces of traffic in one gzip member
 MOST_PENDING = 64 * 1024 * 1024
 _MARKS = {"received": b"<", "sent": b">"}
 _timestamp = re.compile(rb"\r\nTimestamp: (\d+\.\d+)(?:\r\n|\Z)").search
@@ -40,34 +40,34 @@ class Record(NamedTuple):
     time: float
     """Seconds since the recording began."""
     direction: str
-    """``"received"`` or ``"sent"``, as the client saw it."""
+    """``"received"`` or ``"sent"``, from the client's point of view."""
     raw: bytes
 
 
 class HasWire(Protocol):
-    """What a recorder can be attached to: a client."""
+    """Something that a recorder can be attached to: a client."""
 
     def on_wire(self, callback: Callable[[str, bytes], object], /) -> Any:
-        """Have a callback called with the direction and the bytes of all traffic; may give a function that stops it."""
+        """Have a callback called with the direction and bytes of all traffic; may return a function that stops it."""
 
 
 class Recorder:
-    """Write traffic to a file; it is appended to if it exists.
+    """Records traffic in a file, which is appended to if it exists.
 
-    A thread named ``pyami-recorder`` writes, at least once a second, so that recording delays nobody.
+    A thread named ``pyami-recorder`` writes the file, at least once a second, so that recording causes no delay.
     Use it as a context manager, or call :meth:`close`.
 
     Args:
         path: of the file.
-        client: whose traffic to record: anything with ``on_wire(callback)``.
+        client: the client to record, or another object with ``on_wire(callback)``.
         interval: most seconds until traffic is in the file.
-        most_pending: bytes of traffic that may wait to be written; a disk that is slower loses the recording.
+        most_pending: most bytes of traffic that may wait to be written; if the disk is slower, the recording ends.
 
     Raises:
-        OSError: the file can't be opened or its first line not written; a file that was made for it is removed.
+        OSError: the file can't be opened or its first line can't be written; a newly created file is removed.
 
-    A disk that is full, or anything else that ends the writing, ends the recording: what comes later is dropped,
-    :attr:`error` holds the reason, and :meth:`close` raises it. The file can be read up to there.
+    An error while writing, such as a full disk, ends the recording: later traffic is dropped, :attr:`error` has the
+    reason, and :meth:`close` raises it. The file is readable up to that point.
 
     """
 
@@ -82,9 +82,9 @@ class Recorder:
         self.interval = interval
         self.most_pending = most_pending
         self.written = 0
-        """Pieces of traffic that are in the file."""
+        """Number of pieces of traffic in the file."""
         self.error: OSError | None = None
-        """What ended the recording early."""
+        """The error that ended the recording."""
         existed = os.path.exists(path)
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
         self._pending: list[tuple[float, bytes, bytes]] = []
@@ -100,7 +100,7 @@ class Recorder:
             except OSError:
                 self._file.close()
                 if not existed:
-                    os.unlink(path)  # an empty file would stand in the way of the next try
+                    os.unlink(path)  # an empty file would prevent the next try
                 raise
         self._thread = threading.Thread(target=self._run, name="pyami-recorder", daemon=True)
         self._thread.start()
@@ -109,7 +109,7 @@ class Recorder:
 
     @property
     def count(self) -> int:
-        """Pieces of traffic recorded so far: written, or about to be."""
+        """Number of pieces of traffic recorded so far: written, or waiting to be written."""
         with self._change:
             return self.written + self._under_way + len(self._pending)
 
@@ -118,7 +118,7 @@ class Recorder:
         self._taps.append(client.on_wire(self.add))
 
     def add(self, direction: str, raw: bytes) -> None:
-        """Record a piece of traffic; after :meth:`close` it is dropped. For any thread."""
+        """Record a piece of traffic; after :meth:`close` it is dropped. Any thread may call this."""
         record = (time.monotonic(), _MARKS[direction], bytes(raw))
         with self._change:
             if self._closed or self.error is not None:
@@ -132,12 +132,12 @@ class Recorder:
                 self._change.notify()
 
     def close(self) -> None:
-        """Write what is left and close the file; idempotent.
+        """Write the remaining traffic and close the file; idempotent.
 
-        A client hands traffic over a moment after it passed: what has not come by now is not recorded.
+        A client reports traffic a moment after it passed: what has not been reported by now is not recorded.
 
         Raises:
-            OSError: not all that came could be written; each call raises it.
+            OSError: not all traffic could be written; each call raises it.
 
         """
         while self._taps:
@@ -159,7 +159,7 @@ class Recorder:
         try:
             self.close()
         except OSError:
-            if exc is None:  # else what ended the block counts more; .error has the other
+            if exc is None:  # otherwise the block's exception is propagated, and .error has this one
                 raise
 
     def _fail(self, exc: OSError) -> None:
@@ -174,7 +174,7 @@ class Recorder:
             with self._change:
                 self._change.wait_for(lambda: self._pending or self._closed or self.error)
                 if not self._closed:
-                    # A moment to let more come: a member of the file for each piece would pack badly.
+                    # Wait a moment for more: a gzip member for each piece would compress badly.
                     self._change.wait_for(lambda: self._closed or self.error, self.interval)
                 if self.error is not None:
                     return
@@ -209,23 +209,23 @@ class Recorder:
         packed = memoryview(packer.compress(data) + packer.flush())
         began = self._file.seek(0, os.SEEK_END)
         try:
-            while packed:  # unbuffered, so that nothing of it is left for close() to fail on
+            while packed:  # unbuffered, so that close() can't fail
                 packed = packed[self._file.write(packed) :]
         except OSError:
-            # Half a member at the end would hide whatever is appended later.
+            # An incomplete member at the end would make later ones unreadable.
             with contextlib.suppress(OSError):
                 self._file.truncate(began)
             raise
 
 
 def read_tape(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """Read a tape, or a dump of what a server sent, piece by piece.
+    """Yield the pieces of a tape, or of a dump of a server's bytes.
 
-    What a killed recorder left incomplete at the end is not given.
+    An incomplete piece at the end, left by a killed recorder, is skipped.
 
     Raises:
         OSError: the file can't be read.
-        ValueError: it is a tape, but damaged.
+        ValueError: the tape is damaged.
 
     """
     with open(path, "rb") as file:
@@ -238,7 +238,7 @@ def read_tape(path: str | os.PathLike[str]) -> Iterator[Record]:
 
 
 def _unpack(data: bytes) -> bytes:
-    """Unpack gzip members, as far as they go."""
+    """Unpack gzip members, up to the first incomplete one."""
     found = []
     while data.startswith(b"\x1f\x8b"):
         unpacker = zlib.decompressobj(31)

@@ -1,7 +1,7 @@
-"""The server's side of the wire: how Asterisk cuts input into actions, and how messages are spelled.
+"""The server's side of the protocol: splits input into actions like Asterisk, and renders messages.
 
-The reading is that of manager.c, limits and accidents included: lines end with LF or CR LF, a NUL ends the
-content of a line, more than 1022 bytes make a line too long, 128 lines are the most a message has.
+Input is parsed like in manager.c, with its limits and oddities: lines end with LF or CR LF, a NUL ends the content of
+a line, a line may have 1022 bytes, and a message 128 lines.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Headers = Mapping[str, Any] | Pairs
 Reply = (
     bytes | str | Message | Mapping[str, Any] | Iterable["Reply"] | Callable[[Action, "Session"], "Reply | None"] | None
 )
-"""What a scripted action may answer; see :meth:`~pyami_sync.testing.Simulator.on`."""
+"""Types of scripted answers; see :meth:`~pyami_sync.testing.Simulator.on`."""
 
 
 def pairs_of(headers: Headers) -> list[tuple[str, str]]:
-    """Headers as pairs of text; a list as a value repeats its header, :data:`None` leaves it out."""
+    """Return headers as pairs of str; a list as value repeats its header, :data:`None` omits it."""
     found = []
     for name, value in headers.items() if isinstance(headers, Mapping) else headers:
         values = value if isinstance(value, list | tuple) else [value]
@@ -39,16 +39,16 @@ def pairs_of(headers: Headers) -> list[tuple[str, str]]:
 
 
 def frame(headers: Headers) -> bytes:
-    """Spell one message, its blank line included. Nothing is checked: a server sends what it has."""
+    """Return the bytes of a message, its blank line included; nothing is checked."""
     lines = [f"{name}: {value}\r\n" if name else f"{value}\r\n" for name, value in pairs_of(headers)]
     return ("".join(lines) + "\r\n").encode("utf-8", "surrogateescape")
 
 
 def to_frames(reply: Any, action_id: str) -> bytes:
-    """Spell what a script answers: bytes and text as they are, messages with the ActionID of the action.
+    """Return the bytes of a scripted answer: bytes and str unchanged, messages with the ActionID of the action.
 
     Raises:
-        TypeError: this can't be sent.
+        TypeError: it is of another type.
 
     """
     if reply is None:
@@ -78,11 +78,11 @@ def _with_id(raw: bytes, has_id: bool, action_id: str) -> bytes:
 
 
 class Reader:
-    """Cut the bytes of one client into actions.
+    """Splits the bytes of one client into actions.
 
     Args:
         on_action: called with each complete action.
-        on_error: called with a text and the ActionID (may be empty) for one that can't be read.
+        on_error: called with a text and the ActionID (may be empty) for an invalid one.
 
     """
 
@@ -94,15 +94,15 @@ class Reader:
         self._too_long = False
         self._buffer = bytearray()
         self.paused = False
-        """Whether complete actions are left in the buffer: the one before is still being answered."""
+        """True while complete actions stay in the buffer, because the previous one is still being answered."""
 
     @property
     def room(self) -> int:
-        """How many bytes the server would read at once now."""
+        """Return how many bytes the server would read at once."""
         return BUFFER - min(len(self._buffer), BUFFER - 1)
 
     def feed(self, data: bytes = b"") -> None:
-        """Take bytes; hand on the actions that are complete, until :attr:`paused` is set."""
+        """Add bytes, and report the actions that are complete, until :attr:`paused` is set."""
         buffer = self._buffer
         buffer += data
         at = 0
@@ -140,11 +140,11 @@ class Reader:
 
 
 def header(action: Message, name: str) -> str:
-    """A header of an action as the server reads it: leading blanks dropped, trailing ones kept."""
-    # The first in wire order, however it is spelled.
+    """Return a header of an action as the server reads it: without leading blanks, with trailing ones."""
+    # The first in wire order, in any spelling.
     return next(iter(action.get_all(name)), "").lstrip(" ")
 
 
 def action_name(action: Message) -> str:
-    """The name of an action as the server reads it: unlike other headers, empty ones are passed over."""
+    """Return the name of an action as the server reads it: unlike for other headers, empty ones are skipped."""
     return next((name for value in action.get_all("Action") if (name := value.lstrip(" "))), "")

@@ -1,7 +1,7 @@
-"""Hints at what was probably not meant: a typo in a header or an event's name, ``timeout`` for ``Timeout``.
+"""Warnings about probable mistakes: a typo in a header or an event's name, ``timeout`` for ``Timeout``.
 
-A server ignores a header that it does not know, so a typo shows in nothing but what then does not happen. It is a
-warning, never a refusal, because a server may know more than the catalogue does.
+A server silently ignores a header that it does not know, so a typo is hard to find. It causes a warning, never an
+exception, because a server may know more headers than the catalogue does.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _seen_events: set[str] = set()
 def advise(action: str, headers: Iterable[str], *, stacklevel: int = 3) -> None:
     """Warn of each header that looks like a typo of one that the action has.
 
-    Each combination of an action and its headers is looked at once in a process. Callable from any thread: a
-    combination that two threads look at side by side is looked at twice.
+    Each combination of an action and its headers is checked once in a process (twice if two threads check it at the
+    same time). Any thread may call it.
 
     Args:
         action: name of the action.
@@ -41,7 +41,7 @@ def advise(action: str, headers: Iterable[str], *, stacklevel: int = 3) -> None:
     names = (action, *headers)
     if names in _seen:
         return
-    if len(_seen) >= MOST_SEEN:  # names may come from outside: don't let them pile up
+    if len(_seen) >= MOST_SEEN:  # names may come from outside: bound the memory
         _seen.clear()
     _seen.add(names)
     known = _headers().get(action.lower())
@@ -60,12 +60,12 @@ def advise(action: str, headers: Iterable[str], *, stacklevel: int = 3) -> None:
 
 
 def advise_timeout(action: str, headers: Iterable[str], timeout: object, *, stacklevel: int = 3) -> None:
-    """Warn if ``timeout=`` was given to the client, but may have been meant for the action's header ``Timeout``.
+    """Warn if ``timeout=`` was passed, but the action's header ``Timeout`` may have been meant.
 
     Args:
         action: name of the action.
         headers: names of its headers.
-        timeout: what was given to the client; only a number can be meant for the server.
+        timeout: the argument; only a number can be meant for the server.
         stacklevel: as for :func:`warnings.warn`; 2 is the caller of this function.
 
     """
@@ -89,10 +89,10 @@ def is_header(action: str, header: str) -> bool:
 def advise_events(names: Iterable[object], *, stacklevel: int = 3) -> None:
     """Warn of each name that looks like a typo of an event's name.
 
-    An event that is not known is no mistake: a server's modules, and the dialplan, can send what they like.
+    An unknown name alone is no mistake: modules of a server and the dialplan can send events of any name.
 
     Args:
-        names: names of events; what is no text, or a glob, is left out.
+        names: names of events; globs, and what is not a str, are skipped.
         stacklevel: as for :func:`warnings.warn`; 2 is the caller of this function.
 
     """

@@ -1,7 +1,6 @@
-"""Fields of typed messages.
+"""Fields of typed messages: descriptors that convert a header's text to str, int, bool, datetime and so on.
 
-A field is a data descriptor that reads one header of a message when it is asked for; nothing is converted or
-copied before. Rules that hold for all fields:
+A field reads its header when the attribute is accessed; nothing is converted or copied before. Rules for all fields:
 
 * The attribute is the header's name in snake_case. Header names vary in case between events and versions
   (``Uniqueid``, ``UniqueID``): the attribute is made from the spelling that channels use, or else most events
@@ -63,7 +62,7 @@ _assignment = re.compile(r'(?:\\.|"(?:\\.|[^"\\])*(?:"|\Z)|[^,\\"]|\\\Z)+', re.D
 
 
 class Field(Generic[T]):
-    """One header of a message, read when it is asked for.
+    """Descriptor for one header of a message, which is read when the attribute is accessed.
 
     Args:
         header: its name on the wire.
@@ -97,7 +96,7 @@ class Field(Generic[T]):
         return cast(Self | T, self.read(instance, owner))
 
     def read(self, instance: Any, owner: type | None = None) -> Any:
-        """Return the value in a message, or the field itself when asked of the class.
+        """Return the value in a message, or the field itself when accessed on the class.
 
         Raises:
             ValueError: the text does not convert.
@@ -112,10 +111,10 @@ class Field(Generic[T]):
         return f"<{type(self).__name__} {self.attribute!r} of header {self.header!r}>"
 
     def _unusable(self, text: str, what: str) -> None:
-        """Return None for what only says that there is no value.
+        """Return None for a text that stands for the absence of a value.
 
         Raises:
-            ValueError: there is a value, but of another kind.
+            ValueError: the text is a value of another kind.
 
         """
         if text.strip().lower() not in NOTHING:

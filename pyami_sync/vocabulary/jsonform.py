@@ -1,4 +1,4 @@
-"""Messages as JSON, and back.
+"""Conversion of messages to JSON and back: :func:`to_json` and :func:`from_json`.
 
 The JSON form of a message has its typed attributes, converted, and under ``headers`` all that came over the
 wire as text, a repeated header as a list; ``order`` has the names in wire order, since some writers of JSON
@@ -6,7 +6,7 @@ sort. Where that can't give back the very bytes (unusual blanks, text that no en
 them in base64. So :func:`from_json` gives back the same message, always. A value that does not convert is
 null as an attribute, and in ``headers`` as it came.
 
-Nothing is hidden: a login or a list of authentication objects has its secrets in its JSON too.
+Nothing is redacted: the JSON of a login, or of a list of authentication objects, contains the secrets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ENVELOPE = frozenset({"action", "encoding", "node", "order", "received_at"})
 
 
 def to_json(message: Message) -> dict[str, Any]:
-    """Return the JSON form of a message: a dict of what :mod:`json` can write."""
+    """Return the JSON form of a message: a dict that :mod:`json` can write."""
     made: dict[str, Any] = {}
     if isinstance(message, Event):
         made["event"] = message.name
@@ -89,7 +89,7 @@ def plain(value: Any) -> Any:
 
 
 def rebuilt(data: Mapping[str, Any], encoding: str) -> bytes | None:
-    """Return the bytes that headers in their JSON form tell; None when they tell none."""
+    """Return the bytes of headers in their JSON form; None if these are not valid headers."""
     headers, order = data["headers"], data.get("order")
     try:
         if order is None:
@@ -121,7 +121,7 @@ def clean(raw: bytes, encoding: str) -> bool:
 
 
 def printable(value: Any) -> Any:
-    """Replace what is no text, so that any writer of JSON takes it; the bytes are in ``raw``."""
+    """Replace what is not text, so that any writer of JSON accepts it; the bytes are in ``raw``."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, list):
@@ -139,17 +139,17 @@ def from_json(data: Mapping[str, Any]) -> Message: ...
 @overload
 def from_json(data: Mapping[str, Any], cls: type[M]) -> M: ...
 def from_json(data: Mapping[str, Any], cls: type[Message] = Message) -> Message:
-    """Return the message of a JSON form.
+    """Return the message with a JSON form.
 
     An action may also be given by its arguments alone: ``{"action": "QueueAdd", "queue": "support", …}``,
     without ``"action"`` when ``cls`` is its class. It is checked as any other before it can be sent.
 
     Args:
-        data: what :func:`to_json` gave, read back from JSON.
-        cls: the class that it has to be of.
+        data: the result of :func:`to_json`, read back from JSON.
+        cls: the expected class.
 
     Raises:
-        ValueError: it is no message of that class.
+        ValueError: it is not a message of that class.
 
     """
     if not isinstance(data, Mapping):
@@ -162,7 +162,7 @@ def from_json(data: Mapping[str, Any], cls: type[Message] = Message) -> Message:
     elif isinstance(data.get("headers"), Mapping):
         told = rebuilt(data, encoding)
         if told is None:
-            raise ValueError("headers and order tell no message")
+            raise ValueError("headers and order do not describe a message")
         raw = told
     elif issubclass(cls, Action) or (cls is Message and "action" in data):
         return of_class(action_of_arguments(data, cls), cls)
@@ -184,14 +184,14 @@ def of_class(message: Message, cls: type[M]) -> M:
 
 
 def of_bytes(raw: bytes, origin: Origin, data: Mapping[str, Any]) -> Message:
-    """Make a message of bytes: of the class that they are, with what the JSON form says besides."""
+    """Return the message with these bytes, in the class that they belong to, with the other values of the JSON form."""
     kind: type[Message] = kind_of(raw)
     if kind is Message and "response" in data:
-        kind = Response  # an answer of mere text has no header to tell it
+        kind = Response  # an answer of plain text has no header that shows its kind
     if kind is Message:
         return Message._wire(Message.from_bytes(raw)._raw if raw.strip() else b"", origin)
     if kind is Action:
-        # Checked as if it were written here: it may come from anywhere.
+        # Checked like an action made here: the JSON may come from anywhere.
         pairs = Message._wire(raw.removesuffix(b"\r\n\r\n"), origin).items()
         checked = Action(pairs[0][1], pairs[1:], encoding=origin.encoding)
         return action_class(checked.name)._wire(checked._raw, origin)
@@ -204,7 +204,7 @@ def of_bytes(raw: bytes, origin: Origin, data: Mapping[str, Any]) -> Message:
 
 
 def response_of(raw: bytes, origin: Origin, data: Mapping[str, Any]) -> Response:
-    """Make a response of bytes, with the events of its list."""
+    """Return the response with these bytes, and the events of its list."""
     items = data.get("events") or ()
     cls: type[Response] = ListResponse if items or data.get("complete") else Response
     body = raw.removesuffix(b"\r\n\r\n")
@@ -217,7 +217,7 @@ def response_of(raw: bytes, origin: Origin, data: Mapping[str, Any]) -> Response
 
 
 def action_of_arguments(data: Mapping[str, Any], cls: type[Message]) -> Action[Any]:
-    """Make an action of its arguments."""
+    """Return the action with these arguments."""
     arguments = {name: value for name, value in data.items() if name not in ENVELOPE}
     name = data.get("action")
     if name is not None and not isinstance(name, str):

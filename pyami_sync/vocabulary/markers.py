@@ -1,4 +1,4 @@
-"""Events that no server sends: a client puts them into the order of events where its link was down or slow."""
+"""Marker events: made by the client, not by a server, where its link was lost, restored or slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MARKERS", "ConnectionLost", "Marker", "Reconnected", "Recovered", "S
 
 
 class Marker(TypedEvent):
-    """A mark in the order of events; ``received_at`` is when it was set."""
+    """Base class of the markers; ``received_at`` is the moment at which the marker was made."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ class ConnectionLost(Marker):
 
     @classmethod
     def make(cls, reason: str, *, origin: Origin = LOCAL) -> Self:
-        """Make the mark.
+        """Return a new marker.
 
         Args:
             reason: how the link ended.
@@ -50,7 +50,7 @@ class ConnectionLost(Marker):
 
 
 class Reconnected(Marker):
-    """The link is there again and logged in: events from here on are complete."""
+    """The link is restored and logged in: events from here on are complete."""
 
     __slots__ = ()
 
@@ -59,20 +59,20 @@ class Reconnected(Marker):
     gap = Float("Gap")
     """Seconds since the link was lost."""
     server_restarted = Bool("ServerRestarted")
-    """True if the server started anew meanwhile; None when that is not known."""
+    """True if the server was restarted meanwhile; None if that is not known."""
     attempts = Int("Attempts")
-    """How many attempts it took."""
+    """Number of attempts to reconnect."""
 
     @classmethod
     def make(
         cls, gap: float, *, attempts: int = 1, server_restarted: bool | None = None, origin: Origin = LOCAL
     ) -> Self:
-        """Make the mark.
+        """Return a new marker.
 
         Args:
             gap: seconds since the link was lost.
-            attempts: how many attempts it took.
-            server_restarted: whether the server started anew meanwhile, if that is known.
+            attempts: number of attempts to reconnect.
+            server_restarted: whether the server was restarted meanwhile; None if that is not known.
             origin: when, and which node's link it is.
 
         """
@@ -81,7 +81,7 @@ class Reconnected(Marker):
 
 
 class Stalled(Marker):
-    """Events or answers come late, by more than ``stall_after`` seconds: what follows may be old news."""
+    """Events or answers arrive more than ``stall_after`` seconds late: the events that follow may be old."""
 
     __slots__ = ()
 
@@ -94,7 +94,7 @@ class Stalled(Marker):
 
     @classmethod
     def make(cls, late: float, what: str, *, origin: Origin = LOCAL) -> Self:
-        """Make the mark.
+        """Return a new marker.
 
         Args:
             late: by how many seconds.
@@ -106,7 +106,7 @@ class Stalled(Marker):
 
 
 class Recovered(Marker):
-    """Events and answers come in time again, after :class:`Stalled`."""
+    """Events and answers arrive in time again, after :class:`Stalled`."""
 
     __slots__ = ()
 
@@ -119,7 +119,7 @@ class Recovered(Marker):
 
     @classmethod
     def make(cls, lasted: float, late: float, *, origin: Origin = LOCAL) -> Self:
-        """Make the mark.
+        """Return a new marker.
 
         Args:
             lasted: seconds that the stall lasted.
@@ -131,4 +131,4 @@ class Recovered(Marker):
 
 
 MARKERS: tuple[type[Marker], ...] = (ConnectionLost, Reconnected, Stalled, Recovered)
-"""All of them."""
+"""All marker classes."""

@@ -1,4 +1,4 @@
-"""The base classes of typed actions, events and answers, and the way from an event's name to its class."""
+"""Base classes of typed actions, events and answers; :func:`event_class` chooses the class of an event by its name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ += ["event_class", "event_classes", "fields_of", "load_actions", "load_e
 
 
 class TypedEvent(Event):
-    """An event with a class of its own.
+    """Base class of the events that have a class of their own.
 
     Its attributes are those of :class:`~pyami_sync.Event` and its fields; all headers, known or not, are
     there as on every :class:`~pyami_sync.Message`. Patterns match by keyword:
@@ -36,7 +36,7 @@ class TypedEvent(Event):
     """
 
     __slots__ = ()
-    __match_args__ = ()  # by position, a pattern would hang on the order of headers in some version
+    __match_args__ = ()  # by position, a pattern would depend on the order of headers in some version
 
     event_name: ClassVar[str] = ""
     """Its name on the wire; empty for a group of events."""
@@ -50,11 +50,11 @@ class TypedEvent(Event):
 
 
 class SentByUser(TypedEvent):
-    """An event whose headers somebody else chose.
+    """An event whose headers are chosen by its sender, such as UserEvent.
 
-    Its first header of a name counts, in whatever spelling, so that a sender can't put one before those of
-    the server by spelling it as the reader does. (Elsewhere the exact spelling is looked for first, which
-    costs half; a server spells a header in one way.)
+    The first header of a name counts, in any spelling, so that a sender can't override a header of the server by
+    spelling it as the reader does. (In other events the exact spelling is looked up first, which takes half the time;
+    a server spells a header in one way.)
     """
 
     __slots__ = ()
@@ -71,9 +71,9 @@ class OriginateOutcome(TypedEvent):
 
     @property
     def outcome(self) -> str:
-        """How it went, in words: ``answered``, ``no answer``, ``busy``, ``congestion``, ``hung up`` or ``failed``.
+        """The outcome in words: ``answered``, ``no answer``, ``busy``, ``congestion``, ``hung up`` or ``failed``.
 
-        A reason that is not known is named by its number.
+        An unknown reason is given by its number.
         """
         if self.get("Response", "").lower() == "success":
             return "answered"
@@ -92,7 +92,7 @@ class ListComplete(TypedEvent):
     event_list = Text("EventList")
     """``Complete``."""
     list_items = Int("ListItems")
-    """How many items the server counted; not always the number of events that came."""
+    """Number of items by the server's count; not always the number of events that arrived."""
 
 
 _classes: dict[bytes, type[Event]] = {}
@@ -102,9 +102,9 @@ MOST_NAMES = 10_000
 
 
 def event_class(name: bytes) -> type[Event]:
-    """Return the class of events of that name on the wire; :class:`~pyami_sync.Event` when it has none.
+    """Return the class of events of that name on the wire; :class:`~pyami_sync.Event` if there is none.
 
-    Names are compared without case, because servers vary it.
+    Names are compared without case, because servers differ in it.
     """
     try:
         return _classes[name]
@@ -113,17 +113,17 @@ def event_class(name: bytes) -> type[Event]:
 
 
 def load_events() -> None:
-    """Load the classes of events, unless they are there; blocks for some hundredths of a second the first time.
+    """Load the classes of events unless they are loaded; blocks for some hundredths of a second the first time.
 
-    A client does so before its threads start, or the first event would hold up the thread that reads. No
-    other thread can fork meanwhile: a module that was half imported then would stay locked in the child for ever.
+    A client calls this before its threads start, because the first event would otherwise block the engine thread. No
+    other thread can fork meanwhile: a half-imported module would stay locked in the child for ever.
     """
     with _loading:
         if _known:
             return
         from .. import events
 
-        # Markers are no server's: an event of their name on the wire stays a plain one.
+        # Servers send no markers: an event with the name of one on the wire is a plain Event.
         typed = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, TypedEvent)]
         own = [each for each in typed if each.__module__ == events.__name__]
         _known.update({each.event_name.encode().lower(): each for each in own})
@@ -156,7 +156,7 @@ if hasattr(os, "register_at_fork"):
 def _learn(name: bytes) -> type[Event]:
     if not _known:
         load_events()
-    if len(_classes) > MOST_NAMES:  # names come from outside: don't let them pile up
+    if len(_classes) > MOST_NAMES:  # names come from outside: bound the memory
         _classes.clear()
     made = _classes[name] = _known.get(name.lower(), Event) if name else Event
     return made
@@ -174,7 +174,7 @@ def fields_of(cls: type[Message]) -> dict[str, Field[Any]]:
 
 
 class ListResponse(Response, Generic[E]):
-    """The answer to a list action: the response, its items and what closed it."""
+    """The answer to a list action: the response, its items and its closing event."""
 
     __slots__ = ()
 
@@ -197,16 +197,16 @@ Headers = Mapping[str, HeaderValue] | Iterable[tuple[str, HeaderValue]]
 
 
 class TypedAction(Action[R]):
-    """An action with a class of its own: arguments by keyword, the names those of its fields.
+    """Base class of the actions that have a class of their own; its arguments are keywords, named like its fields.
 
     All of them also take:
 
     Args:
         action_id: an ActionID of your own; without it the client makes one.
-        headers: further headers, as :class:`~pyami_sync.Action` takes them.
+        headers: further headers, in any form that :class:`~pyami_sync.Action` accepts.
 
     Raises:
-        InvalidAction: the server would refuse or misread it; nothing has been sent.
+        InvalidAction: the server would refuse or misread the action; nothing has been sent.
 
     """
 
@@ -215,7 +215,7 @@ class TypedAction(Action[R]):
     action_name: ClassVar[str] = ""
     """Its name on the wire."""
     privileges: ClassVar[tuple[str, ...]] = ()
-    """Write classes of which the user needs one; none are needed when it is empty."""
+    """Write classes of which the user needs one; empty if none is needed."""
 
     def _fill(self, action_id: str | None, headers: Headers | None, *pairs: tuple[str, HeaderValue]) -> None:
         given = [("ActionID", action_id), *pairs]
@@ -233,13 +233,13 @@ class ListAction(TypedAction[ListResponse[E]], Generic[E]):
 
 
 def numbered(header: str, values: Iterable[str | int] | None) -> Iterator[tuple[str, HeaderValue]]:
-    """Spell values as ``Header(0)``, ``Header(1)`` and so on."""
+    """Yield values as ``Header(0)``, ``Header(1)`` and so on."""
     for number, value in enumerate(values or ()):
         yield header.replace("(n)", f"({number})"), value
 
 
 def changed(changes: Iterable[ConfigChange] | None) -> Iterator[tuple[str, HeaderValue]]:
-    """Spell changes as ``Action-000000``, ``Cat-000000`` and so on."""
+    """Yield changes as ``Action-000000``, ``Cat-000000`` and so on."""
     for number, change in enumerate(changes or ()):
         for name, value in change.items():
             yield f"{name.capitalize()}-{number:06}", value  # type: ignore[misc]

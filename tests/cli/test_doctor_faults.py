@@ -119,7 +119,7 @@ def http_behind_the_port(folder: Path) -> Iterator[Planted]:
         yield at(port)
 
 
-@fault(3, "greeting", "closes the connection without a word", "authlimit in manager.conf.*proxy")
+@fault(3, "greeting", "closes the connection without sending anything", "authlimit in manager.conf.*proxy")
 def closed_without_a_word(folder: Path) -> Iterator[Planted]:
     with service(lambda client: None) as port:
         yield at(port)

@@ -251,7 +251,7 @@ def test_in_a_terminal(server: Server, size: tuple[int, int]) -> None:
         until(terminal, lambda text: "Hang up the call of" in text)
         terminal.type("y")
         until(terminal, lambda text: "Channel Hungup" in text)
-        until(terminal, lambda text: "nothing contains that" in text)
+        until(terminal, lambda text: "no row contains that" in text)
         terminal.type("\x1b")
         until(terminal, lambda text: text.count("queued") == 2)
         terminal.type("q")

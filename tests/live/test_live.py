@@ -288,7 +288,7 @@ def test_an_event_that_breaks_the_reducer_costs_only_itself(ami_client, monkeypa
         ami_client.send("QueuePenalty", Interface=MEMBER, Penalty=4)
         pause(ami_client)
         live.wait(lambda view: view.queues["support"].member(MEMBER).paused, timeout=10)
-        assert "could not take up" in caplog.text
+        assert "could not apply" in caplog.text
 
 
 FORK = """

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from pyami_sync.connection.transport import TLS
+from pyami_sync.connection.tls import TLS
 from pyami_sync.session.options import Options, event_mask, make_options, options_from_url
 from pyami_sync.session.reconnect import ReconnectPolicy
 from pyami_sync.wire.protocol import Limits

@@ -1,4 +1,4 @@
-"""``hangup``, ``transfer``, ``park``, ``pause``, ``unpause`` and ``reload``: act once, and report each outcome."""
+"""The commands ``hangup``, ``transfer``, ``park``, ``pause``, ``unpause`` and ``reload``."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def act(output: Output, client: AMIClient, action: Action[Any], done: str, **mor
     """Send an action, report its outcome, and return whether it succeeded.
 
     Args:
-        output: where to report it.
+        output: where to print it.
         client: sends it.
-        action: what to do.
-        done: what to print for a person when it has succeeded.
+        action: the action.
+        done: text to print on success, unless the output is JSON.
         more: further fields of the JSON record.
 
     """
@@ -47,7 +47,7 @@ def act(output: Output, client: AMIClient, action: Action[Any], done: str, **mor
 
 
 def matching(client: AMIClient, names: Iterable[str]) -> list[str]:
-    """Return the channels that a person means: a name or Uniqueid as it is, a glob as all that match it.
+    """Return the channels for the arguments: names and Uniqueids as they are, and for globs all matching channels.
 
     Raises:
         click.UsageError: no channel matches a glob or has that Uniqueid.
@@ -128,7 +128,7 @@ def extension(text: str) -> tuple[str, str | None]:
 )
 @click.argument("channel")
 @click.argument("target", metavar="EXTEN[@CONTEXT]")
-@click.option("--attended", is_flag=True, help="Let the one who transfers talk to the target first.")
+@click.option("--attended", is_flag=True, help="Let the transferring party talk to the target first.")
 @click.option("--self", "itself", is_flag=True, help="Send CHANNEL itself there, not the party it talks to.")
 @pass_settings
 def transfer(settings: Settings, channel: str, target: str, attended: bool, itself: bool) -> int:
@@ -220,7 +220,7 @@ def unpause(settings: Settings, interface: str, queue: str | None) -> int:
 @click.argument("module", required=False)
 @pass_settings
 def reload(settings: Settings, module: str | None) -> int:
-    """Have the server read its configuration again: all of it, or that of one MODULE.
+    """Reload the server's configuration: all of it, or that of one MODULE.
 
     Needs the write class `config` or `system`. Ends with 1 when there is no such module or its reload failed.
     """

@@ -1,4 +1,4 @@
-"""``agi``: serve call scripts, over FastAGI or for a session's AsyncAGI."""
+"""The command ``agi``: serves call scripts over FastAGI or AsyncAGI."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..types import DURATION
 
 __all__ = ["agi"]
 
-LOOK = 0.5  # seconds between two looks whether a file has changed
+LOOK = 0.5  # seconds between two checks whether a file has changed
 
 logger = logging.getLogger("pyami_sync.agi")
 
@@ -41,7 +41,7 @@ def agi() -> None:
 
 
 def scripting(function: Any) -> Any:
-    """Give a command the options that both ways to serve have."""
+    """Add the options that ``serve`` and ``listen`` share to a command."""
     options = [
         click.argument("scripts", metavar="SCRIPTS"),
         click.option("--threads", type=click.IntRange(1), default=100, show_default=True, help="Most scripts at once."),
@@ -78,9 +78,9 @@ def serve(
 ) -> int:
     """Serve FastAGI: AGI(agi://this-host/path) in the dialplan.
 
-    Ctrl-C and SIGTERM end it when the scripts under way are through. SIGHUP, or a changed file with --reload, has it
-    read the scripts again; those under way go on with the old ones. FastAGI has no authentication: let nobody but
-    your servers reach the port.
+    Ctrl-C and SIGTERM end it once the running scripts have ended. SIGHUP, or with --reload a changed file, reloads
+    the scripts; running ones continue with the old code. FastAGI has no authentication: restrict access to the port
+    to your servers.
     """
     output = settings.output
     with _logging(settings, output), _hangups() as asked:
@@ -106,7 +106,7 @@ def serve(
 def listen(settings: Settings, scripts: str, threads: int, reloading: bool, grace: float, period: float | None) -> int:
     """Serve AsyncAGI of a server: AGI(agi:async,path) in the dialplan.
 
-    The user needs the class agi, to read and to write, and for calls that wait already the class reporting.
+    The user needs the read and write class agi, and for calls that are waiting already the write class reporting.
     """
     output = settings.output
     with _logging(settings, output), _hangups() as asked:
@@ -120,7 +120,7 @@ def listen(settings: Settings, scripts: str, threads: int, reloading: bool, grac
 
 def _load(scripts: str, reloading: bool) -> tuple[ScriptSource, Router]:
     if reloading:
-        # A file that changes twice within a second may be taken for its byte code of before.
+        # Python would use old byte code for a file that changes twice within a second.
         sys.dont_write_bytecode = True
     try:
         source = ScriptSource(scripts)
@@ -145,7 +145,7 @@ def _watch(
     reloading: bool,
     period: float | None,
 ) -> None:
-    """Serve until the end, and read the scripts again when they have changed or a signal has asked for it."""
+    """Serve until the end, and reload the scripts when they have changed or after SIGHUP."""
     left = period
     while left is None or left > 0:
         pause = LOOK if left is None else min(LOOK, left)
@@ -159,7 +159,7 @@ def _watch(
 
 @contextmanager
 def _hangups() -> Iterator[list[int]]:
-    """Have SIGHUP ask for the scripts to be read again, from before anybody is told that they are served."""
+    """Handle SIGHUP as a request to reload; entered before the server is announced as ready."""
     asked: list[int] = []
     if not hasattr(signal, "SIGHUP"):
         yield asked
@@ -179,14 +179,14 @@ def _reload(service: FastAGIServer | AsyncAGI, source: ScriptSource) -> None:
     try:
         service.scripts = source.load()
     except Exception:
-        logger.exception("%s can't be loaded: the scripts of before go on serving", source.module)
+        logger.exception("%s can't be loaded: the old scripts stay in use", source.module)
     else:
         logger.info("%s was read again: %s", source.module, ", ".join(service.scripts.patterns))
 
 
 @contextmanager
 def _logging(settings: Settings, output: Output) -> Iterator[None]:
-    """Show what scripts do on standard error, unless told to be quiet."""
+    """Log the scripts' activity to standard error, unless --quiet is given."""
     settings.start_logging()
     if settings.debug:
         yield

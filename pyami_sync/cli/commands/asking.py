@@ -1,4 +1,4 @@
-"""``ping``, ``send`` and ``command``: ask once, print the answer."""
+"""The commands ``ping``, ``send`` and ``command``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["command", "ping", "send"]
 @click.option("--forever", is_flag=True, help="Go on until Ctrl-C.")
 @pass_settings
 def ping(settings: Settings, count: int, interval: float, forever: bool) -> int:
-    """Log in, send Pings, and measure how long the answers take.
+    """Log in, send Pings, and measure the round trips.
 
     Ends with 5 when an answer did not come in time.
     """
@@ -49,7 +49,7 @@ def ping(settings: Settings, count: int, interval: float, forever: bool) -> int:
                     sent += 1
                     output.warn(f"seq={sent}: {exc}")
                     continue
-                sent += 1  # one that Ctrl-C cut short is none
+                sent += 1  # not before: one that Ctrl-C interrupts does not count
                 trips.append(trip)
                 if output.as_json:
                     output.record({"host": where, "seq": sent, "ms": round(trip * 1000, 3)})
@@ -100,13 +100,13 @@ def send(settings: Settings, action: str, headers: tuple[tuple[str, str], ...], 
     Ends with 1 when the server answers with an error. See `pyami-sync describe ACTION` for its headers.
     """
     output = settings.output
-    made: Action = Action(action, headers)  # before connecting: what can't be sent should not log in
+    made: Action = Action(action, headers)  # before connecting, so that an invalid action is reported without a login
     with settings.connect() as client:
         try:
             with output.busy(f"waiting for {action}"):
                 response = client.send(made)
         except ActionError as exc:
-            # Part of a list may have come, and the answer may hold output: print them as far as they go.
+            # A part of the list may have arrived, and the answer may contain output: print them.
             if output.as_json or exc.partial or exc.response.output:
                 exc.response.events[:] = exc.partial
                 show_answer(output, exc.response, secrets=show_secrets)
@@ -132,10 +132,10 @@ def send(settings: Settings, action: str, headers: tuple[tuple[str, str], ...], 
 @click.argument("text", nargs=-1)
 @pass_settings
 def command(settings: Settings, text: tuple[str, ...]) -> int:
-    """Run a console command, and print what the console would; without TEXT run each line of standard input.
+    """Run a console command and print its output; without TEXT, run each line of standard input.
 
-    Needs the write class `command`. Ends with 1 when a command fails or does not exist (Asterisk 14 and later;
-    older ones do not tell).
+    Needs the write class `command`. Ends with 1 when a command fails or does not exist (only with Asterisk 14 and
+    later).
     """
     output = settings.output
     if text:
@@ -163,5 +163,5 @@ def command(settings: Settings, text: tuple[str, ...]) -> int:
 
 
 def _lines() -> list[str]:
-    """Commands on standard input: one a line, without blank lines and comments."""
+    """Return the commands on standard input, one a line, without blank lines and comments."""
     return [line.strip() for line in sys.stdin if line.strip() and not line.lstrip().startswith("#")]

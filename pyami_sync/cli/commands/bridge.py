@@ -1,4 +1,4 @@
-"""``bridge``: servers behind a broker."""
+"""The command ``bridge``: runs a bridge between servers and a broker, and shows its state."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ broker_option = click.option(
 
 @click.group(cls=Group, connects=False, cluster=True, examples=EXAMPLES)
 def bridge() -> None:
-    """Connect servers to a broker, and look at what it carries.
+    """Connect servers to a broker, and show the state and the events there.
 
-    Several bridges with the same nodes share them: one leads each node, and the others stand by. Applications then use
-    the broker's URL in place of a server's, with the node: redis://broker/0?node=paris.
+    Several bridges with the same nodes share them: one leads each node, and the others stand by. Applications then
+    use the broker's URL instead of a server's, with the node: redis://broker/0?node=paris.
     """
 
 
@@ -61,13 +61,13 @@ def _read(settings: Settings) -> Any:
 
 @bridge.command("run", cls=Command, connects=False, cluster=True, examples=EXAMPLES[:1])
 @broker_option
-@click.option("--name", help="Name of this bridge, unique; made up unless given.")
+@click.option("--name", help="Unique name of this bridge.  [generated]")
 @click.option("--metrics", metavar="[HOST:]PORT", help="Serve /metrics and /health here.")
 @pass_settings
 def run(settings: Settings, broker: str, name: str | None, metrics: str | None) -> int:
     """Lead the nodes of the file, or stand by for them, until SIGTERM or Ctrl-C.
 
-    At the end what has come is published, and the leases are given up, so that others take over at once.
+    At the end it publishes the pending events and releases the leases, so that other bridges take over at once.
     """
     from ...bridge import Bridge
     from ...bridge.prometheus import MetricsServer
@@ -99,7 +99,7 @@ def run(settings: Settings, broker: str, name: str | None, metrics: str | None) 
 
 
 def _watch(settings: Settings, made: Any) -> None:
-    """Say what changes, until a signal ends it."""
+    """Print changes, until a signal ends it."""
     before: set[str] = set()
     broker = True
     while True:
@@ -111,7 +111,7 @@ def _watch(settings: Settings, made: Any) -> None:
         for each in sorted(before - leads):
             settings.output.note(f"no longer leads {each}")
         if health.broker != broker:
-            settings.output.note("the broker is there again" if health.broker else "the broker does not answer")
+            settings.output.note("the broker answers again" if health.broker else "the broker does not answer")
         before, broker = leads, health.broker
 
 
@@ -119,7 +119,7 @@ def _watch(settings: Settings, made: Any) -> None:
 @broker_option
 @pass_settings
 def status(settings: Settings, broker: str) -> int:
-    """Show who leads each node of the file; end with 3 unless each has a leader."""
+    """Show the leader of each node in the file; end with 3 unless each has one."""
     config = _read(settings)
     transport = _open(settings, broker)
     try:
@@ -145,7 +145,7 @@ def status(settings: Settings, broker: str) -> int:
 @click.option("--count", type=click.IntRange(1), help="End after so many events.")
 @pass_settings
 def tail(settings: Settings, nodes: tuple[str, ...], broker: str, start: str, count: int | None) -> int:
-    """Print events as the broker carries them, each with its position, and what is missing where it is missing."""
+    """Print the events in the broker, each with its position, and markers where events are missing."""
     from ...bridge import Sequence, event_of
     from ...bridge.client import parse_start
 

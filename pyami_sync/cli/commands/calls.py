@@ -1,4 +1,4 @@
-"""``dial`` and ``originate``: place a call and report how it went."""
+"""The commands ``dial`` and ``originate``: place a call and report its outcome."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .acting import extension
 
 __all__ = ["dial", "originate"]
 
-LOOK = 0.5  # seconds between two looks at how long they have talked
+LOOK = 0.5  # seconds between two checks of the length of the talk
 
 
 @click.command(
@@ -64,11 +64,11 @@ def originate(
 ) -> int:
     """Call CHANNEL, such as PJSIP/1101, and connect it with an extension or an application.
 
-    Waits until it is answered or not: ends with 0 when it was, with 1 when it was not. With --follow it goes on to the
-    end of the call, and shows how long it took.
+    Waits for the outcome, and ends with 0 if the call was answered, with 1 if not. With --follow it waits until the
+    end of the call, and shows its length.
     """
     if bool(exten) == bool(app):
-        raise click.UsageError("either --exten or --app: what is the channel to be connected with?")
+        raise click.UsageError("give either --exten or --app, which the channel is to be connected with")
     if no_wait and follow:
         raise click.UsageError("--no-wait and --follow exclude each other")
     to = f"{exten}@{context},{priority}" if exten else f"{app}({data or ''})"
@@ -122,9 +122,9 @@ def dial(
 ) -> int:
     """Call DEVICE, such as PJSIP/1101, connect it with an extension, and follow the call to its end.
 
-    Reports who answered, the hangup cause and how long they talked. Ends with 0 when DEVICE and whoever the extension
-    dials have answered, with 1 when one of them has not. Ctrl-C hangs up. Needs the write class `originate`, and
-    `call` or `system` to hang up.
+    Reports the outcome, the hangup cause and the length of the talk. Ends with 0 when DEVICE and the party that the
+    extension dials have answered, otherwise with 1. Ctrl-C hangs up. Needs the write class `originate`, and `call` or
+    `system` to hang up.
     """
     exten, context = extension(target)
     output = settings.output
@@ -152,13 +152,13 @@ def dial(
 
 
 def _others(call: Call) -> list[Any]:
-    """Return the legs that were dialled from the called device, and not the called device itself."""
+    """Return the legs that were dialled from the called device."""
     own = call.id.rpartition("-")[0]
     return [leg for leg in call.legs if leg.device and leg.uniqueid.rpartition("-")[0] != own]
 
 
 def _stage(call: Call, exten: str) -> str:
-    """Return what the call is doing now."""
+    """Return the present stage of the call as text."""
     if call.outcome is None:
         ringing = any(leg.ringing_at is not None for leg in call.legs)
         return f"{call.device} is ringing" if ringing else f"calling {call.device}"
@@ -172,7 +172,7 @@ def _stage(call: Call, exten: str) -> str:
 
 
 def _follow(output: Output, call: Call, exten: str, period: float | None) -> None:
-    """Tell each stage of a call until it is over, and hang it up when the talk has lasted long enough."""
+    """Print each stage of a call until it ends, and hang up after ``period`` seconds of talk."""
     told = ""
     talk: Deadline | None = None
     shows = output.progress
@@ -199,20 +199,20 @@ def _follow(output: Output, call: Call, exten: str, period: float | None) -> Non
 
 
 def _talks(call: Call) -> bool:
-    """Return True if there is a talk: with another party, or with an application of the extension."""
+    """Return True if the device talks with another party, or with an application of the extension."""
     return call.connected is Outcome.ANSWERED or not _others(call)
 
 
 def _report(output: Output, call: Call, exten: str) -> bool:
-    """Print how it went; return True if all who were called have answered."""
+    """Print the outcome; return True if all called parties have answered."""
     outcome, connected = call.outcome or Outcome.UNKNOWN, call.connected or Outcome.UNKNOWN
     others = _others(call)
     alone = outcome is Outcome.ANSWERED and connected is Outcome.FAILED and not others
-    if alone:  # an application of the extension, which has no outcome but the cause
+    if alone:  # with an application of the extension, for which there is only the cause
         connected = from_cause(call.cause) or Outcome.ANSWERED
     talk = call.talk_time if alone else None
     answers = [leg.answered_at for leg in others if leg.answered_at is not None]
-    if answers and call.ended_at is not None:  # the end of the other leg may still be on its way
+    if answers and call.ended_at is not None:  # the end of the other leg may not have been reported yet
         talk = max(0.0, (call.ended_at - max(answers)).total_seconds())
     ok = outcome is connected is Outcome.ANSWERED
     output.status("")

@@ -1,4 +1,4 @@
-"""``cluster``: many servers at once."""
+"""The command ``cluster``: sends actions to many servers, and shows their health and events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ UP = {True: "bold green", False: "bold red"}
     ],
 )
 def cluster() -> None:
-    """Ask, tell and watch many servers at once.
+    """Send actions to many servers at once, and show their health and events.
 
     The file names the nodes; AMI_SECRET is the secret of those that have none in it:
 
@@ -60,22 +60,22 @@ def cluster() -> None:
 
 
 def open_pool(settings: Settings, *, events: bool | str, tags: tuple[str, ...] = ()) -> ClusterPool:
-    """Make the cluster that the file describes, or the nodes of it that have any of the tags.
+    """Return a cluster of the nodes in the file, or of those that have any of the tags.
 
     Args:
         settings: of the command.
-        events: which classes of events are wanted.
-        tags: which nodes; none means all.
+        events: event mask.
+        tags: tags of the nodes; none means all nodes.
 
     Raises:
-        click.UsageError: there is no file, it is not as it should be, or names no such node.
+        click.UsageError: there is no file, it is not valid, or it has no such node.
 
     """
     path = settings.config or os.environ.get("AMI_CLUSTER")
     if not path:
         raise click.UsageError("no nodes given: --config FILE, or AMI_CLUSTER (see `pyami-sync cluster --help`)")
     settings.start_logging()
-    # What is said here counts more than what the file says.
+    # Options of the command take precedence over the file.
     limit = settings.timeout
     times: dict[str, Any] = {} if limit is None else {"timeout": limit, "connect_timeout": limit}
     said = times if events is True else times | {"event_mask": events or "off"}
@@ -128,7 +128,7 @@ def health(settings: Settings, tags: tuple[str, ...], watch: bool, every: float)
 
 
 def _wait_measured(pool: ClusterPool) -> None:
-    """Give the nodes that are up the moment that their first measurement takes."""
+    """Wait a moment for the first measurement of the connected nodes."""
     deadline = Deadline(HEALTH_WAIT)
     while not deadline.expired and any(
         each.state is State.CONNECTED and (each.round_trip is None or each.server_version is None)
@@ -192,7 +192,7 @@ def _print(output: Output, found: list[NodeHealth]) -> None:
 
 
 def _drawn(output: Output, title: str, found: list[NodeHealth]) -> Any:
-    """The table for a terminal, with the errors below it: a column has no room for them."""
+    """Return the table for a terminal, with the errors below it, since a column is too narrow for them."""
     from rich.console import Group as Lines
     from rich.text import Text
 
@@ -213,7 +213,7 @@ def _watch(output: Output, pool: ClusterPool, every: float) -> None:
             found = list(pool.health().values())
             up = sum(each.responsive for each in found)
             head = Text(f"{up} of {len(found)} up  {datetime.now():%H:%M:%S}  every {every:g} s, q ends it", "dim")
-            # Those that need looking at come first, so that a screen that is too small shows them.
+            # Nodes with problems come first, so that a small screen shows them.
             found.sort(key=lambda each: each.responsive)
             screen.show(Lines(head, _drawn(output, "", found)))
             if screen.key(every).lower() == "q":
@@ -244,7 +244,7 @@ def broadcast(
 ) -> int:
     """Send an action to all nodes at once, and print each one's answer.
 
-    Ends with 0 when all answered well, else with the exit code of the first node that did not.
+    Ends with 0 when all nodes succeeded, otherwise with the exit code of the first node that did not.
     """
     output = settings.output
     made: Action = Action(action, headers)
@@ -305,7 +305,7 @@ def events(
 ) -> None:
     """Show the events of all nodes as one stream, each with its node.
 
-    In a pipe each is a line of JSON. A node that is lost is connected again; standard error tells of it.
+    In a pipe each event is a line of JSON. Lost nodes are reconnected; messages about that go to standard error.
     """
     output = settings.output
     pool = open_pool(settings, events=mask or True, tags=tags)
@@ -324,13 +324,13 @@ def events(
 
 
 def report_nodes(pool: ClusterPool, output: Output) -> None:
-    """Tell on standard error when a node is lost and when it is there."""
+    """Print to standard error when a node is lost and when it is connected."""
     states = {name: each.state for name, each in pool.health().items()}
 
     def changed(health: NodeHealth) -> None:
         before, states[health.node] = states.get(health.node), health.state
         if before is State.CONNECTED and health.state is State.RECONNECTING:
-            output.warn(f"{health.node}: the connection was lost; events are missing until it is back")
+            output.warn(f"{health.node}: the connection was lost; events are missing until it is restored")
         elif before is not State.CONNECTED and health.state is State.CONNECTED:
             output.warn(f"{health.node}: connected")
 

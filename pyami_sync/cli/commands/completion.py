@@ -26,7 +26,7 @@ def completion(settings: Settings, shell: str) -> None:
     """Print the completion script for SHELL."""
     kind = get_completion_class(shell)
     assert kind is not None
-    # Its template alone: the method of click that fills it runs the shell first, to look at its version.
+    # Only its template is used: click's own method also runs the shell, to check its version.
     made = kind(program, {}, PROGRAM, COMPLETION_VARIABLE)
     script = made.source_template % made.source_vars()
     if settings.as_json:

@@ -1,4 +1,4 @@
-"""``db get|put|del|show``: Asterisk's database (AstDB)."""
+"""The commands ``db get``, ``put``, ``del`` and ``show``: Asterisk's database (AstDB)."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def show(settings: Settings, family: str | None, key: str | None) -> int:
 
 
 def read_tree(client: AMIClient, family: str | None, key: str | None) -> list[tuple[str, str]]:
-    """Return keys and values, by DBGetTree where the server has it, else from the console."""
+    """Return keys and values, by DBGetTree if the server has it, otherwise by a console command."""
     try:
         items = client.send("DBGetTree", Family=family, Key=key).events
     except ActionError as exc:

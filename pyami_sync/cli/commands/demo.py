@@ -1,4 +1,4 @@
-"""``demo``: the whole story in a few seconds, on the embedded server or on a real one."""
+"""The command ``demo``: shows the main features in a few seconds, on a simulated or a real server."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ PATIENCE = 10.0
 def demo(settings: Settings, call: str | None) -> None:
     """Connect, ask, list, place a call and follow it through its events.
 
-    Without a server this runs on one that is built in, so it needs no Asterisk. On a real one (--url,
-    --profile) no phone rings either: the call goes to a dialplan context that is added for it and removed
-    afterwards, unless --call names a phone.
+    Without the address of a server it runs on a simulated one, so it needs no Asterisk. On a real server (--url,
+    --profile) no phone rings either: the call goes to a dialplan context that is added for it and removed afterwards,
+    unless --call names a phone.
     """
     output = settings.output
     started = time.monotonic()
@@ -45,7 +45,7 @@ def demo(settings: Settings, call: str | None) -> None:
         _ask(output, client)
         _list(output, client)
         if embedded:
-            # Alice answers and is put through to Bob.
+            # Alice answers and is connected with Bob.
             _call(output, client, call or "PJSIP/alice", "201@default")
         elif call:
             _call(output, client, call, "Wait(1)")
@@ -58,7 +58,7 @@ def demo(settings: Settings, call: str | None) -> None:
 
 @contextmanager
 def _embedded(output: Output) -> Iterator[AMIClient]:
-    """A client of a server that is made for this."""
+    """Start a simulated server, and yield a client of it."""
     from ...testing import Simulator
 
     with Simulator() as simulator:
@@ -71,7 +71,7 @@ def _embedded(output: Output) -> Iterator[AMIClient]:
 
 
 def _say(output: Output, what: str, text: str, /, **facts: object) -> None:
-    """Tell a step of the story."""
+    """Print one step."""
     if output.as_json:
         output.record({"step": what.lower(), "text": text, **facts})
     elif output.terminal:
@@ -117,7 +117,7 @@ def _list(output: Output, client: AMIClient) -> None:
 
 
 def _call_nobody(output: Output, client: AMIClient) -> None:
-    """Place a call that rings no phone: to a context of its own, which answers and hangs up."""
+    """Place a call that rings no phone: to a new dialplan context, which answers and hangs up."""
     try:
         for step in STEPS:
             client.send("Command", Command=f"dialplan add extension {step} into {CONTEXT}")

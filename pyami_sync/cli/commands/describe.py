@@ -1,4 +1,4 @@
-"""``describe``: what an action or an event is, from the table of facts."""
+"""The command ``describe``: explains actions and events, from the catalogue."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ ANSWERS = {
 
 @cache
 def vocabulary() -> Vocabulary:
-    """The table of facts; reading it takes a moment."""
+    """Return the catalogue; reading it takes a moment."""
     return Vocabulary(load_facts())
 
 
 def complete_action(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of actions for the shell."""
+    """Return names of actions for the shell's completion."""
     return _complete(vocabulary().actions, incomplete)
 
 
 def complete_event(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of events for the shell."""
+    """Return names of events for the shell's completion."""
     return _complete(vocabulary().events, incomplete)
 
 
 def complete_both(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of both for the shell."""
+    """Return names of actions and events for the shell's completion."""
     return complete_action(context, parameter, incomplete) + complete_event(context, parameter, incomplete)
 
 
@@ -55,9 +55,9 @@ def _complete(names: Iterable[str], incomplete: str) -> list[str]:
 @click.argument("names", nargs=-1, metavar="[ACTION|EVENT]...", shell_complete=complete_both)
 @pass_settings
 def describe(settings: Settings, names: tuple[str, ...]) -> None:
-    """Explain actions and events: what they mean, their headers, the rights they need, their versions.
+    """Explain actions and events: their meaning, headers, required rights, and versions.
 
-    Without a name, list all there are. A name that is both, such as Status, is explained as both.
+    Without a name, list all of them. A name of an action and an event, such as Status, is explained as both.
     """
     output, known = settings.output, vocabulary()
     if not names:
@@ -162,5 +162,5 @@ def _head(output: Output, kind: str, record: Mapping[str, Any], facts: Iterable[
 
 
 def plain(text: str) -> str:
-    """Text of the table without its markup."""
+    """Return a text of the catalogue without its markup."""
     return text.replace("``", "")

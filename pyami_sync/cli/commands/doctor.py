@@ -1,4 +1,4 @@
-"""``doctor``: why it does not work, and what to do."""
+"""The command ``doctor``: diagnoses problems with a connection; the checks are in ``cli/doctor/``."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 )
 @pass_settings
 def doctor(settings: Settings, manager_conf: Path | None, use: str | None) -> int:
-    """Check the way to the server step by step, and say what is wrong and what to do.
+    """Diagnose problems: check the connection step by step, and report what is wrong and what to do.
 
-    The name, the port, TLS, what answers there, the login, the user's rights and eventfilters, whether events come,
-    the version and the clock; with --for, whether the user has what a use needs. Changes nothing on the server.
+    It checks the name, the port, TLS, the kind of server, the login, the user's rights and eventfilters, events, the
+    version and the clock; with --for, also the rights for a use. It changes nothing on the server.
 
     Ends with the exit code of the first failure: 3 before the login, 4 for the login itself, 5 for a server that has
-    stalled, 1 for what comes after. --timeout is for the whole of it.
+    stalled, 1 for later checks. --timeout is the limit for all checks together.
     """
     output = settings.output
     settings.start_logging()
@@ -101,7 +101,7 @@ def doctor(settings: Settings, manager_conf: Path | None, use: str | None) -> in
 
 
 def _manager_conf(host: str, given: Path | None) -> ManagerConf | None:
-    """The server's manager.conf: the one that was named, or the usual one if the server is this machine."""
+    """Return the given manager.conf, or the usual one if the server is this machine."""
     if given is not None:
         return read_manager_conf(given)
     usual = Path("/etc/asterisk/manager.conf")

@@ -1,4 +1,4 @@
-"""``exporter``: metrics of the session and of the telephony, for Prometheus."""
+"""The command ``exporter``: serves metrics of the session, calls and queues for Prometheus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["exporter"]
 
 
 def split_address(text: str) -> tuple[str, int]:
-    """Split ``HOST:PORT``, ``:PORT`` or ``PORT``; without a host, loopback is meant.
+    """Split ``HOST:PORT``, ``:PORT`` or ``PORT``; without a host, use the loopback address.
 
     Raises:
         click.BadParameter: it is none of these.
@@ -39,8 +39,8 @@ def split_address(text: str) -> tuple[str, int]:
 def exporter(settings: Settings, address: str, audit: float | None, without: tuple[str, ...]) -> int:
     """Serve metrics under http://HOST:PORT/metrics until Ctrl-C: calls, queues, agents, endpoints, the session itself.
 
-    A lost connection is repaired; meanwhile `asterisk_live_consistent` is 0. Needs the read classes `call`, `agent`,
-    `system` and `reporting`, and the write classes `reporting` and `system` for what is to be shown.
+    A lost connection is restored; meanwhile `asterisk_live_consistent` is 0. Needs the read classes `call`, `agent`,
+    `system` and `reporting`, and the write classes `reporting` and `system`.
     """
     host, port = split_address(address)
     output = settings.output

@@ -1,4 +1,4 @@
-"""``ladder``: what happened to a call, leg by leg."""
+"""The command ``ladder``: shows what happened to each leg of a call."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ AREAS = ("calls", "queues", "parking", "conferences")
 @click.option("--timeout", type=DURATION, default="1h", show_default=True, metavar="TIME", help="How long to wait.")
 @pass_settings
 def ladder(settings: Settings, call: str | None, tape: str | None, every: bool, timeout: float) -> int:
-    """Draw what happened to a call: each leg, who dialled whom, who talks to whom, and how it ended.
+    """Draw what happened to a call: its legs, who dialled and talked to whom, and how it ended.
 
-    CALL is a Linkedid, or the name or unique id of one of its channels. On a server this waits until the call has
-    ended, without CALL for the next one that begins and ends. Of a recording that holds several calls they are listed,
-    unless one is named.
+    CALL is a Linkedid, or the name or unique id of one of its channels. On a server, the command waits until the call
+    has ended; without CALL, it waits for the next call. If a recording contains several calls and none is named, it
+    lists them.
     """
     output = settings.output
     if tape is not None:
@@ -69,7 +69,7 @@ def ladder(settings: Settings, call: str | None, tape: str | None, every: bool, 
 
 
 def show(output: Output, text: str, record: CallRecord | Call) -> None:
-    """Print a ladder, or the record when JSON is wanted."""
+    """Print a ladder, or with --json the record."""
     if output.as_json:
         output.record({**to_json(record), "ladder": text.splitlines()})
     else:
@@ -115,7 +115,7 @@ def of_tape(output: Output, file: str, call: str | None, every: bool) -> int:
 
 
 def events_of(records: list[Record]) -> Iterator[Event]:
-    """Return the events of a recording, typed as a client gives them."""
+    """Yield the events of a recording in their typed classes."""
     rest = b""
     for record in records:
         if record.direction != "received":

@@ -1,4 +1,4 @@
-"""``events`` and ``wait``: what happens, as it happens."""
+"""The commands ``events`` and ``wait``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["events", "wait"]
 
 
 def where_of(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
-    """Conditions on headers: several for one header are alternatives, all others must hold together."""
+    """Return conditions on headers: several for one header are alternatives; all headers must match."""
     conditions: dict[str, list[str]] = {}
     for name, value in pairs:
         conditions.setdefault(name, []).append(value)
@@ -36,11 +36,11 @@ def where_of(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
 
 
 def report_link(client: AMIClient, output: Output) -> None:
-    """Tell on standard error when the link is lost and when it is back."""
+    """Print to standard error when the link is lost and when it is restored."""
 
     def changed(state: State) -> None:
         if state is State.RECONNECTING:
-            output.warn("the connection was lost; events are missing until it is back")
+            output.warn("the connection was lost; events are missing until it is restored")
         elif state is State.CONNECTED:
             output.warn("connected again")
 
@@ -48,14 +48,14 @@ def report_link(client: AMIClient, output: Output) -> None:
 
 
 def printing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options for a stream of events: which, how many, and how they are shown."""
+    """Add the options for a stream of events to a command."""
     options = [
         click.option("--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated."),
         click.option("--for", "period", type=DURATION, metavar="TIME", help="Stop after this time."),
         click.option("-n", "--count", type=click.IntRange(1), help="Stop after so many events."),
         click.option("--mask", metavar="CLASSES", help="Event classes to ask the server for, such as call,agent."),
         click.option("--full", is_flag=True, help="Show all headers of an event."),
-        click.option("--text", is_flag=True, help="Lines for reading in a pipe, too, where JSON is the default."),
+        click.option("--text", is_flag=True, help="Print readable lines in a pipe, too, where JSON is the default."),
     ]
     for option in reversed(options):
         function = option(function)
@@ -73,17 +73,17 @@ def print_events(
     shown: Callable[[Event], object] = lambda event: True,
     over: Callable[[], object] = lambda: False,
 ) -> None:
-    """Print the events of a stream as they come: for reading, or as JSON in a pipe unless ``text`` is wanted.
+    """Print the events of a stream as they arrive: as readable lines, or as JSON in a pipe unless ``text`` is true.
 
     Args:
         output: where they are printed.
-        stream: gives them.
-        period: seconds after which it is enough.
-        count: number of events that is enough.
-        full: whether all headers are for reading.
-        text: whether a pipe gets lines for reading, too.
-        shown: which of the events are printed.
-        over: whether nothing more is to come; looked at after each event.
+        stream: the stream.
+        period: seconds after which to stop.
+        count: number of events after which to stop.
+        full: whether to show all headers.
+        text: whether to print readable lines in a pipe, too.
+        shown: predicate of the events to print.
+        over: called after each event; returns True if no more will come.
 
     """
     as_json = not text and not output.terminal
@@ -137,11 +137,11 @@ def events(
 ) -> None:
     """Show events as they happen: all, or those whose names match a PATTERN such as Hangup or 'Queue*'.
 
-    In a pipe each is a line of JSON. A connection that is lost is opened again; standard error tells of it, and
-    of events that were lost because they came faster than they could be printed.
+    In a pipe each event is a line of JSON. A lost connection is restored. Messages about that, and about events that
+    were lost because they arrived faster than they could be printed, go to standard error.
 
-    With --call, given the name of a channel, its Uniqueid or the call's Linkedid, it shows what happens to that call
-    and ends with it. It needs the write class `system` or `reporting` for that.
+    With --call and the name of a channel, its Uniqueid or the call's Linkedid, it shows the events of that call and
+    ends with it; this needs the write class `system` or `reporting`.
     """
     output = settings.output
     conditions = where_of(where)
@@ -152,7 +152,7 @@ def events(
             output.note(f"listening on {connecting(client)}; Ctrl-C ends it")
             print_events(output, stream, period=period, count=count, full=full, text=text)
         return
-    # All events are wanted here: those that are not shown tell which channels the call has.
+    # All events are needed: those that are not shown determine which channels belong to the call.
     with settings.listen((), None, events=mask or True, stay=stay) as (client, stream):
         report_link(client, output)
         mine = CallFilter(client, call)
@@ -186,14 +186,14 @@ def events(
 @click.argument("names", nargs=-1, required=True, metavar="EVENT...", shell_complete=complete_event)
 @click.option("--where", type=HEADER, multiple=True, metavar="HEADER=GLOB", help="Only those; may be repeated.")
 @click.option("--timeout", type=DURATION, default="1m", show_default=True, metavar="TIME", help="How long to wait.")
-@click.option("--exec", "announce", metavar="COMMAND", help="Run this in a shell once the wait is on.")
+@click.option("--exec", "announce", metavar="COMMAND", help="Run this command in a shell once the wait has begun.")
 @pass_settings
 def wait(
     settings: Settings, names: tuple[str, ...], where: tuple[tuple[str, str], ...], timeout: float, announce: str | None
 ) -> None:
     """Wait for one EVENT (names or patterns), print it, and end with 0; or with 5 when none came in time.
 
-    With --exec the command that causes the event can be started when nothing can be missed any more.
+    With --exec, the command that causes the event is started once no event can be missed.
     """
     output = settings.output
     with settings.listen(names, where_of(where), overflow="drop_oldest") as (client, stream):

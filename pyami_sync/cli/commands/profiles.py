@@ -1,4 +1,4 @@
-"""``profiles``: named servers in a TOML file."""
+"""The command ``profiles``: shows and adds named servers in a TOML file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["profiles"]
     ],
 )
 def profiles() -> None:
-    """Name servers once, and use them by --profile NAME, AMI_PROFILE, or as the default.
+    """Store servers under names, and use them by --profile NAME, AMI_PROFILE, or as the default.
 
     They are kept in config.toml in this platform's folder for configuration (or where PYAMI_CONFIG says):
 
@@ -39,7 +39,7 @@ def profiles() -> None:
         url = "ami://admin@pbx.example.com"
         secret_file = "office.secret"
 
-    A profile knows url, secret_file, tls_ca, timeout, and secret if nobody else may read the file.
+    A profile can have url, secret_file, tls_ca, timeout, and if no other user can read the file, secret.
     """
 
 
@@ -85,10 +85,10 @@ def path(settings: Settings) -> None:
 @click.argument("url")
 @click.option("--secret-file", type=click.Path(), metavar="FILE", help="File with the secret in its first line.")
 @click.option("--tls-ca", type=click.Path(), metavar="FILE", help="Certificate or authority to trust.")
-@click.option("--default", "is_default", is_flag=True, help="Use it when no server is named.")
+@click.option("--default", "is_default", is_flag=True, help="Use it when no server is given.")
 @pass_settings
 def add(settings: Settings, name: str, url: str, secret_file: str | None, tls_ca: str | None, is_default: bool) -> None:
-    """Add a profile to the file; what is in it stays as it is."""
+    """Add a profile to the file; the rest of the file is not changed."""
     if not re.fullmatch(r"[\w.-]+", name):
         raise click.UsageError(f"{name!r}: a name has letters, digits, dots, dashes and underscores")
     if with_secret([url]):
@@ -105,7 +105,7 @@ def add(settings: Settings, name: str, url: str, secret_file: str | None, tls_ca
         raise click.UsageError(f"{default!r} is the default already: change it in {file}")
     text = file.read_text("utf-8") if file.exists() else ""
     if is_default:
-        # A key of the file itself has to come before the first table.
+        # A top-level key has to precede the first table.
         text = f"default = {json.dumps(name)}\n\n{text}"
     lines = [f'[profiles."{name}"]', f"url = {json.dumps(url)}"]
     for key, value in (("secret_file", secret_file), ("tls_ca", tls_ca)):
@@ -118,7 +118,7 @@ def add(settings: Settings, name: str, url: str, secret_file: str | None, tls_ca
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write a file whole or not at all, readable by its owner alone."""
+    """Write a file atomically, readable by its owner only."""
     new = file.with_name(file.name + ".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as stream:

@@ -1,4 +1,4 @@
-"""``queue add|remove|show``: the members of queues."""
+"""The commands ``queue add``, ``remove`` and ``show``: the members of queues."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def queue() -> None:
 @click.option("--penalty", type=click.IntRange(0), help="Members with lower ones are rung first.")
 @click.option("--name", "member", help="Name of the member.")
 @click.option("--paused", is_flag=True, help="Begin paused.")
-@click.option("--state-interface", help="Device whose state counts, if not INTERFACE.")
+@click.option("--state-interface", help="Device whose state is used instead of INTERFACE's.")
 @pass_settings
 def add(
     settings: Settings,

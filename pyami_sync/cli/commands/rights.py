@@ -1,4 +1,4 @@
-"""``permissions`` and ``audit``: the rights that a program needs, and those that a manager.conf gives away."""
+"""The commands ``permissions`` (the rights that a program needs) and ``audit`` (dangerous rights in a manager.conf)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["audit", "permissions"]
 def permissions(settings: Settings, paths: tuple[Path, ...], user: str) -> int:
     """List the actions and events that Python code uses, and write the smallest manager.conf user for it.
 
-    The code is read, not run: names that it puts together at run time are listed as unknown.
+    The code is analysed, not run: names that it builds at run time are listed as unknown.
     """
     output = settings.output
     files = sorted({file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])})
@@ -67,7 +67,7 @@ def permissions(settings: Settings, paths: tuple[Path, ...], user: str) -> int:
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="MANAGER.CONF")
 @pass_settings
 def audit(settings: Settings, path: Path) -> int:
-    """Find dangerous rights in a manager.conf, each with its reason and what to do.
+    """Find dangerous rights in a manager.conf, and say why they are dangerous and what to do.
 
     Secrets are not shown. Ends with 1 when anything dangerous is found.
     """

@@ -1,4 +1,4 @@
-"""``shell``: actions and console commands at a prompt, with completion and history."""
+"""The command ``shell``: actions and console commands at a prompt, with completion and history."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ACTION Header=Value …    send an action, such as: QueuePause Interface=PJSIP/1
 describe NAME            explain an action or an event
 help                     this text
 exit, Ctrl-D             end"""
-KNOWN_FOR = 5.0  # seconds for which values that the server was asked for are offered again
+KNOWN_FOR = 5.0  # seconds for which the server's values are cached
 
 VALUES: dict[str, tuple[str, str]] = {
     "channel": ("CoreShowChannels", "Channel"),
@@ -41,14 +41,14 @@ VALUES: dict[str, tuple[str, str]] = {
     "conference": ("ConfbridgeListRooms", "Conference"),
     "endpoint": ("PJSIPShowEndpoints", "ObjectName"),
 }
-"""Headers whose values the server knows: the list that has them, and the header of its items."""
+"""Headers whose values can be completed: the list action that returns them, and the header of its items."""
 
 
 class Completions:
-    """What may follow at the prompt: names of actions, their headers, and values that the server knows.
+    """Completions at the prompt: names of actions, their headers, and values from the server.
 
     Args:
-        client: asked for values; a server that does not answer offers none.
+        client: used to get values; there are none if the server does not answer.
 
     """
 
@@ -89,7 +89,7 @@ class Completions:
         yield from ((each, len(value)) for each in offered if each.lower().startswith(value.lower()))
 
     def values(self, header: str) -> list[str]:
-        """Return the values that the server knows of a header, asking it at most every few seconds."""
+        """Return the values of a header from the server, cached for a few seconds."""
         key = header.lower()
         if key not in VALUES:
             return []
@@ -106,13 +106,13 @@ class Completions:
 
 
 def history_file() -> Path:
-    """Return where lines are kept from one time to the next."""
+    """Return the path of the history."""
     folder = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(folder) / "pyami-sync" / "history"
 
 
 def keeps_secret(line: str) -> bool:
-    """Return whether a line holds a credential, and so must not be kept."""
+    """Return True if a line contains a credential, and so must not be stored in the history."""
     try:
         made = parse(line)
     except (ValueError, InvalidAction):
@@ -122,7 +122,7 @@ def keeps_secret(line: str) -> bool:
 
 
 def parse(line: str) -> Action[Any] | str:
-    """Read a line: an action, or the text of a console command.
+    """Parse a line: an action, or the text of a console command.
 
     Raises:
         ValueError: it is neither.
@@ -141,7 +141,7 @@ def parse(line: str) -> Action[Any] | str:
 
 
 class Shell:
-    """Carries out the lines that are typed."""
+    """Runs the lines that are typed."""
 
     def __init__(self, output: Output, client: AMIClient) -> None:
         self._output = output
@@ -149,7 +149,7 @@ class Shell:
         self.failed = False
 
     def run(self, line: str) -> bool:
-        """Carry out a line; return whether another one is wanted."""
+        """Run a line; return False if it ends the shell."""
         line = line.strip()
         if not line or line.startswith("#"):
             return True
@@ -186,9 +186,9 @@ class Shell:
 def shell(settings: Settings) -> int:
     """Send actions and run console commands at a prompt, with completion (Tab) and history.
 
-    Completion knows the actions and their headers, and asks the server for channels, queues, members and the like.
-    Lines with a credential are not kept. Standard input that is not a terminal is read line by line; the exit code is
-    then 1 when a line failed.
+    Completion offers actions and their headers, and from the server channels, queues, members and so on. Lines with a
+    credential are not stored in the history. Standard input that is not a terminal is read line by line; the exit
+    code is then 1 if a line failed.
     """
     output = settings.output
     with settings.connect(stay=True) as client:

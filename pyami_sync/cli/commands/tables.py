@@ -1,4 +1,4 @@
-"""``channels``, ``queues`` and ``endpoints``: tables, once or again and again."""
+"""The commands ``channels``, ``queues`` and ``endpoints``: tables, printed once or updated."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from ..types import DURATION
 __all__ = ["channels", "endpoints", "queues"]
 
 Table = tuple[str, tuple[list[str], list[list[object]]], Form]
-"""Title, columns and rows, and how it is to look."""
+"""Title, columns and rows, and the form of a table."""
 
 
 def watching(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that have it repeated."""
+    """Add the options for repetition to a command."""
     function = click.option(
-        "--every", type=DURATION, default="2s", show_default=True, metavar="TIME", help="How often with --watch."
+        "--every", type=DURATION, default="2s", show_default=True, metavar="TIME", help="Interval of --watch."
     )(function)
-    return click.option("-w", "--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")(function)
+    return click.option("-w", "--watch", is_flag=True, help="Update it until Ctrl-C.")(function)
 
 
 def show(
@@ -56,7 +56,7 @@ def show(
     every: float,
     check: Callable[[list[Row]], int] = lambda rows: OK,
 ) -> int:
-    """Read rows and print them, once or until Ctrl-C."""
+    """Read rows and print them, once or repeatedly until Ctrl-C."""
     output = settings.output
     with settings.connect(stay=watch) as client:
         if not watch:
@@ -85,7 +85,7 @@ def _now() -> str:
 
 
 def _try(client: AMIClient, read: Callable[[AMIClient], list[Row]]) -> list[Row] | AMIError:
-    """Read rows; what went wrong is given back as long as the next try may do better."""
+    """Read rows; return the error instead if the next try may succeed."""
     try:
         return read(client)
     except ActionError:
@@ -115,7 +115,7 @@ def _watch_on_screen(
     tables: Callable[[Output, list[Row]], list[Table]],
     every: float,
 ) -> int:
-    """Show the tables in place, on the terminal's second screen, until it is ended."""
+    """Show the tables on the terminal's alternate screen until the user ends it."""
     from rich.console import Group, RenderableType
     from rich.text import Text
 
@@ -144,7 +144,7 @@ def _watch_on_screen(
 @watching
 @pass_settings
 def channels(settings: Settings, patterns: tuple[str, ...], watch: bool, every: float) -> int:
-    """Show the channels that are up: all, or those whose names match a PATTERN.
+    """Show the active channels: all, or those whose names match a PATTERN.
 
     Needs the write class `system` or `reporting`. A terminal that is too narrow shows fewer columns.
     """
@@ -167,9 +167,9 @@ def channels(settings: Settings, patterns: tuple[str, ...], watch: bool, every: 
 @watching
 @pass_settings
 def queues(settings: Settings, names: tuple[str, ...], members: bool, watch: bool, every: float) -> int:
-    """Show queues: callers, the longest wait, members who are free, calls done and given up.
+    """Show queues: waiting callers, the longest wait, free members, completed and abandoned calls.
 
-    With names, only these; ends with 1 when one of them does not exist. JSON holds members and callers always.
+    With names, only these; ends with 1 when one of them does not exist. JSON always includes members and callers.
     """
 
     def tables(output: Output, rows: list[Row]) -> list[Table]:
@@ -197,14 +197,14 @@ def queues(settings: Settings, names: tuple[str, ...], members: bool, watch: boo
     ],
 )
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
-@click.option("--check", "checked", is_flag=True, help="End with 1 unless there are some and all can be reached.")
+@click.option("--check", "checked", is_flag=True, help="End with 1 unless there is at least one and all are reachable.")
 @watching
 @pass_settings
 def endpoints(settings: Settings, patterns: tuple[str, ...], checked: bool, watch: bool, every: float) -> int:
     """Show phones and trunks of PJSIP, SIP and IAX2: all, or those whose names match a PATTERN.
 
-    A pattern may leave the technology out: `trunk` is any of PJSIP/trunk, SIP/trunk, IAX2/trunk. Needs the
-    write class `system` (PJSIP) or `reporting`.
+    A pattern may omit the technology: `trunk` matches PJSIP/trunk, SIP/trunk and IAX2/trunk. Needs the write class
+    `system` (PJSIP) or `reporting`.
     """
 
     def read(client: AMIClient) -> list[Row]:

@@ -1,4 +1,4 @@
-"""``record``, ``replay`` and ``simulate``: traffic in a file, and servers that are no Asterisk."""
+"""The commands ``record``, ``replay`` and ``simulate``: recordings of traffic, and simulated servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["record", "replay", "simulate"]
 
 SECRET = "secret"
 SPOKEN = re.compile(rb"(?:^|\n)(?:Asterisk Call Manager/|(?:Event|Response): )[^\r\n]*\r\n").search
-"""Finds what an AMI server says."""
+"""Recognises the bytes of an AMI server."""
 
 
 @click.command(
@@ -48,9 +48,9 @@ SPOKEN = re.compile(rb"(?:^|\n)(?:Asterisk Call Manager/|(?:Event|Response): )[^
 def record(
     settings: Settings, file: str, period: float | None, count: int | None, mask: str | None, append: bool
 ) -> int:
-    """Write what passes on the wire to FILE, with its times, until Ctrl-C: for a bug report, or for `replay`.
+    """Record all messages with their times in FILE until Ctrl-C, for a bug report or for `replay`.
 
-    Credentials are not written. The file can be read even if this is killed; `zcat FILE` shows it.
+    Credentials are not recorded. The file is readable even if the command is killed; `zcat FILE` shows it.
     """
     output = settings.output
     if os.path.exists(file) and not append:
@@ -65,7 +65,7 @@ def record(
     connected = False
     try:
         with recorder:
-            recorder.attach(client)  # before the login, which belongs to the recording
+            recorder.attach(client)  # before the login, which is part of the recording
             with output.busy(f"connecting to {client.options.address}"), client:
                 output.note(f"recording {connecting(client)} to {file}; Ctrl-C ends it")
                 connected = True
@@ -81,7 +81,7 @@ def record(
     finally:
         if not append and not (connected and recorder.written):
             with contextlib.suppress(OSError):
-                os.unlink(file)  # nothing worth keeping, and it would stand in the way of the next try
+                os.unlink(file)  # it is empty, and would prevent the next try
         seconds = time.monotonic() - started
         facts = {"file": file, "messages": recorder.count, "seconds": round(seconds, 1)}
         if output.as_json:
@@ -92,22 +92,22 @@ def record(
 
 
 def _count_up(output: Output, recorder: Recorder, period: float | None, count: int | None, client: Any) -> None:
-    """Wait until it is enough, and show at a terminal how much there is."""
+    """Wait for the end of the recording; at a terminal, show the number of messages."""
     started = time.monotonic()
     while True:
         passed = time.monotonic() - started
         if (period is not None and passed >= period) or (count is not None and recorder.count >= count):
             break
         if recorder.error is not None:
-            break  # close() raises it
+            break  # close() raises the error
         output.status(f"{recorder.count} messages, {span(passed)}")
         if client.wait_closed(0.2 if period is None else max(0.01, min(0.2, period - passed))):
-            client.ping()  # raises what ended it
+            client.ping()  # raises the error that ended the session
     output.status("")
 
 
 def serving(function: Any) -> Any:
-    """Give a command the options of a server."""
+    """Add the options of a server to a command."""
     options = [
         click.option("--bind", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen."),
         click.option("--port", type=click.IntRange(0, 65535), default=5038, show_default=True, help="0: a free one."),
@@ -120,7 +120,7 @@ def serving(function: Any) -> Any:
 
 @contextmanager
 def started(server: Simulator) -> Iterator[None]:
-    """Have a server run; a port that is taken is a matter of usage."""
+    """Run a server; a port that is in use is reported as a usage error."""
     try:
         server.start()
     except OSError as exc:
@@ -132,7 +132,7 @@ def started(server: Simulator) -> Iterator[None]:
 
 
 def _tell(output: Output, what: str, server: Simulator, user: str, **facts: Any) -> None:
-    """Tell where a server listens, without its secret."""
+    """Print the address of a server, without its secret."""
     if output.as_json:
         output.record({"serving": what, "host": server.host, "port": server.port, "user": user, **facts})
     else:
@@ -156,9 +156,13 @@ def _tell(output: Output, what: str, server: Simulator, user: str, **facts: Any)
     "--speed", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="How much faster."
 )
 @click.option("--full-speed", is_flag=True, help="As fast as the client reads.")
-@click.option("--step", is_flag=True, help="Send a message for each line of standard input, or so many as it says.")
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="How often to play it.")
-@click.option("--once", is_flag=True, help="End when a client was sent everything.")
+@click.option(
+    "--step",
+    is_flag=True,
+    help="Send one message for each line of standard input, or the number of messages in that line.",
+)
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="How many times to play it.")
+@click.option("--once", is_flag=True, help="End once everything has been sent to a client.")
 @pass_settings
 def replay(
     settings: Settings,
@@ -172,9 +176,9 @@ def replay(
     repeat: int,
     once: bool,
 ) -> int:
-    """Serve a recording as if it were an Asterisk: whoever logs in, with any name and secret, is sent FILE.
+    """Serve a recording like an Asterisk server: each client that logs in, with any name and secret, is sent FILE.
 
-    Each client gets it from the beginning. A dump of what a server sent will do, too, plain or packed.
+    Each client gets it from the beginning. FILE may also be a dump of a server's bytes, plain or compressed.
     """
     output = settings.output
     try:
@@ -214,8 +218,8 @@ def read_traffic(file: str) -> list[Record]:
     """Read a recording or a dump.
 
     Raises:
-        OSError: it can't be read.
-        ValueError: it is none, or is damaged.
+        OSError: the file can't be read.
+        ValueError: the file is neither, or is damaged.
 
     """
     records = list(read_tape(file))
@@ -225,7 +229,7 @@ def read_traffic(file: str) -> list[Record]:
 
 
 def _step(server: ReplayServer) -> None:
-    """Send messages as standard input asks for them."""
+    """Send messages as requested on standard input."""
     for line in sys.stdin:
         text = line.strip()
         server.step(int(text) if text.isdecimal() else 1)
@@ -278,7 +282,7 @@ def simulate(
     secret_file: str | None,
     tls: bool,
 ) -> int:
-    """Serve a simulated Asterisk, with phones, queues and calls that come by themselves."""
+    """Serve a simulated Asterisk, with phones, queues and automatic calls."""
     output = settings.output
     secret = read_secret(secret_file) if secret_file else os.environ.get("AMI_SECRET") or SECRET
     server = Simulator(
@@ -296,11 +300,11 @@ def simulate(
     with started(server):
         play = server.play(scenario)
         if not calls_per_second:
-            # For somebody who tries things out: the telephones that the documentation calls.
+            # The telephones in the examples of the documentation.
             for name in ("alice", "bob"):
                 server.pbx.add_endpoint(name)
         _tell(output, f"a simulated Asterisk {server.version}", server, user, version=server.version)
-        word = f"AMI_SECRET={SECRET} " if secret == SECRET else ""  # no secret: it is in the help
+        word = f"AMI_SECRET={SECRET} " if secret == SECRET else ""  # the default is public: it is in the help
         where = f"{user}@{server.host}:{server.port}"
         url = f"'amis://{where}?verify=no'" if tls else f"ami://{where}"
         output.note(f"Try it in another terminal: AMI_URL={url} {word}pyami-sync top")

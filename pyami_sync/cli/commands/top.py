@@ -1,4 +1,4 @@
-"""``top``: a live screen of one server, or of a cluster."""
+"""The command ``top``: a live screen of one server, or of a cluster."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ AREAS = ("calls", "queues", "endpoints")
 
 
 class Source:
-    """The live models that are shown, and the way to their servers.
+    """The live models that are shown, and the client of their servers.
 
     Args:
-        where: names the servers.
+        where: text that names the servers.
         owner: the client or the pool.
         live: the model of one server, or of a cluster.
 
@@ -46,7 +46,7 @@ class Source:
         self._rate = 0.0
 
     def views(self) -> dict[str, View]:
-        """Return a view of each server by its id; the only one has an empty id."""
+        """Return a view of each server by its id; a single server has an empty id."""
         return self._live.views() if hasattr(self._live, "views") else {"": self._live.view()}
 
     def submit(self, act: Act) -> Future[Any]:
@@ -60,7 +60,7 @@ class Source:
         return sum(each.stats().events_received for each in clients)
 
     def rate(self) -> float:
-        """Return events per second since the last look that was long enough ago."""
+        """Return the number of events per second since the last measurement."""
         now = time.monotonic()
         then, before = self._events
         if now - then >= 0.5:
@@ -71,13 +71,13 @@ class Source:
 
     @property
     def ended(self) -> bool:
-        """True once no further event will come."""
+        """True once no further events will arrive."""
         return bool(self._live._closed)
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Source]:
-    """Open the server, or the servers of --config."""
+    """Open the session with the server, or with the servers of --config."""
     if settings.config:
         with open_pool(settings, events=True) as pool, pool.live(*AREAS) as live:
             yield Source(f"{len(pool)} servers", pool, live)
@@ -89,14 +89,13 @@ def opened(settings: Settings) -> Iterator[Source]:
 @click.command(
     cls=Command, cluster=True, examples=["top", "top --config nodes.toml", "top --json --every 1m >> load.jsonl"]
 )
-@click.option("--every", type=DURATION, default="1s", show_default=True, metavar="TIME", help="How often to look.")
-@click.option("-n", "--count", type=click.IntRange(1), help="Stop after so many looks.")
+@click.option("--every", type=DURATION, default="1s", show_default=True, metavar="TIME", help="Interval of updates.")
+@click.option("-n", "--count", type=click.IntRange(1), help="Stop after this number of updates.")
 @pass_settings
 def top(settings: Settings, every: float, count: int | None) -> int:
     """Show calls, queues, agents and endpoints, live, until q or Ctrl-C; `?` lists the keys.
 
-    With --config, those of many servers. In a pipe, or on a terminal that can't be drawn on, print a line for each
-    look.
+    With --config, those of many servers. In a pipe, or on a simple terminal, print one line for each update.
     """
     output = settings.output
     with opened(settings) as source:
@@ -118,7 +117,7 @@ def top(settings: Settings, every: float, count: int | None) -> int:
 
 
 def told(record: dict[str, Any]) -> str:
-    """Return a summary as a line for people."""
+    """Return a summary as a readable line."""
     queues = record["queues"]
     waiting = sum(each["waiting"] for each in queues)
     rate = f"{record['events_per_second']:.0f} events/s"
@@ -126,7 +125,7 @@ def told(record: dict[str, Any]) -> str:
 
 
 def run(screen: FullScreen, source: Source, console: Any, every: float, count: int | None) -> None:
-    """Draw and take up keys until it is ended."""
+    """Draw and handle keys until the user ends it."""
     browser = Browser()
     under_way: Future[Any] | None = None
     left = count
@@ -135,7 +134,7 @@ def run(screen: FullScreen, source: Source, console: Any, every: float, count: i
         if time.monotonic() >= due:
             browser.look(source.views())
             left = None if left is None else left - 1
-            due = time.monotonic() + every  # from now on: looking at thousands of calls takes a while itself
+            due = time.monotonic() + every  # from now on, because thousands of calls take a while to process
         if under_way is not None and under_way.done():
             browser.message, under_way = outcome(under_way), None
         width, height = console.size
@@ -154,7 +153,7 @@ def run(screen: FullScreen, source: Source, console: Any, every: float, count: i
 
 
 def outcome(future: Future[Any]) -> str:
-    """Return what to say of an action that has ended."""
+    """Return the outcome of an action as text."""
     exc = future.exception()
     return str(exc) if exc is not None else future.result().message or "done"
 

@@ -1,1 +1,1 @@
-"""Why it does not work: checks from the name of the server to the clock, each with a verdict and a remedy."""
+"""The checks of ``pyami-sync doctor``, from name resolution to the clock; each has a result and a remedy."""

@@ -1,4 +1,4 @@
-"""From the login on: who we are there, what we may do, whether events come, and how the server is."""
+"""The checks from the login on: login, rights, eventfilters, events, version, clock and delays."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _release = re.compile(r"(\d+)\.(\d+)")
 
 
 class Account:
-    """A login, and what it shows.
+    """A session of the doctor, and its findings.
 
     Args:
-        options: how to log in.
-        conf: the server's manager.conf, if it can be read here.
-        deadline: when all has to be done.
-        use: what the user is for, if that is known.
+        options: of the session.
+        conf: the server's manager.conf, if it is readable.
+        deadline: for all checks.
+        use: the use to check the rights for, if one was given.
 
     """
 
@@ -51,21 +51,21 @@ class Account:
         self.deadline = deadline
         self.client = AMIClient.from_options(options)
         self.seen: set[str] = set()
-        """Names of the events that came."""
+        """Names of the events that arrived."""
         self._any = threading.Event()
-        self._own: Event | None = None  # the event of ours that came back
-        self._offset: float | None = None  # by how many seconds the server's clock is ahead
+        self._own: Event | None = None  # the doctor's own user event, once it has come back
+        self._offset: float | None = None  # seconds by which the server's clock is ahead
         self.read: set[str] | None = None
-        """Classes of events, None where they can't be known; so is ``write`` of actions."""
+        """The read classes, None if not known; :attr:`write` likewise has the write classes."""
         self.write: set[str] | None = None
         self.filters: list[str] = []
-        """The user's eventfilters, as far as they can be known."""
+        """The user's eventfilters, as far as they are known."""
 
     def check(self) -> Iterator[Finding]:
-        """Check everything.
+        """Run all checks.
 
         Raises:
-            Stop: what follows can't be checked.
+            Stop: later checks are not possible.
 
         """
         self.client.on(self._note)  # before the login, so that FullyBooted is not missed
@@ -90,13 +90,15 @@ class Account:
             ) from None
         except AMIError as exc:
             raise Stop(
-                Finding("answers", "fail", str(exc), "did the server stop, or throw us out? See its log", NO_CONNECTION)
+                Finding(
+                    "answers", "fail", str(exc), "the server stopped or closed the session: see its log", NO_CONNECTION
+                )
             ) from None
         finally:
             self.client.close(self._left(1.0))
 
     def _left(self, most: float | None = None) -> float | None:
-        """Return how many seconds a step may take; an answer that is near always has a little."""
+        """Return how many seconds a step may take, which is never quite 0."""
         left = self.deadline.remaining()
         if left is None or (most is not None and most < left):
             return most
@@ -122,7 +124,7 @@ class Account:
                     "login",
                     "fail",
                     f"{'the server has stalled: ' if stalled else ''}{exc.reason}",
-                    "look at the server's log and its load; if it shuts down, wait until it is back",
+                    "look at the server's log and its load; if it shuts down, wait until it has restarted",
                     TIMEOUT if stalled else NO_CONNECTION,
                 )
             ) from None
@@ -162,7 +164,7 @@ class Account:
         )
 
     def _own_address(self) -> str:
-        """The address that the server sees us under, as far as it can be known here."""
+        """Return this machine's address as the server sees it, as far as it is known."""
         try:
             with closing(socket.create_connection((self.options.host, self.options.port), self._left(2.0))) as sock:
                 address = sock.getsockname()[0]
@@ -207,10 +209,10 @@ class Account:
     # Rights
 
     def _look_up_rights(self) -> set[str]:
-        """Find out the user's classes and eventfilters; return the actions that the server offers to this user.
+        """Find out the user's classes and eventfilters; return the actions that the server offers to the user.
 
-        The console tells the classes, and so does manager.conf, as far as we may read the one or the other; what is
-        offered proves the write classes.
+        The classes are in the console's output and in manager.conf, if the user may read one of them; the actions
+        offered prove write classes.
         """
         user = self.options.username
         response = self.client.send("Command", Command=f"manager show user {user}", check=False, timeout=self._left())
@@ -231,7 +233,7 @@ class Account:
         return offered
 
     def _section(self) -> list[tuple[str, str]]:
-        """Return what manager.conf has of the user, from the file or from the server, without the secret."""
+        """Return the user's section in manager.conf, from the file or from the server, without the secret."""
         user = self.options.username
         if self.conf is not None and (account := self.conf.account(user)) is not None:
             return [(name, value) for name, value in account.entries if name in MIRRORED]
@@ -242,7 +244,7 @@ class Account:
         return [(name.strip().lower(), value.strip()) for name, _, value in lines if name.strip().lower() in MIRRORED]
 
     def _rights(self) -> Iterator[Finding]:
-        """The user's classes."""
+        """Check the user's classes and eventfilters."""
         user = self.options.username
         for kind, classes, noun in (("read", self.read, "events"), ("write", self.write, "actions")):
             if classes is None:
@@ -269,7 +271,7 @@ class Account:
     # Events
 
     def _flow(self) -> Finding:
-        """Raise a user event, which touches nothing, and see whether it comes back."""
+        """Send a user event, which changes nothing, and check that it comes back."""
         user = self.options.username
         if self.read is not None and not self.read:
             return Finding("events", "skip", f"{user} has no class of events, so none can come")
@@ -311,7 +313,7 @@ class Account:
         )
 
     def _passive_flow(self) -> Finding:
-        """We may not raise an event: whatever came by itself has to do."""
+        """Check that other events arrive, for a user who may not send user events."""
         self._any.wait(self._left(FLOW_WAIT))
         user = self.options.username
         if self.seen:
@@ -333,7 +335,7 @@ class Account:
         )
 
     def _booted(self) -> Finding | None:
-        """A server says FullyBooted to whoever logs in, or when it has loaded its modules."""
+        """Check for FullyBooted, which a server sends after the login, or once it has loaded its modules."""
         if "FullyBooted" in self.seen or self.filters or self.read is None or "system" not in self.read:
             return None
         return Finding(
@@ -363,7 +365,7 @@ class Account:
         return Finding("clock", "ok", text)
 
     def _lateness(self) -> Finding:
-        """Compare when our event was stamped with when it came."""
+        """Compare the timestamp of the doctor's event with its arrival."""
         event = self._own
         if event is None or self._offset is None or event.received_at is None:
             return Finding("lateness", "skip", "no event of ours came back, or the server does not tell its time")
@@ -382,7 +384,7 @@ class Account:
 
 
 def _classes(text: str) -> set[str]:
-    """Read a list of classes as manager.conf and the console have it."""
+    """Parse a list of classes from manager.conf or the console."""
     named = {each.strip() for each in text.lower().split(",")} - {"", "<none>"}
     return set(EVENT_CLASSES) if "all" in named else named & EVENT_CLASSES
 

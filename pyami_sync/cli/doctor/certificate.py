@@ -1,4 +1,4 @@
-"""Reading a certificate that Python does not take apart because it does not trust it."""
+"""Parses certificates that are not trusted, which Python's ssl module does not parse."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["common_name", "moment", "validity"]
 
 
 def moment(when: datetime) -> str:
-    """Return a moment as people read it."""
+    """Return a time as readable text."""
     return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
 def validity(der: bytes) -> tuple[datetime, datetime] | None:
-    """Return the moments at which a certificate begins to be valid and expires; None if its DER can't be read."""
+    """Return the beginning and end of a certificate's validity; None if its DER can't be parsed."""
     try:
         body = _elements(_elements(_elements(der)[0][1])[0][1])
         if body[0][0] == 0xA0:  # the version, which the oldest certificates lack
@@ -31,7 +31,7 @@ def _time(tag: int, text: bytes) -> datetime:
 
 
 def _elements(der: bytes) -> list[tuple[int, bytes]]:
-    """Return the tags and contents of the DER elements that stand one behind the other."""
+    """Return the tags and contents of a sequence of DER elements."""
     found = []
     at = 0
     while at < len(der):

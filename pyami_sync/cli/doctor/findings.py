@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""Finding: the result of a check."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Verdict = Literal["ok", "warn", "fail", "skip"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the diagnosis."""
+    """The result of one check."""
 
     check: str
-    """What was looked at, such as ``port``."""
+    """What was checked, such as ``port``."""
     verdict: Verdict
     text: str
-    """What was found; for a failure, its cause."""
+    """The result; for a failure, its cause."""
     remedy: str = ""
-    """What to do; empty where nothing need be done."""
+    """What to do; empty if nothing has to be done."""
     code: int = FAILED
-    """Exit code that a failure leads to."""
+    """Exit code for a failure."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return a dict for JSON."""
         return asdict(self)
 
 
 class Stop(Exception):
-    """A failure that leaves nothing to check behind it."""
+    """Raised for a failure after which no further checks are possible."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.text)

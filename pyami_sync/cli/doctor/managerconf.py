@@ -1,4 +1,4 @@
-"""Reading manager.conf where it can be read: it knows why a login is refused, which the server never tells."""
+"""Reads manager.conf, and finds in it why a login was refused, which the server does not report."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Account:
     template: bool = False
 
     def get(self, name: str, default: str = "") -> str:
-        """The value of an option; the last one counts."""
+        """Return the value of an option; if it is repeated, the last one."""
         return next((value for key, value in reversed(self.entries) if key == name), default)
 
     def permits(self, address: str) -> bool:
-        """Whether permit and deny let an address in: they apply in their order, the last that matches counts.
+        """Return True if permit and deny allow an address: the last rule that matches counts.
 
         Raises:
-            ValueError: a rule can't be read, or is kept elsewhere (acl.conf).
+            ValueError: a rule is not valid, or is in another file (acl.conf).
 
         """
         if self.get("acl"):
@@ -50,19 +50,19 @@ class Account:
 
 @dataclass
 class ManagerConf:
-    """What the file says."""
+    """The contents of the file."""
 
     path: Path
     sections: dict[str, Account]
 
     @property
     def enabled(self) -> bool:
-        """Whether the manager is switched on."""
+        """True if the manager is enabled."""
         general = self.sections.get("general")
         return general is not None and general.get("enabled", "no").lower() in ("yes", "true", "y", "t", "1", "on")
 
     def account(self, username: str) -> Account | None:
-        """The section of a user; names are compared without case, as the server does."""
+        """Return the section of a user; names are compared without case, as the server does."""
         return next(
             (
                 section
@@ -73,9 +73,9 @@ class ManagerConf:
         )
 
     def why_refused(self, username: str, secret: str, address: str) -> tuple[str, str]:
-        """Why a login is refused, and what to do; empty texts when the file does not tell.
+        """Return why a login was refused, and what to do; two empty texts if the file does not show the reason.
 
-        The secret is compared and never told.
+        The secret is compared, but never shown.
         """
         account = self.account(username)
         if account is None:
@@ -100,7 +100,7 @@ class ManagerConf:
             if not account.permits(address):
                 return (
                     f"ACL: permit and deny of [{username}] in {self.path} keep {address} out",
-                    f"add permit = {address}/32 behind the deny lines, then asterisk -rx 'manager reload'",
+                    f"add permit = {address}/32 after the deny lines, then asterisk -rx 'manager reload'",
                 )
         except ValueError:
             return (
@@ -145,7 +145,7 @@ def _read(path: Path, folder: Path, sections: dict[str, Account], depth: int) ->
 
 
 def describe_filters(filters: list[str]) -> str:
-    """Return what eventfilters do, in words."""
+    """Return the effect of eventfilters as text."""
     out = [each.lstrip("! ") for each in filters if each.startswith("!") or "action(exclude)" in each]
     into = [each for each in filters if not each.startswith("!") and "action(exclude)" not in each]
     parts = [f"lets through only {' or '.join(into)}"] if into else []

@@ -1,4 +1,4 @@
-"""From a name to a greeting: name resolution, TCP, TLS, and what answers on the port."""
+"""The checks before the login: name resolution, TCP, TLS and certificates, and the kind of server on the port."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from queue import Empty, Queue
 from typing import Any
 
-from ...connection.transport import TLS
+from ...connection.tls import TLS
 from ...engine.deadline import Deadline
 from ...session.options import PORT, TLS_PORT, Options
 from ..exits import NO_CONNECTION, TIMEOUT
@@ -28,7 +28,7 @@ GREETING_WAIT = 3.0
 PROBE_WAIT = 1.5
 LEAST_WAIT = 0.05
 HTTP_PORT = 8088
-SOON = 30  # days before it expires from which on a certificate is remarked upon
+SOON = 30  # days before a certificate expires from which on there is a warning
 FOREIGN = {
     b"HTTP/": "an HTTP server",
     b"SSH-": "an SSH server",
@@ -38,7 +38,7 @@ FOREIGN = {
     b"RFB ": "a VNC server",
     b"Asterisk Call Manager": "a plain AMI server",
 }
-"""What a server is by the bytes that it says first."""
+"""Kinds of servers by the first bytes that they send."""
 
 RIGHT_PORT = "AMI is on port 5038, or 5039 with TLS, unless port and tlsbindaddr in manager.conf say otherwise"
 SERVER_SIDE = (
@@ -49,10 +49,10 @@ SERVER_SIDE = (
 
 
 def check_network(options: Options, deadline: Deadline) -> Iterator[Finding]:
-    """Check all that comes before the login, and be done by the deadline.
+    """Run the checks before the login, within the deadline.
 
     Raises:
-        Stop: what follows can't be checked.
+        Stop: later checks are not possible.
 
     """
     addresses, finding = _resolve(options, deadline)
@@ -65,17 +65,17 @@ def check_network(options: Options, deadline: Deadline) -> Iterator[Finding]:
 
 
 def seconds(deadline: Deadline, most: float) -> float:
-    """Return how long a step may take; a little is always left, since 0 would mean not to wait at all."""
+    """Return how long a step may take; never 0, which would mean not to wait at all."""
     left = deadline.remaining()
     return most if left is None else max(LEAST_WAIT, min(most, left))
 
 
 def fail(check: str, text: str, remedy: str, code: int = NO_CONNECTION) -> Stop:
-    """Make a failure that ends the diagnosis."""
+    """Return the exception for a failure that ends the diagnosis."""
     return Stop(Finding(check, "fail", text, remedy, code))
 
 
-# The name
+# Name resolution
 
 
 def _resolve(options: Options, deadline: Deadline) -> tuple[list[str], Finding]:
@@ -111,7 +111,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
         except (OSError, UnicodeError) as exc:
             outcome.put(exc)
 
-    # The resolver can't be interrupted; a daemon thread does not hold up the end of the program.
+    # The resolver can't be interrupted; a daemon thread does not delay the end of the program.
     threading.Thread(target=ask, name="pyami-resolve", daemon=True).start()
     try:
         found = outcome.get(timeout=deadline.remaining())
@@ -183,7 +183,7 @@ def _unreachable(options: Options, exc: OSError, deadline: Deadline) -> Stop:
 
 
 def _other_ports(host: str, tried: int, deadline: Deadline) -> str:
-    """Tell of other ports of the host that do answer, which shows whether Asterisk runs there."""
+    """Return text on other ports of the host that answer, which shows whether Asterisk runs there."""
     for port in (PORT, TLS_PORT):
         if port != tried:
             heard = _hear(host, port, seconds(deadline, PROBE_WAIT))
@@ -197,11 +197,11 @@ def _other_ports(host: str, tried: int, deadline: Deadline) -> str:
     return ""
 
 
-# What answers
+# The kind of server
 
 
 def _hear(host: str, port: int, wait: float) -> bytes | None:
-    """What a server says by itself: empty when it says nothing, :data:`None` when it closes or can't be reached."""
+    """Return the bytes that a server sends first: empty if none, :data:`None` if it closes or can't be reached."""
     deadline = Deadline(wait)
     try:
         with closing(socket.create_connection((host, port), wait)) as sock:
@@ -214,7 +214,7 @@ def _hear(host: str, port: int, wait: float) -> bytes | None:
 
 
 def _ask_http(host: str, port: int, deadline: Deadline) -> bytes:
-    """What a server answers to a request of HTTP."""
+    """Return a server's answer to an HTTP request."""
     heard = b""
     limit = Deadline(seconds(deadline, PROBE_WAIT))
     try:
@@ -230,7 +230,7 @@ def _ask_http(host: str, port: int, deadline: Deadline) -> bytes:
 
 
 def _speaks_tls(host: str, port: int, deadline: Deadline) -> bool:
-    """Whether a server answers to TLS, whatever its certificate."""
+    """Return True if a server speaks TLS, whatever its certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -241,7 +241,7 @@ def _speaks_tls(host: str, port: int, deadline: Deadline) -> bool:
             with context.wrap_socket(sock):
                 return True
     except ssl.SSLError as exc:
-        # An alert is an answer, too: it wants another version, or a certificate of ours.
+        # An alert is an answer, too: the server wants another version, or a client certificate.
         return "ALERT" in (exc.reason or "")
     except OSError:
         return False
@@ -249,12 +249,12 @@ def _speaks_tls(host: str, port: int, deadline: Deadline) -> bool:
 
 def _greeting(options: Options, deadline: Deadline) -> Finding:
     host, port = options.host, options.port
-    # Half of what is left, so that there is time to find out what it is that says nothing.
+    # Half of the remaining time, so that the rest can be used to find out what kind of server is silent.
     heard = _hear(host, port, seconds(deadline, min(GREETING_WAIT, (deadline.remaining() or 2 * GREETING_WAIT) / 2)))
     if heard is None:
         raise fail(
             "greeting",
-            f"{host}:{port} closes the connection without a word",
+            f"{host}:{port} closes the connection without sending anything",
             "too many clients that have not logged in (authlimit in manager.conf), a wrapper or proxy that refuses this"
             " address, or a port forwarding that leads nowhere",
         )
@@ -345,7 +345,7 @@ def _secured(options: Options, secured: ssl.SSLSocket) -> Finding:
             "warn",
             f"{version} with {cipher}, but the server is not verified: the certificate is not looked at{expired};"
             f" {greeting}",
-            "whoever sits in between can read the login: give its certificate by --tls-ca instead of verify=no",
+            "an attacker on the network path can read the login: give its certificate by --tls-ca instead of verify=no",
         )
     text = f"{version} with {cipher}, the certificate is trusted{until}"
     if left < SOON:
@@ -425,10 +425,10 @@ def _untrusted(options: Options, name: str, exc: ssl.SSLCertVerificationError, d
 
 
 def _certificate(options: Options, deadline: Deadline) -> dict[str, Any]:
-    """Return what the server's certificate says, by trusting it for a moment; empty when that does not work.
+    """Return the data of the server's certificate, by trusting it temporarily; empty if that does not work.
 
-    Python takes a certificate apart only when it trusts it, which it can't if it has expired: of that one
-    there is the day alone.
+    Python parses a certificate only if it is trusted, which an expired one can't be: of that one only the date is
+    returned.
     """
     try:
         limit = seconds(deadline, PROBE_WAIT)

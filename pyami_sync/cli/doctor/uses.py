@@ -1,4 +1,4 @@
-"""What a user of manager.conf needs for a given use: classes of events, and actions."""
+"""The uses of ``doctor --for``: the read classes and actions that each needs, and the check of a user's rights."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ENDPOINTS = ("PJSIPShowEndpoints", "PJSIPShowContacts")
 
 @dataclass(frozen=True)
 class Use:
-    """Something that a program does with a server."""
+    """A use of a server, with the rights that it needs."""
 
     text: str
     read: tuple[str, ...]
-    """Classes of the events that it lives on."""
+    """Classes of the events that it needs."""
     actions: tuple[str, ...] = ()
     """Actions that it sends."""
 
@@ -55,12 +55,12 @@ USES = {
 
 
 def check_use(use: Use, user: str, read: Iterable[str] | None, offered: Iterable[str]) -> Iterator[Finding]:
-    """Compare what a use needs with what a user has.
+    """Compare the rights that a use needs with those of a user.
 
     Args:
-        use: what is wanted.
-        user: their section in manager.conf.
-        read: their read classes; None where the server does not tell them.
+        use: the use.
+        user: name of the user in manager.conf.
+        read: the user's read classes; None if they are not known.
         offered: names of the actions that the server offers to this user.
 
     """
@@ -110,7 +110,7 @@ def check_use(use: Use, user: str, read: Iterable[str] | None, offered: Iterable
 
 
 def classes_of(offers: set[str]) -> set[str]:
-    """Return the write classes that the offered actions prove: those that alone allow one of them."""
+    """Return the write classes that follow from the offered actions: those that alone allow one of them."""
     return {
         str(action["privileges"][0])
         for action in load_facts()["actions"]
@@ -119,7 +119,7 @@ def classes_of(offers: set[str]) -> set[str]:
 
 
 def example(kind: str, name: str) -> str:
-    """Return what does not work without a class."""
+    """Return examples of what does not work without a class."""
     facts = load_facts()
     records = facts["events"] if kind == "read" else facts["actions"]
     names = [each["name"] for each in records if each["privileges"] == [name]][:3]

@@ -1,1 +1,1 @@
-"""The live screen of ``pyami-sync top``: what it lists, how keys move it, and how it is drawn."""
+"""The live screen of ``pyami-sync top``: its listings, the handling of keys, and the drawing."""

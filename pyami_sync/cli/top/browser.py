@@ -1,4 +1,4 @@
-"""How keys move through the listings: a state machine without terminal, threads or clock."""
+"""Browser: the state of the screen and the handling of keys; without terminal, threads or clock."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["HELP", "Act", "Browser"]
 HELP = (
     ("1 2 3 4, Tab", "calls, queues, agents, endpoints"),
     ("↑ ↓ j k, PgUp PgDn, Home End", "move the cursor"),
-    ("Enter", "look closer; Esc or Enter leaves"),
-    ("s, S", "sort by the next column; turn the order round"),
-    ("/", "show only what contains a text; Esc shows all"),
+    ("Enter", "show details; Esc or Enter leaves"),
+    ("s, S", "sort by the next column; reverse the order"),
+    ("/", "show only rows with a text; Esc shows all"),
     ("h", "hang up the call under the cursor (asks first)"),
     ("p", "pause or unpause the agent under the cursor (asks first)"),
-    ("Space", "hold the picture; again goes on"),
+    ("Space", "hold the screen; again to continue"),
     ("?", "this help"),
     ("q", "end"),
 )
@@ -26,7 +26,7 @@ HELP = (
 
 @dataclass(frozen=True)
 class Act:
-    """Something to do on a server, agreed to by whoever sits there."""
+    """An action on a server that the user has confirmed."""
 
     node: str
     action: str
@@ -35,14 +35,14 @@ class Act:
 
 
 class Browser:
-    """What is on the screen, and what keys change about it."""
+    """The state of the screen, which keys change."""
 
     def __init__(self) -> None:
         self.views: Views = {}
-        self.at = 0  # index of the listing
+        self.at = 0  # index of the present listing
         self.cursor = 0
         self.offset = 0
-        self.height = 10  # rows that fit; set before each drawing
+        self.height = 10  # number of rows that fit; set before each drawing
         self.filter = ""
         self.mode = "browse"  # or filter, confirm, detail, help
         self.held = False
@@ -56,26 +56,26 @@ class Browser:
 
     @property
     def listing(self) -> Listing:
-        """The kind of rows that is shown."""
+        """The present listing."""
         return LISTINGS[self.at]
 
     @property
     def sorting(self) -> tuple[int, bool]:
-        """Column that rows are sorted by, and whether from the largest down."""
+        """The column by which rows are sorted, and True for descending order."""
         return self._sorting[self.at]
 
     @property
     def visible(self) -> Sequence[Row]:
-        """The rows that fit on the screen."""
+        """The rows on the screen."""
         return self.rows[self.offset : self.offset + self.height]
 
     @property
     def question(self) -> str:
-        """What is asked before something is done."""
+        """The question to confirm before an action."""
         return self._asked.text if self._asked is not None else ""
 
     def look(self, views: Views, now: datetime | None = None) -> None:
-        """Take up fresh views, unless the picture is held; the cursor stays on its row."""
+        """Update the rows from new views, unless the screen is held; the cursor stays on its row."""
         if not self.held:
             self.views = views
         self._refresh(now or now_of(self.views))
@@ -103,13 +103,13 @@ class Browser:
 
     @property
     def current(self) -> Row | None:
-        """The row under the cursor."""
+        """Return the row under the cursor."""
         return self.rows[self.cursor] if self.rows else None
 
     # Keys
 
     def press(self, key: str) -> Act | None:
-        """Take up a key; return what is to be done on a server, if it agreed to that."""
+        """Handle a key; return the action to send, if the key confirmed one."""
         return getattr(self, f"_{self.mode}")(key)  # type: ignore[no-any-return]
 
     def _browse(self, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Drawing the screen of ``top`` with rich."""
+"""Draws the screen of ``top`` with rich."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["draw"]
 
 HEAD, FOOT = 3, 1  # lines above and below the rows, without the headings of the columns
 HEALTH = {"consistent": "green", "loading": "yellow", "gap": "bold red"}
-KEYS = "? help  / filter  s sort  Enter look closer  Space hold  q end"
+KEYS = "? help  / filter  s sort  Enter details  Space hold  q end"
 
 
 def draw(browser: Browser, where: str, rate: float, width: int, height: int, at: datetime) -> RenderableType:
-    """Draw what a browser shows, to fit the terminal."""
+    """Return the screen of a browser, fitted to the terminal."""
     from rich.console import Group
 
     browser.height = max(1, height - HEAD - FOOT - 1)
@@ -95,7 +95,7 @@ def table(browser: Browser, width: int) -> list[Text]:
         selected = browser.offset + at == browser.cursor
         lines.append(make(values, f"{row.style} reverse".strip() if selected else row.style))
     if not rows:
-        lines.append(line("none" if not browser.filter else "nothing contains that", "dim"))
+        lines.append(line("none" if not browser.filter else "no row contains that", "dim"))
     return lines
 
 

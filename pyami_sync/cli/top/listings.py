@@ -1,4 +1,4 @@
-"""What ``top`` lists: calls, queues, agents and endpoints of the live model as rows of text."""
+"""The listings of ``top``: calls, queues, agents and endpoints of the live model as rows of text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..output import person, span
 __all__ = ["LISTINGS", "Listing", "Row"]
 
 AMBER, RED = "yellow", "bold red"
-WAIT_AMBER, WAIT_RED = 60.0, 180.0  # seconds that a caller may wait
+WAIT_AMBER, WAIT_RED = 60.0, 180.0  # seconds that a caller has waited
 LEVEL_AMBER, LEVEL_RED = 80.0, 60.0  # percent of calls answered within the service level
 LOST_AMBER, LOST_RED = 5.0, 10.0  # percent of callers who give up
 STATES = {1: "free", 2: "in use", 3: "busy", 4: "invalid", 5: "unavailable", 6: "ringing", 7: "ringing", 8: "on hold"}
@@ -22,20 +22,20 @@ Views = Mapping[str, View]
 
 @dataclass
 class Row:
-    """One line of a listing."""
+    """One row of a listing."""
 
     key: tuple[str, ...]
-    """Identifies it from one look to the next, so that the cursor stays on it."""
+    """Identifies the row across updates, so that the cursor stays on it."""
     cells: list[str]
     order: list[Any]
-    """What the cells are sorted by."""
+    """The sort keys of the cells."""
     style: str = ""
     node: str = ""
     details: Callable[[], list[str]] = field(default=list, repr=False)
     hangup: str | None = None
-    """Channel to hang up, if this is a call."""
+    """The channel to hang up, for a call."""
     agent: tuple[str, bool] | None = None
-    """Interface, and whether it is paused, if this is an agent."""
+    """The interface and True if it is paused, for an agent."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Listing:
     numbers: tuple[str, ...] = ()
     """Columns to align right."""
     first: int = 0
-    """Column to sort by at first."""
+    """The column by which rows are sorted at first."""
     descending: bool = False
 
 
@@ -57,7 +57,7 @@ def since(when: datetime | None, now: datetime) -> float | None:
 
 
 def party(leg: Any) -> str:
-    """Return who is at the end of a leg: name and number, or the device."""
+    """Return the party of a leg: name and number, or the device."""
     device = leg.channel.rpartition("-")[0] or leg.channel
     return person(leg.caller_id_name, leg.caller_id_num) or str(device)
 
@@ -274,5 +274,5 @@ LISTINGS = (
 
 
 def now_of(views: Views) -> datetime:
-    """Return the latest time of the servers, else that of this machine."""
+    """Return the latest of the servers' times, or if there is none, this machine's time."""
     return max((view.moment for view in views.values() if view.moment is not None), default=datetime.now(UTC))

@@ -8,15 +8,14 @@
         "nodes": {"paris": "ami://admin:secret@10.1.0.1", "tokyo": {"url": "ami://10.2.0.1", "tags": ["spare"]}},
     }
 
-``default``, and any further name, is a client: its ``URL`` (the environment's ``AMI_URL`` when there is none) and
-``OPTIONS`` of :class:`~pyami_sync.AMIClient`. ``nodes`` is the cluster, as :class:`~pyami_sync.ClusterPool` takes
-it.
+``default``, and any further name, is a client: its ``URL`` (by default the environment variable ``AMI_URL``) and
+``OPTIONS`` of :class:`~pyami_sync.AMIClient`. ``nodes`` has the nodes of the cluster, as for
+:class:`~pyami_sync.ClusterPool`.
 
-:func:`get_client` and :func:`get_pool` give them, one per process, opened on first use; workers that a server
-forks open their own. ``get_client().call("PJSIP/1101", to="200@internal")`` places a call and says how it went (see
-:mod:`pyami_sync.calls`). ``manage.py ami_listen`` sends events as Django signals (see
-:mod:`~pyami_sync.integrations.django.signals`), ``manage.py ami`` sends one action.
-:mod:`~pyami_sync.integrations.django.health` has a view for load balancers.
+:func:`get_client` and :func:`get_pool` return them, one per process, opened on first use; forked workers open their
+own. ``get_client().call("PJSIP/1101", to="200@internal")`` places a call (see :mod:`pyami_sync.calls`). ``manage.py
+ami_listen`` sends events as Django signals (see :mod:`~pyami_sync.integrations.django.signals`), ``manage.py ami``
+sends one action. :mod:`~pyami_sync.integrations.django.health` has a view for load balancers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""System checks: what ``manage.py check`` says about ``PYAMI``. They open no connection."""
+"""System checks of the setting ``PYAMI`` for ``manage.py check``; they open no connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLE = 'For example PYAMI = {"default": {"URL": "ami://user:secret@host:5038"
 
 
 def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Find what would make ``get_client()`` or ``get_pool()`` fail."""
+    """Find mistakes with which ``get_client()`` or ``get_pool()`` would fail."""
     configured = getattr(settings, "PYAMI", None)
     if configured is None:
         return [Error("The setting PYAMI is missing.", hint=EXAMPLE, id="pyami.E001")]
@@ -65,14 +65,14 @@ def _check_nodes(nodes: Any) -> list[CheckMessage]:
 
 
 def check_deployment(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Warn of secrets and calls that would cross a network in the clear."""
+    """Warn of connections to other machines without encryption."""
     found: list[CheckMessage] = []
     configured = getattr(settings, "PYAMI", None)
     for alias, client in (configured if isinstance(configured, dict) else {}).items():
         try:
             options = _options(client) if alias != NODES else None
         except (AttributeError, TypeError, ValueError):
-            continue  # check_settings tells
+            continue  # reported by check_settings
         if options is not None and options.tls is None and not _is_local(options.host):
             hint = "Use amis:// (tlsenable in manager.conf), or a tunnel to this machine."
             message = f"PYAMI[{alias!r}] talks to {options.host} without TLS: calls and events can be read on the way."
@@ -84,7 +84,7 @@ def _options(client: dict[str, Any]) -> Options:
     given = {
         key: value
         for key, value in client.get("OPTIONS", {}).items()
-        if key not in ("transport", "callback_threads")  # the client's own, not the session's
+        if key not in ("transport", "callback_threads")  # options of the client, not of the session
     }
     url = client.get("URL")
     if not url and not os.environ.get("AMI_URL") and "host" not in given:

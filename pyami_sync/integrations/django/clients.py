@@ -1,4 +1,4 @@
-"""The clients of this process."""
+"""get_client() and get_pool(): the clients and the cluster of this process."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["close_clients", "get_client", "get_pool", "make_client"]
 NODES = "nodes"
 
 _clients: dict[str, LazyClient] = {}
-_lock = Lock()  # only around the dict: nothing that waits or forks runs under it
+_lock = Lock()  # guards only the dict: nothing that blocks or forks runs while it is held
 
 
 def get_client(alias: str = "default", *, opened: bool = True) -> AMIClient:
-    """Give this process's client of that name in ``PYAMI``.
+    """Return this process's client for a name in ``PYAMI``.
 
     Args:
         alias: its name.
-        opened: whether it must be open; if so this blocks while it connects the first time. Without, it can
-            be given callbacks before there is a connection.
+        opened: whether to open it; if so, the first call blocks while it connects. If false, callbacks can be
+            registered before it is opened.
 
     Raises:
         ConnectError: the server can't be reached, or refused the login.
-        ImproperlyConfigured: ``PYAMI`` has no such client, or it can't be.
+        ImproperlyConfigured: ``PYAMI`` has no such client, or its settings are not valid.
 
     """
     with _lock:
@@ -44,17 +44,17 @@ def get_client(alias: str = "default", *, opened: bool = True) -> AMIClient:
 
 
 def get_pool() -> ClusterPool:
-    """Give this process's cluster of the ``nodes`` in ``PYAMI``.
+    """Return this process's cluster of the ``nodes`` in ``PYAMI``.
 
     Raises:
-        ImproperlyConfigured: ``PYAMI`` has no nodes, or they can't be.
+        ImproperlyConfigured: ``PYAMI`` has no nodes, or their settings are not valid.
 
     """
     return _pool.get()
 
 
 def close_clients() -> None:
-    """Log all of them off; the next use makes new ones. Idempotent."""
+    """Close all of them; the next use makes new ones. Idempotent."""
     with _lock:
         holders = list(_clients.values())
         _clients.clear()
@@ -64,10 +64,10 @@ def close_clients() -> None:
 
 
 def client_settings(alias: str) -> dict[str, Any]:
-    """What ``PYAMI`` says about a client.
+    """Return the settings of a client in ``PYAMI``.
 
     Raises:
-        ImproperlyConfigured: it says nothing usable.
+        ImproperlyConfigured: there are none, or they are not valid.
 
     """
     configured = getattr(settings, "PYAMI", None)
@@ -81,7 +81,7 @@ def client_settings(alias: str) -> dict[str, Any]:
 
 
 def make_client(alias: str) -> AMIClient:
-    """Make a client as ``PYAMI`` says, not opened; it is the caller's to close.
+    """Return a new client with the settings in ``PYAMI``, not open yet; the caller has to close it.
 
     Raises:
         ImproperlyConfigured: it can't be.
@@ -95,13 +95,13 @@ def make_client(alias: str) -> AMIClient:
 
 
 def make_pool() -> ClusterPool:
-    """Make the cluster as ``PYAMI`` says, not opened.
+    """Return a new cluster with the settings in ``PYAMI``, not open yet.
 
     Raises:
         ImproperlyConfigured: it can't be.
 
     """
-    from ...cluster.pool import ClusterPool  # large: loaded when there is one
+    from ...cluster.pool import ClusterPool  # large, so imported only when needed
 
     nodes = getattr(settings, "PYAMI", {}).get(NODES)
     if not nodes:

@@ -1,4 +1,4 @@
-"""Whether the server answers: for monitoring and load balancers.
+"""A health check of the server, as a function and as a view for monitoring and load balancers.
 
 ``urls.py``::
 
@@ -23,7 +23,7 @@ TIMEOUT = 2.0
 
 
 def check_health(alias: str = "default", *, timeout: float = TIMEOUT) -> dict[str, Any]:
-    """Ask the server: ``{"ok": …, "state": …}`` and ``round_trip`` in seconds, or ``error``.
+    """Send a Ping and return ``{"ok": …, "state": …}`` and ``round_trip`` in seconds, or ``error``.
 
     Blocks for ``timeout`` seconds at most, and for ``connect_timeout`` if there is no session yet.
     """
@@ -39,6 +39,6 @@ def check_health(alias: str = "default", *, timeout: float = TIMEOUT) -> dict[st
 @never_cache
 @require_safe
 def health(request: HttpRequest, alias: str = "default") -> JsonResponse:
-    """Answer 200 when the server answers, else 503."""
+    """Respond with 200 if the server answers, otherwise with 503."""
     found = check_health(alias)
     return JsonResponse(found, status=200 if found["ok"] else 503)

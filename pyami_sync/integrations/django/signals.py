@@ -17,14 +17,17 @@ from django.dispatch import Signal
 __all__ = ["ami_connected", "ami_event", "ami_events_lost"]
 
 ami_event = Signal()
-"""An event came. ``sender`` is its class, such as ``events.Hangup`` (``Event`` if it has none of its own);
-``event`` and ``client``."""
+"""Sent for each event. ``sender`` is the event's class, such as ``events.Hangup`` (or ``Event``); the arguments are
+``event`` and ``client``.
+"""
 
 ami_connected = Signal()
-"""There is a session, the first one or again after a loss: the moment to read the state of the server, before any
-event of this session is sent. ``sender`` is the client's class; ``client``, and ``marker``: the event
-``Reconnected`` with the length of the gap, or :data:`None` the first time."""
+"""Sent when the session is connected, at first and after each reconnect, before any event of that connection: the
+moment to read the state of the server. ``sender`` is the client's class; the arguments are ``client`` and ``marker``,
+the event ``Reconnected`` with the length of the gap, or :data:`None` the first time.
+"""
 
 ami_events_lost = Signal()
-"""Receivers were slower than the server: ``count`` events are missing here. ``sender`` is the client's class;
-``client`` and ``count``."""
+"""Sent where events are missing because receivers were too slow. ``sender`` is the client's class; the arguments are
+``client`` and ``count``, the number of missing events.
+"""

@@ -1,4 +1,4 @@
-"""A call into a script, told by a test: what the caller hears, presses and does."""
+"""AGITestCall: a call into a script in a test, which says what the caller does and checks what the caller hears."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class AGITestCall:
 
         simulator.agi_call("ivr/en").hears("welcome").presses("1").goes_to("sales,s,1")
 
-    Each method waits for the script, at most ``timeout`` seconds, and raises :exc:`AssertionError`, with all that
-    has happened, when it does something else. No time passes in vain: a sound is played at once, and whoever waits
-    for a key waits until the test presses one, or goes on without: then the waiting has been in vain.
+    Each method waits for the script, at most ``timeout`` seconds, and raises :exc:`AssertionError`, with everything
+    that has happened, if the script does something else. The simulator does not wait in real time: a sound is played
+    at once, and a command that waits for a key waits until the test presses one, or until the test continues without
+    a key, which ends the wait like its timeout.
     """
 
     def __init__(
@@ -45,8 +46,8 @@ class AGITestCall:
     ) -> None:
         self._simulator = simulator
         self._timeout = timeout
-        self._next = 0  # the first sound that the test has not heard yet
-        self._finished = False  # the channel has left AGI
+        self._next = 0  # index of the first sound that the test has not checked yet
+        self._finished = False  # True once the channel has left AGI
         self._line: Line
         url = path if path.startswith("agi://") else "agi:async"
         data = ",".join((url, *arguments) if url == path else (url, path, *arguments))
@@ -82,7 +83,7 @@ class AGITestCall:
     def _began(self, line: Line) -> None:
         self._line = line
 
-    # Looking
+    # State
 
     @property
     def channel(self) -> Channel:
@@ -91,20 +92,20 @@ class AGITestCall:
 
     @property
     def transcript(self) -> list[tuple[str, str]]:
-        """Every command of the script so far, with its answer."""
+        """The script's commands so far, with their answers."""
         return list(self._line.transcript)
 
     @property
     def heard(self) -> list[str]:
-        """Everything that the caller has heard so far."""
+        """The sounds that the caller has heard so far."""
         return list(self._line.heard)
 
     # What the caller does and hears
 
     def hears(self, *sounds: str) -> Self:
-        """Check that the caller hears these, one after the other, perhaps with others between them.
+        """Check that the caller hears these sounds in this order; others may come between them.
 
-        Sounds go by their names; what is said goes by its kind: ``digits:12``, ``number:3``, ``alpha:abc``, ``date:…``.
+        Sounds are given by name, spoken values by kind: ``digits:12``, ``number:3``, ``alpha:abc``, ``date:…``.
         """
         for sound in sounds:
             self._wait(lambda sound=sound: sound in self._line.heard[self._next :], f"the caller hears {sound!r}")  # type: ignore[misc]
@@ -112,13 +113,13 @@ class AGITestCall:
         return self
 
     def presses(self, digits: str) -> Self:
-        """Wait until the script listens for keys, and press these; what it does not take is there for the next time."""
+        """Wait until the script listens for keys, and press these; keys that it does not use are kept."""
         self._wait(lambda: self._line.pending is not None, f"the script listens, for {digits!r}", silence=False)
         self._simulator.loop.run(self._line.press, digits)
         return self
 
     def stays_silent(self) -> Self:
-        """Wait until the script listens for keys, and press none until it gives up."""
+        """Wait until the script listens for keys, and let its timeout pass without a key."""
         self._wait(lambda: self._line.pending is not None, "the script listens", silence=False)
         self._simulator.loop.run(self._line.silence)
         return self
@@ -131,10 +132,10 @@ class AGITestCall:
     def _hang_up(self) -> None:
         self._simulator.pbx.hangup(self.channel)
 
-    # How it ends
+    # The end
 
     def goes_to(self, place: str) -> Self:
-        """Check that the script ends, and that the dialplan goes on there: ``context,extension,priority``."""
+        """Check that the script ends, and that the dialplan continues at ``context,extension,priority``."""
         self._wait_end()
         if self._line.hung_up or self._line.place != place:
             where = "is hung up" if self._line.hung_up else f"goes on at {self._line.place}"
@@ -149,7 +150,7 @@ class AGITestCall:
         return self
 
     def ends(self, status: str = "DONE") -> Self:
-        """Check that the script ends so: ``DONE``, ``ERROR``, ``NOTFOUND`` or ``REFUSED``, as the dialplan is told."""
+        """Check the script's result in ``AGISCRIPT``: ``DONE``, ``ERROR``, ``NOTFOUND`` or ``REFUSED``."""
         self._wait_end()
         found = self.channel.variables.get("AGISCRIPT")
         if found != status:
@@ -157,7 +158,7 @@ class AGITestCall:
         return self
 
     def has_set(self, **variables: str) -> Self:
-        """Check variables that the script has set, when it has ended."""
+        """Wait until the script has ended, and check variables that it has set."""
         self._wait_end()
         found = {name: self.channel.variables.get(name) for name in variables}
         if found != variables:
@@ -168,7 +169,7 @@ class AGITestCall:
         self._wait(lambda: self._finished, "the script ends")
 
     def _wait(self, ready: Callable[[], object], wanted: str, *, silence: bool = True) -> None:
-        """Wait for the script; whatever listens meanwhile does so in vain."""
+        """Wait for the script; commands that listen for keys meanwhile time out."""
         line = self._line
         deadline = Deadline(self._timeout)
         while not ready():
@@ -184,7 +185,7 @@ class AGITestCall:
                 self._fail(f"{wanted}; nothing of the kind within {self._timeout:g} s")
 
     def _pass_over(self, ready: Callable[[], object]) -> None:
-        # Looked at again on the simulator's thread, where nothing changes meanwhile.
+        # Checked again on the simulator's thread, where nothing changes meanwhile.
         if not ready():
             self._line.silence()
 

@@ -1,4 +1,4 @@
-"""Every AGI command of Asterisk 16 and 22, as a simulated channel carries it out."""
+"""The AGI commands of Asterisk 16 and 22, for simulated channels."""
 
 from __future__ import annotations
 

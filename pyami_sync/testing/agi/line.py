@@ -1,6 +1,6 @@
-"""The server's side of AGI: what becomes of commands on a simulated channel. Nothing here sends anything.
+"""The server's side of AGI, without I/O: runs the commands of a script on a simulated channel.
 
-All of it runs on the simulator's thread, except where a test looks at what has happened.
+Everything runs on the simulator's thread, except for reads by a test.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEAD = {
     *("asyncagi break", "database del", "database deltree", "database get", "database put", "exec", "noop"),
     *("get full variable", "get variable", "set variable", "speech destroy", "speech unload grammar", "verbose"),
 }
-"""Commands that also run on a channel that is hung up."""
+"""Commands that can also be run on a channel that was hung up."""
 
 FAILING = ("STREAM FILE", "CONTROL STREAM FILE", "SAY ", "GOSUB")
 
@@ -64,8 +64,8 @@ class Listening:
     """A command that waits for what the caller does.
 
     Args:
-        keys: those that end it.
-        most: so many keys end it, whichever.
+        keys: keys that end it.
+        most: number of keys after which it ends.
         ended: the answer when keys ended it.
         timed_out: the answer when they did not.
         hung_up: the answer when the caller hung up.
@@ -80,7 +80,7 @@ class Listening:
     got: str = ""
 
     def press(self, digits: str) -> tuple[str | None, str]:
-        """Take keys; return the answer, if that ends it, and the keys that are left."""
+        """Press keys; return the answer, if they end the command, and the remaining keys."""
         for place, digit in enumerate(digits):
             if digit in self.keys:
                 return self.ended(self.got if self.most else digit), digits[place + 1 :]
@@ -98,7 +98,7 @@ class Line:
         pbx: the telephone system that it is part of.
         channel: the channel.
         apps: results of applications that the script runs, by name: a number, or a function of their data.
-        fast: whether it is FastAGI, where commands that come too early interrupt, and HANGUP is told.
+        fast: whether it is FastAGI, where early commands interrupt the running one, and HANGUP is sent.
 
     """
 
@@ -110,27 +110,27 @@ class Line:
         self.fast = fast
         self.apps = {name.lower(): result for name, result in (apps or {}).items()}
         self.heard: list[str] = []
-        """What the caller has heard so far: names of sounds, and ``digits:12`` and the like for what is said."""
+        """What the caller has heard so far: names of sounds, and ``digits:12`` and so on for spoken values."""
         self.transcript: list[tuple[str, str]] = []
         """Commands and their answers."""
         self.pending: Listening | None = None
-        """What waits for the caller."""
+        """The command that waits for keys."""
         self.digits = ""
-        """Keys that were pressed and that nothing has listened to yet."""
+        """Pressed keys that no command has used yet."""
         self.over = False
-        """Whether the script has no control any more."""
+        """True once the script has lost control of the channel."""
         self.hung_up = False
         self.failed = False
-        """Whether a command has failed in the way that counts as a failure of the script."""
+        """True if a command has failed in a way that counts as a failure of the script."""
         self.moved = False
-        """Whether the script said where the dialplan is to go on."""
+        """True if the script has set where the dialplan is to continue."""
         self.changed = Waiters()
         self._commands: deque[tuple[str, Answer]] = deque()
         self._running: tuple[str, Answer] | None = None
         self._context, self._exten, self._priority = channel.context, channel.exten, channel.priority
 
     def environment(self, request: str, arguments: list[str]) -> str:
-        """Return what the server tells a script at first."""
+        """Return the environment that the server sends to a script."""
         channel = self.channel
         head = [("request", request)]
         if self.fast:
@@ -160,7 +160,7 @@ class Line:
     # What comes from the script
 
     def command(self, text: str, answer: Answer) -> None:
-        """Take a command; it is answered when it is done, perhaps later."""
+        """Run a command; it is answered when it is complete, perhaps later."""
         if self.fast and self.pending is not None:
             self.pending = self._running = None  # interrupted: this is how Asterisk does it, without an answer
         self._commands.append((text, answer))
@@ -194,7 +194,7 @@ class Line:
     # What the caller does
 
     def press(self, digits: str) -> None:
-        """Press keys; what the command that listens does not take is kept for the next one."""
+        """Press keys; those that the listening command does not use are kept for the next one."""
         self.digits += digits
         if self.pending is not None and self.digits:
             reply, self.digits = self.pending.press(self.digits)
@@ -203,20 +203,20 @@ class Line:
                 self._go_on()
 
     def silence(self) -> None:
-        """Let the command that listens wait in vain."""
+        """Let the listening command time out."""
         if self.pending is not None:
             self._answer(self.pending.timed_out(self.pending.got))
             self._go_on()
 
     def hang_up(self) -> None:
-        """Hang up: what listens ends, and no command but some works any more."""
+        """Hang up: the listening command ends, and only the commands in :data:`DEAD` work from now on."""
         self.hung_up = True
         if self.pending is not None:
             self._answer(self.pending.hung_up)
         self._go_on()
 
     def end(self) -> None:
-        """Take the control away from the script, and move the channel to where it said."""
+        """End the script's control, and move the channel to the place that it has set."""
         if self.over:
             return
         self.over = True
@@ -250,7 +250,7 @@ class Line:
         return f"520-Invalid command syntax.  Proper usage follows:\nUsage: {name.upper()}\n\n520 End of proper usage."
 
     def hear(self, sound: str, keys: str = "") -> str | Listening:
-        """Let the caller hear something that ends with its end, or with a key."""
+        """Play a sound to the caller, until its end or a key."""
         self.heard.append(sound)
         self.changed.notify_all()
         if not keys:
@@ -264,7 +264,7 @@ class Line:
         )
 
     def move(self, context: str | None = None, exten: str | None = None, priority: int | None = None) -> str:
-        """Take note of where the dialplan is to go on."""
+        """Set where the dialplan is to continue."""
         self.moved = True
         self._context = self._context if context is None else context
         self._exten = self._exten if exten is None else exten
@@ -273,7 +273,7 @@ class Line:
 
     @property
     def place(self) -> str:
-        """Where the dialplan goes on: ``context,extension,priority``."""
+        """Where the dialplan continues: ``context,extension,priority``."""
         return f"{self._context},{self._exten},{self._priority}"
 
     def answer_call(self) -> None:

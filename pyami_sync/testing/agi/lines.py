@@ -100,7 +100,7 @@ class _Peer:
                 self.tell_hangup()
 
     def tell_hangup(self) -> None:
-        """Tell the script that the call is hung up; it may go on."""
+        """Report to the script that the call was hung up; it may continue."""
         self._send("HANGUP\n")
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ def _fast_agi(pbx: PBX, channel: Channel, line: Line, url: str, arguments: list[
         while not line.over:
             yield channel.changed
     finally:
-        if not line.over:  # the channel is hung up: the script is told, and closes when it likes
+        if not line.over:  # the channel was hung up: report it to the script, which closes the connection later
             line.hang_up()
             peer.tell_hangup()
 

@@ -1,4 +1,4 @@
-"""What the simulator answers: one function an action, registered by :func:`handler`."""
+"""The simulator's answers: one function for each action, registered by :func:`handler`; by topic (queues.py, …)."""
 
 from __future__ import annotations
 

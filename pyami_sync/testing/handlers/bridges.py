@@ -1,4 +1,4 @@
-"""Actions about bridges, parking lots and conferences."""
+"""The simulator's answers to actions about bridges, parking lots and conferences."""
 
 from __future__ import annotations
 

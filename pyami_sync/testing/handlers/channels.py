@@ -1,4 +1,4 @@
-"""Actions about channels and calls."""
+"""The simulator's answers to actions about channels and calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REASONS = {"ANSWER": 4, "BUSY": 5, "CONGESTION": 8}
 
 
 def clock(seconds: float) -> str:
-    """Spell a duration as ``Duration`` does."""
+    """Return a duration in the form of the header ``Duration``."""
     whole = int(seconds)
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
 
@@ -220,7 +220,7 @@ def redirect(call: Call) -> bytes:
 
 
 def send_to(call: Call, channel: Channel, context: str, exten: str, priority: int) -> None:
-    """Take a channel out of what it does and run it through the dialplan from there."""
+    """Send a channel to a place in the dialplan, from whatever it executes."""
     pbx = call.simulator.pbx
     tasks, channel.tasks = channel.tasks, []
     for task in tasks:
@@ -349,7 +349,7 @@ def split_variables(text: str) -> list[str]:
 
 
 def split_caller_id(text: str) -> tuple[str, str]:
-    """Take name and number out of ``"Name" <number>``, where the last ``<`` counts, or out of a bare number."""
+    """Return name and number of ``"Name" <number>``, where the last ``<`` counts, or of a bare number."""
     match = re.fullmatch(r'\s*"?(.*?)"?\s*<([^<>]*)>\s*', text)
     if match:
         return match[1], match[2]

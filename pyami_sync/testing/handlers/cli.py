@@ -1,4 +1,4 @@
-"""The action ``Command``: a few commands of the console, in the form of the version."""
+"""The simulator's answers to the action ``Command``: a few console commands, in the form of the version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def command(call: Call) -> bytes:
     if call.simulator.major < 14:
         # Console text between LF and an end marker; it says "Follows" whatever became of the command.
         head = call.response("Follows", ("Privilege", "Command")).removesuffix(b"\r\n")
-        # A real server puts the ActionID behind the privilege.
+        # A real server puts the ActionID after the privilege.
         names = head.split(b"\r\n")
         if call.id:
             names[1], names[2] = names[2], names[1]
@@ -38,7 +38,7 @@ def command(call: Call) -> bytes:
 
 
 def _run(call: Call, text: str) -> list[str] | None:
-    """What a command prints; :data:`None` when there is no such command."""
+    """Return the output of a command; :data:`None` if there is no such command."""
     simulator = call.simulator
     pbx = simulator.pbx
     match text.split():

@@ -1,4 +1,4 @@
-"""Login and the actions of manager.c itself."""
+"""The simulator's answers to the login, and to the actions of manager.c itself."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def login(call: Call) -> bytes | None:
 
 
 def fully_booted(call: Call) -> bytes:
-    """What follows the answer to a login when the session takes events of class ``system``."""
+    """Return the FullyBooted event after a login, for a session with events of class ``system``."""
     session, simulator = call.session, call.simulator
     if (
         session.user is None

@@ -1,4 +1,4 @@
-"""Actions about the database (AstDB)."""
+"""The simulator's answers to actions about the database (AstDB)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions about endpoints of PJSIP and states of devices."""
+"""The simulator's answers to actions about endpoints of PJSIP and states of devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions whose answers keep to no rule: what makes a client that only knows the rule hang or lie."""
+"""The simulator's irregular answers, with which a client that expects regular ones would hang or fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions about queues."""
+"""The simulator's answers to actions about queues."""
 
 from __future__ import annotations
 

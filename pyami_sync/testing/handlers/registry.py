@@ -1,4 +1,4 @@
-"""The table of actions that the simulator knows, and what a handler of one works with."""
+"""The registry of the simulator's actions, and the argument of their handlers."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class Handler:
 
 
 HANDLERS: dict[str, Handler] = {}
-"""All of them by their names in lower case."""
+"""All handlers by the action's name in lower case."""
 
 F = TypeVar("F", bound="Callable[[Call], bytes | None]")
 
 
 def handler(name: str, classes: str = "", *, about: str, since: int = 0, until: int = 99) -> Callable[[F], F]:
-    """Register what answers an action.
+    """Register the function that answers an action.
 
-    The function gives the whole answer: response, list items and completion. :data:`None` means that it will
-    call :attr:`Call.release` with the answer later, and that its session does nothing else before.
+    The function returns the whole answer: response, list items and completion. If it returns :data:`None`, it calls
+    :attr:`Call.release` with the answer later, and its session does nothing else before.
 
     Args:
         name: of the action.
@@ -68,7 +68,7 @@ def handler(name: str, classes: str = "", *, about: str, since: int = 0, until: 
 
 
 class Call:
-    """One action being answered."""
+    """An action that is being answered."""
 
     __slots__ = ("action", "id", "release", "session", "simulator")
 
@@ -81,18 +81,18 @@ class Call:
         self.release = release
         self.id = header(action, "ActionID")
 
-    # The question
+    # The action
 
     def get(self, name: str) -> str:
-        """A header; empty when it is not there, which is the same to a server."""
+        """Return a header; empty if it is absent, which is the same to a server."""
         return header(self.action, name)
 
     def all(self, name: str) -> list[str]:
-        """Every value of a header."""
+        """Return all values of a header."""
         return [value.lstrip(" ") for value in self.action.get_all(name)]
 
     def number(self, name: str, default: int = 0) -> int:
-        """A header as a number, read as C's ``atoi`` does."""
+        """Return a header as a number, parsed like C's ``atoi``."""
         text = self.get(name)
         digits = text[:1] if text[:1] == "-" else ""
         for char in text[len(digits) :]:
@@ -102,32 +102,32 @@ class Call:
         return int(digits) if digits not in ("", "-") else default
 
     def flag(self, name: str) -> bool:
-        """Whether a header is true; what is neither true nor false is false."""
+        """Return True if a header has one of the spellings of true."""
         return self.get(name).lower() in _TRUE
 
     # The answer
 
     def response(self, status: str, *headers: tuple[str, object]) -> bytes:
-        """Spell a response; headers that are :data:`None` are left out."""
+        """Return the bytes of a response; headers that are :data:`None` are omitted."""
         return frame([("Response", status), ("ActionID", self.id or None), *headers])
 
     def success(self, message: str | None = None, *headers: tuple[str, object]) -> bytes:
-        """Spell ``Response: Success``."""
+        """Return the bytes of a ``Response: Success``."""
         return self.response("Success", ("Message", message), *headers)
 
     def error(self, message: str) -> bytes:
-        """Spell ``Response: Error``."""
+        """Return the bytes of a ``Response: Error``."""
         return self.response("Error", ("Message", message))
 
     def item(self, name: str, headers: Pairs, *, id_last: bool = False) -> bytes:
-        """Spell an event that answers this action, with the ActionID behind its name or at its end."""
+        """Return the bytes of an event of the answer, with the ActionID after its name or at its end."""
         action_id = ("ActionID", self.id or None)
         if id_last:
             return frame([("Event", name), *headers, action_id])
         return frame([("Event", name), action_id, *headers])
 
     def start(self, message: str, word: str = "start", *, uniform: bool = True) -> bytes:
-        """Spell the response that begins a list.
+        """Return the bytes of the response that begins a list.
 
         Args:
             message: what it says.
@@ -139,7 +139,7 @@ class Call:
         return self.response("Success", ("EventList", event_list), ("Message", message))
 
     def complete(self, name: str, count: int, extra: Pairs = (), *, uniform: bool = True) -> bytes:
-        """Spell the event that ends a list."""
+        """Return the bytes of the event that ends a list."""
         if not uniform and self.simulator.major < 13:
             return self.item(name, extra)
         return self.item(name, [("EventList", "Complete"), ("ListItems", count), *extra])
@@ -154,7 +154,7 @@ class Call:
         id_last: bool = False,
         uniform: bool = True,
     ) -> bytes:
-        """Spell a whole list: its start, its items and its completion."""
+        """Return the bytes of a whole list: its start, its items and its completion."""
         frames = [self.item(name, headers, id_last=id_last) for name, headers in items]
         frames.insert(0, self.start(message, uniform=uniform))
         frames.append(self.complete(complete, len(frames) - 1, extra, uniform=uniform))

@@ -1,11 +1,11 @@
-"""Write the generated modules from the table of facts.
+"""Generates actions.py, events.py and catalogue/answers.py from the table of facts.
 
 ::
 
     python -m pyami_sync.vocabulary.catalogue.generate            write what is stale
     python -m pyami_sync.vocabulary.catalogue.generate --check    only say what is stale; exit status 1 if anything is
 
-The one source is ``facts.json`` beside this file. The generated modules are never edited by hand.
+The only source is ``facts.json`` beside this file. The generated modules are never edited by hand.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def generated(facts: Mapping[str, Any]) -> dict[Path, str]:
 
 
 def answers_module(vocabulary: Vocabulary) -> str:
-    """How each irregular action answers."""
+    """Return the module with the rules for the answers of irregular actions."""
     lines = [
         HEADER,
         '"""How each action answers that does not answer with one Response and nothing else."""',
@@ -91,7 +91,7 @@ def answers_module(vocabulary: Vocabulary) -> str:
 
 
 def answer_rule(answer: Record) -> str:
-    """Spell one rule as ruff would."""
+    """Return the code of one rule, formatted like ruff."""
     parts = [quoted(answer["shape"])]
     if "items" in answer:
         names = "{" + ", ".join(quoted(name.lower()) for name in answer["items"]) + "}"
@@ -112,7 +112,7 @@ def answer_rule(answer: Record) -> str:
 
 
 def events_module(vocabulary: Vocabulary) -> str:
-    """A class for each group, each prefix of a snapshot and each event."""
+    """Return the module with a class for each group, each prefix of a snapshot and each event."""
     classes: list[str] = []
     names: list[str] = []
 
@@ -161,7 +161,7 @@ def events_module(vocabulary: Vocabulary) -> str:
         HEADER,
         '"""A class for every event of Asterisk 13 to 23, and for groups of them.',
         "",
-        "How fields are read is told in :mod:`pyami_sync.vocabulary.fields`.",
+        "The conversion of fields is described in :mod:`pyami_sync.vocabulary.fields`.",
         '"""',
         "",
         "from __future__ import annotations",
@@ -182,19 +182,19 @@ def events_module(vocabulary: Vocabulary) -> str:
 
 
 def snapshot_class(kind: str, prefix: str) -> str:
-    """The class that has the fields of a snapshot under a prefix."""
+    """Return the code of the class with the fields of a snapshot under a prefix."""
     return f"{prefix}{kind.capitalize()}" if prefix else f"{kind.capitalize()}Event"
 
 
 def event_doc(vocabulary: Vocabulary, event: Record) -> str:
-    """The text of an event's class."""
+    """Return the docstring of an event's class."""
     what = {"event": "Event", "item": "List item", "complete": "Closing event"}[event["role"]]
     classes = f", class {', '.join(event['privileges'])}" if event["privileges"] and event["role"] == "event" else ""
     return f"{event['text']}\n\n{what} ``{event['name']}``{of_module(event)}{classes}; {vocabulary.versions(event)}."
 
 
 def field_lines(vocabulary: Vocabulary, fields: Iterable[Record]) -> list[str]:
-    """The lines that define fields, each with its text, which editors show."""
+    """Return the lines that define fields, each with its text, which editors show."""
     lines: list[str] = []
     for field in fields:
         lines.append(f"{vocabulary.attribute(field)} = {FIELDS[field.get('type', 'text')]}({quoted(field['name'])})")
@@ -205,14 +205,14 @@ def field_lines(vocabulary: Vocabulary, fields: Iterable[Record]) -> list[str]:
 
 
 def attribute_lines(vocabulary: Vocabulary, fields: Iterable[Record]) -> list[str]:
-    """The section of a class's docstring on the fields that have a text, which ``help()`` shows."""
+    """Return the section of a class's docstring on the fields with a text, which ``help()`` shows."""
     told = [(vocabulary.attribute(field), field_text(vocabulary, field)) for field in fields]
     lines = [line for name, text in told if text for line in wrapped(f"    {name}: {text}.", indent="        ")]
     return ["", "Attributes:", *lines] if lines else []
 
 
 def field_text(vocabulary: Vocabulary, field: Record) -> str:
-    """What a field means, and the values that it may have."""
+    """Return a field's description, and the values that it may have."""
     text = vocabulary.text(field)
     if "values" not in field:
         return text
@@ -224,7 +224,7 @@ def field_text(vocabulary: Vocabulary, field: Record) -> str:
 
 
 def actions_module(vocabulary: Vocabulary) -> str:
-    """A class for each action."""
+    """Return the module with a class for each action."""
     aliases: dict[str, str] = {}
     classes = [action_class(vocabulary, action, aliases) for action in vocabulary.actions.values()]
     kinds = {field_class(parameter) for a in vocabulary.actions.values() for parameter in a["parameters"]} - {""}
@@ -234,7 +234,7 @@ def actions_module(vocabulary: Vocabulary) -> str:
         HEADER,
         '"""A class for every action of Asterisk 13 to 23: its arguments by keyword, its answer by type.',
         "",
-        "What all of them take besides is told at :class:`pyami_sync.vocabulary.model.TypedAction`.",
+        "The arguments that all of them take are described at :class:`pyami_sync.vocabulary.model.TypedAction`.",
         '"""',
         "",
         "from __future__ import annotations",
@@ -266,14 +266,14 @@ def actions_module(vocabulary: Vocabulary) -> str:
 
 
 def field_class(parameter: Record) -> str:
-    """The class of the field that reads a parameter back; empty when nothing does."""
+    """Return the class of the field that reads a parameter back; empty if there is none."""
     kind = parameter.get("type", "str")
     special = {"variables": "Assignments", "numbered": "Numbered", "changes": ""}
     return special.get(kind, {"int": "Int", "float": "Float", "bool": "Bool"}.get(kind, "Text"))
 
 
 def action_class(vocabulary: Vocabulary, action: Record, aliases: dict[str, str]) -> str:
-    """The text of an action's class; ``aliases`` takes the types that are too long to stand in it."""
+    """Return the code of an action's class; types that are too long for a signature are added to ``aliases``."""
     name = action["name"]
     base, answer = answer_type(action, aliases)
     needs = f"needs write class {' or '.join(action['privileges'])}" if action["privileges"] else "needs no write class"
@@ -314,7 +314,7 @@ def action_class(vocabulary: Vocabulary, action: Record, aliases: dict[str, str]
 
 
 def answer_type(action: Record, aliases: dict[str, str]) -> tuple[str, str]:
-    """The base class of an action by the type of its answer, and a sentence on it."""
+    """Return the base class of an action by the type of its answer, and a sentence on the answer."""
     answer = action.get("answer", {})
     shape = answer.get("shape")
     if shape in ("list", "event"):
@@ -337,7 +337,7 @@ def answer_type(action: Record, aliases: dict[str, str]) -> tuple[str, str]:
 
 
 def parameter_type(parameter: Record, attribute: str, aliases: dict[str, str]) -> str:
-    """Python's type of an argument."""
+    """Return the Python type of an argument."""
     kind = parameter.get("type", "str")
     if "values" not in parameter:
         return ARGUMENTS.get(kind, str(kind))
@@ -356,19 +356,19 @@ def parameter_type(parameter: Record, attribute: str, aliases: dict[str, str]) -
 
 
 def privileges_text(privileges: Sequence[str]) -> str:
-    """Spell a tuple of names."""
+    """Return the code of a tuple of names."""
     if len(privileges) == 1:
         return f"({quoted(privileges[0])},)"
     return "(" + ", ".join(map(quoted, privileges)) + ")"
 
 
 def of_module(record: Record) -> str:
-    """From which module of the server it comes."""
+    """Return the text on the module of the server that it belongs to."""
     return "" if record["module"] == "builtin" else f" of {record['module']}"
 
 
 def class_text(name: str, bases: Sequence[str], doc: str, body: Iterable[str]) -> str:
-    """Spell a class as ruff would."""
+    """Return the code of a class, formatted like ruff."""
     head = f"class {name}({', '.join(bases)}):"
     if len(head) > WIDTH:
         inner = f"    {', '.join(bases)}"
@@ -381,7 +381,7 @@ def class_text(name: str, bases: Sequence[str], doc: str, body: Iterable[str]) -
 
 
 def call_lines(opening: str, parts: Sequence[str], closing: str, split: bool) -> list[str]:
-    """Spell a call or signature as ruff would: on one line if it fits."""
+    """Return the lines of a call or signature, formatted like ruff: on one line if it fits."""
     line = opening + ", ".join(parts) + closing
     if not split and len(line) + 8 <= WIDTH:
         return [line]
@@ -389,7 +389,7 @@ def call_lines(opening: str, parts: Sequence[str], closing: str, split: bool) ->
 
 
 def import_lines(module: str, names: Iterable[str]) -> list[str]:
-    """Spell an import as ruff would."""
+    """Return the lines of an import, formatted like ruff."""
     # Ruff's order: constants, classes, then functions.
     ordered = sorted(names, key=lambda name: (name[0].islower(), name))
     line = f"from .{module} import {', '.join(ordered)}"
@@ -399,19 +399,19 @@ def import_lines(module: str, names: Iterable[str]) -> list[str]:
 
 
 def all_lines(names: Iterable[str]) -> list[str]:
-    """Spell ``__all__``."""
+    """Return the lines of ``__all__``."""
     # Ruff's order: constants (all upper case), classes, then the rest.
     ordered = sorted(names, key=lambda name: (not (name.isupper() and len(name) > 1), name))
     return ["__all__ = [", *(f"    {quoted(name)}," for name in ordered), "]"]
 
 
 def wrapped(text: str, indent: str = "") -> list[str]:
-    """Break text at blanks."""
+    """Return the text as wrapped lines."""
     return textwrap.wrap(text, WIDTH - 4, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def quoted(text: str) -> str:
-    """Spell a string as ruff would."""
+    """Return the code of a string, formatted like ruff."""
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""How an action answers when it does not answer with one Response and nothing else: facts, applied elsewhere."""
+"""The form of a rule for an action whose answer is more than one Response; :mod:`.answers` has the rules."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ __all__ = ["AnswerRule"]
 
 @dataclass(frozen=True, slots=True)
 class AnswerRule:
-    """How one action answers.
+    """The form of one action's answer.
 
-    Names are in lower case, because servers vary it.
+    Names are in lower case, because servers differ in it.
     """
 
     shape: Literal["list", "event", "text", "window"]
     """What follows:
 
     * ``list``: items, then a closing event;
-    * ``event``: one event behind the response and nothing that closes it;
+    * ``event``: one event after the response, and no closing event;
     * ``text``: text without headers in place of a response, or nothing at all;
-    * ``window``: whatever happens until the closing event (WaitEvent).
+    * ``window``: all events up to the closing event (WaitEvent).
     """
     items: frozenset[str] = frozenset()
     """Names of the events that are its items."""
     complete: str = ""
     """Name of the event that closes it."""
     empty: tuple[str, ...] = ()
-    """How the messages of those errors begin that only mean "there are none"."""
+    """Beginnings of the messages of errors that only mean that the list is empty."""
     fenced: bool = False
-    """True if its answer, or a part of it, may be missing altogether, so that only the answer to a Ping sent
-    behind it shows that nothing more comes."""
+    """True if its answer, or a part of it, may be missing, so that only the answer to a Ping sent after it shows that
+    nothing more follows.
+    """
     items_without_id: bool = False
-    """True if its items carry no ActionID and are known by their place between response and closing event."""
+    """True if its items have no ActionID and are recognised by their place between response and closing event."""
     glued: bool = False
     """True if items and closing event arrive as one message, each beginning with an ``Event`` line."""
     unmarked: bool = False

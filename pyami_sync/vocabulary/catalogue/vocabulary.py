@@ -1,6 +1,6 @@
-"""The table of facts read as a vocabulary: names of attributes and classes, versions, texts.
+"""Derives names of attributes and classes, versions and texts from the table of facts.
 
-Used by the generator and by the reference; nothing of the client needs it at run time.
+Used by the generator and by the documentation's reference; the client does not need it at run time.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ def load_facts() -> dict[str, Any]:
 
 
 def snake_case(header: str) -> str:
-    """Spell a header's name as an attribute: ``CallerIDNum`` as ``caller_id_num``."""
+    """Return the attribute for a header's name: ``caller_id_num`` for ``CallerIDNum``."""
     return "_".join(_words.findall(header.replace("(n)", ""))).lower()
 
 
 def class_name(name: str) -> str:
-    """Spell an event's name as a class."""
+    """Return the class name for an event's name."""
     return name.replace("-", "_").replace(" ", "")
 
 
 class Vocabulary:
-    """Facts with the rules by which they are named and told.
+    """The facts, with the rules for names and texts made of them.
 
     Args:
-        facts: the table, as :func:`load_facts` gives it.
+        facts: the table that :func:`load_facts` returns.
 
     """
 
@@ -52,7 +52,7 @@ class Vocabulary:
         self._spelling = self._spellings()
 
     def _spellings(self) -> dict[str, str]:
-        """Which spelling of a header's name counts, by the name in lower case: the most frequent one."""
+        """Return the spelling to use for each header's name, by the name in lower case: the most frequent one."""
         counts: dict[str, Counter[str]] = {}
         for event in self.facts["events"]:
             for field in event["fields"]:
@@ -66,7 +66,7 @@ class Vocabulary:
         return {name: found.most_common(1)[0][0] for name, found in counts.items()}
 
     def attribute(self, field: Record) -> str:
-        """The attribute that a field or parameter is read by."""
+        """Return the name of the attribute for a field or parameter."""
         if "attribute" in field:
             return str(field["attribute"])
         lowered = str(field["name"]).lower()
@@ -74,7 +74,7 @@ class Vocabulary:
         return f"{name}_" if keyword.iskeyword(name) else str(name)
 
     def prefixed(self, kind: str, prefix: str) -> list[Record]:
-        """The fields of a channel's or bridge's snapshot under a prefix."""
+        """Return the fields of a channel's or bridge's snapshot under a prefix."""
         return [
             {**field, "name": prefix + field["name"], "attribute": snake_case(prefix) + "_" + self.attribute(field)}
             if prefix
@@ -83,11 +83,11 @@ class Vocabulary:
         ]
 
     def text(self, field: Record) -> str:
-        """What a field means; empty when its name says it all."""
+        """Return a field's description; empty if its name is enough."""
         return str(field.get("text") or self.facts["glossary"].get(field["name"].lower(), ""))
 
     def all_fields(self, event: Record) -> list[Record]:
-        """Every field of an event, those of its snapshots included."""
+        """Return all fields of an event, those of its snapshots included."""
         found: list[Record] = []
         for kind in ("channel", "bridge"):
             for prefix in event.get(kind, ()):
@@ -95,7 +95,7 @@ class Vocabulary:
         return found + list(event["fields"])
 
     def versions(self, record: Record) -> str:
-        """In which versions of Asterisk it is."""
+        """Return the versions of Asterisk that have it, as text."""
         known = list(self.facts["versions"])
         first, last = record["versions"][0], record["versions"][-1]
         if "since" in record:
@@ -105,11 +105,11 @@ class Vocabulary:
         return f"Asterisk {first} and later" if last == known[-1] else f"Asterisk {first} to {last}"
 
     def groups_of(self, event: str) -> list[str]:
-        """The groups that an event belongs to by itself, the more special ones first."""
+        """Return the groups that an event belongs to directly, the more specific ones first."""
         return [name for name, group in self.groups.items() if event in group["events"]]
 
     def members_of(self, group: str) -> list[str]:
-        """Names of the events in a group, those of its special groups included."""
+        """Return the names of the events in a group, those of its subgroups included."""
         found = list(self.groups[group]["events"])
         for name, other in self.groups.items():
             if other.get("parent") == group:
@@ -117,7 +117,7 @@ class Vocabulary:
         return found
 
     def shared_fields(self, group: str) -> list[Record]:
-        """The fields that all events of a group have besides snapshots."""
+        """Return the fields, besides snapshots, that all events of a group have."""
         events = [self.events[name] for name in self.members_of(group)]
         if len(events) < 2:
             return []
@@ -125,5 +125,5 @@ class Vocabulary:
         return [field for key, field in first.items() if all(key in other for other in others)]
 
     def key(self, field: Record) -> tuple[str, str, str]:
-        """What two fields have to share to be one."""
+        """Return a value that is equal for two fields that are the same."""
         return field["name"].lower(), field.get("type", "text"), self.attribute(field)

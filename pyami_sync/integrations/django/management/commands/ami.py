@@ -1,4 +1,4 @@
-"""``manage.py ami``: one action."""
+"""``manage.py ami``: sends one action."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("action", help="such as QueueStatus; or a console command with --command")
         parser.add_argument("headers", nargs="*", metavar="HEADER=VALUE", help="such as Queue=support")
         parser.add_argument("--client", default="default", help="its name in PYAMI (default: default)")
-        parser.add_argument("--timeout", type=float, help="seconds that it may take")
+        parser.add_argument("--timeout", type=float, help="time limit in seconds")
         parser.add_argument("--command", action="store_true", help="run the arguments as a console command")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""``manage.py ami_listen``: events as Django signals, for as long as it is let."""
+"""``manage.py ami_listen``: sends events as Django signals until it is stopped."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from ...signals import ami_connected, ami_event, ami_events_lost
 
 logger = logging.getLogger("pyami_sync.django")
 
-LOOK = 0.25  # seconds between two looks at whether to stop, while nothing happens
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between tries to connect the first time
+LOOK = 0.25  # seconds between two checks whether to stop, while no events arrive
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts to connect the first time
 
 
 class Command(BaseCommand):
-    """Send events as Django signals until told to stop.
+    """Send events as Django signals until the command is stopped.
 
-    Made for systemd and containers: a server that is not there yet is waited for, a lost link comes back, and
-    SIGTERM (or Ctrl-C) ends it after the events that have come are handled. It ends with an error when the
-    login is refused.
+    Made for systemd and containers: it waits for a server that is not reachable yet, reconnects after a lost link,
+    and on SIGTERM (or Ctrl-C) ends after handling the events that have arrived. It ends with an error if the login is
+    refused.
     """
 
     help = "Listen to Asterisk and send its events as Django signals (pyami_sync.integrations.django.signals)."
@@ -66,11 +66,11 @@ class Command(BaseCommand):
         self.stdout.write("stopped")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        # A handler of signals interrupts whatever runs here, maybe with a lock held: it only leaves a note.
+        # A signal handler interrupts this thread at any point, perhaps with a lock held, so it only sets a flag.
         self.stopping.set()
 
     def _connect(self, client: AMIClient) -> bool:
-        """Open the session, waiting for a server that is not there; tell whether it is open."""
+        """Open the session, waiting for an unreachable server; return False if the command was stopped before."""
         pause = FIRST_PAUSE
         while not self.stopping.is_set():
             try:
@@ -115,14 +115,14 @@ class Command(BaseCommand):
                 self._send(ami_event, type(event), client=client, event=event)
 
     def _barrier(self, client: AMIClient, grace: float) -> None:
-        """Wait until everything is in the buffer that the server had sent before: its answer comes behind that."""
+        """Wait until all events that were sent so far are in the buffer: the answer to a Ping follows them."""
         try:
             client.ping(timeout=max(LOOK, grace / 2))
         except AMIError:
-            pass  # the link is down: nothing comes any more
+            pass  # the link is down: no more events will arrive
 
     def _send(self, which: Signal, sender: Any, **named: Any) -> None:
-        """Send a signal between two looks at the database connections, as a request does."""
+        """Send a signal, and close old database connections before and after it, as for a request."""
         close_old_connections()
         for receiver, result in which.send_robust(sender, **named):
             if isinstance(result, Exception):
