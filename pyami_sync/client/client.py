@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import weakref
 from collections.abc import Callable, Mapping
-from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -35,7 +34,6 @@ from .features import Features
 
 if TYPE_CHECKING:
     from ..agi import AsyncAGI
-    from ..calls import Calls
 
 __all__ = ["AMIClient", "connect"]
 
@@ -207,8 +205,6 @@ class AMIClient(Features):
         self._given_up: Engine | None = None  # ended because open() failed
         self._services: list[AsyncAGI] = []  # what runs on this client and ends before it
         self._version: tuple[int, str | None] = (-1, None)
-        self._calls: Calls | None = None  # made with the first call
-        self._opening_calls = Lock()
         clients.add(self)
         if self._own_engine:
             # A client that is dropped without close(): nothing of what runs refers to it, so it is collected.
@@ -411,7 +407,6 @@ class AMIClient(Features):
         """Become the client of a forked child: same subscriptions, no connection until first use."""
         for hook in (self._state_hook, self._errors.hook, self._wire_hook, self._action_hook):
             hook.after_fork()
-        self._opening_calls = Lock()
         self.subscriptions.after_fork()
         services, self._services = self._services, []
         for service in services:

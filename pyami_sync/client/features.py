@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..session.sender import Sender
@@ -27,9 +26,8 @@ class Features(Sender):
     _node_id: str | None = None  # of one of many: the node that its events carry
     _services: list[AsyncAGI]
     """What runs on this client and ends before it."""
-    _calls: Calls | None
+    _calls: Calls | None = None
     """Made with the first call."""
-    _opening_calls: Lock
 
     def observable(self, *selectors: Selector, where: Where = None, **buffer: Any) -> Any:
         """Events as a reactivex ``Observable`` (needs the extra ``rx``); see :mod:`pyami_sync.integrations.rx`.
@@ -107,9 +105,9 @@ class Features(Sender):
         from ..calls.hub import Calls
 
         if self._calls is None:
-            with self._opening_calls:
-                if self._calls is None:
-                    self._calls = Calls(_client(self))
+            # One step, not a lock: a signal handler may place a call, too, and several threads agree on one.
+            self.__dict__.setdefault("_calls", Calls(_client(self)))
+            assert self._calls is not None
         return self._calls.server(_client(self), self._node_id)
 
     def live(
