@@ -1,1 +1,1 @@
-"""One TCP connection: its transport, its requests, its write queue, and who reads it."""
+"""One TCP connection: its transport, its requests, its write queue, and its reader."""

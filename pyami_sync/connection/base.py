@@ -128,8 +128,10 @@ class BaseConnection:
         if self.transport.blocking:
             self.engine.pump(self._receiver.pump)
             self.engine.pump(self.outbox.write_blocking)
+        elif self.transport.direct:
+            self.engine.on_thread(partial(self.engine.watch, self))
         else:
-            self.engine.register(self)
+            self.engine.register(self)  # which also reads: bytes may have come along with the TLS handshake
 
     def close(self, exc: AMIError | None = None) -> None:
         """End it: every pending request fails at once. Idempotent, from any thread, and never blocks.
@@ -140,7 +142,7 @@ class BaseConnection:
         if self.close_exc is not None:
             return
         exc = exc or ConnectionLost("closed by this side")
-        if self.engine.running and not self.engine.on_own_thread:
+        if not self.engine.on_own_thread and self.engine.running:
             # Posted first, so that an exception of a signal handler after this line changes nothing.
             self.engine.call_soon(partial(self._end, exc))
             vars(self).setdefault("close_exc", exc)  # one atomic step: the first reason stays

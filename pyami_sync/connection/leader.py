@@ -4,9 +4,9 @@ An answer that the engine reads wakes two threads, first the engine's and then t
 interpreter's lock. A caller who is alone does better to wait at the socket itself: it *leads*. It takes nothing but its
 own answer: whatever else has come is left to the engine, in order, and so is the socket when the answer takes long.
 
-While a caller leads the engine does not wait for the socket's bytes: the caller switches that off before, and on again
-behind it. So the registration of the socket with the engine's poller is changed by the engine thread, or by the one who
-leads, and never by both at a time.
+While a caller leads, the engine does not wait for the socket's bytes: the caller switches that off before, and on again
+afterwards. So the registration of the socket with the engine's poller is changed by the engine thread or by the leader,
+and never by both at a time.
 
 A signal handler may run for any length of time on the leader's thread. So the engine looks every 10 ms while callers
 lead, and takes the connection back from one who has led since the last look. It can do so because each of the leader's
@@ -25,12 +25,12 @@ from time import monotonic
 
 from ..engine.engine import Engine
 from ..engine.poller import READ
+from .holder import LAST, let_go
 from .transport import Transport
 
 __all__ = ["LeaderReading", "Lease"]
 
 PATIENCE = 0.01  # seconds that a caller leads; the engine may have urgent things to do with the connection
-LAST = (-1,)  # of a list with one entry; a deque with one costs four times as much to make
 OFF = (0,)  # nothing is waited for
 ON = (READ,)
 TICK = 0.01  # seconds between two looks of the engine at who leads
@@ -42,14 +42,15 @@ PAUSE = 15  # requests that leave the reading to the engine after a leader that 
 class Lease:
     """The right to read one connection, in the hands of one thread.
 
-    Of each step the permit is a list with one entry, the arguments; whoever takes that out decides about the step.
+    The permit of each step is a list with one entry, an argument of the step. The thread that takes the entry out
+    decides about the step.
 
     Args:
         number: of the descriptor.
 
     """
 
-    __slots__ = ("mute", "muted", "permit", "read", "stopped", "thread", "unmute", "unmuted")
+    __slots__ = ("mute", "muted", "once", "permit", "read", "stopped", "thread", "unmute", "unmuted")
 
     def __init__(self, number: int) -> None:
         self.thread = get_ident()
@@ -66,6 +67,7 @@ class Lease:
         self.unmuted: list[object] = []
         self.stopped = False
         """True when its own thread takes no step any more but the last."""
+        self.once = [None]
 
 
 def _take_step(permit: list[int], step: Callable[[int, int], object], argument: tuple[int], done: list[object]) -> None:
@@ -141,18 +143,20 @@ class LeaderReading:
         return self.holder.get(None) is reader
 
     def release(self, reader: object) -> None:
-        """Let others read, if this one does."""
-        holder = self.holder
-        # Nothing is called between the look and the act, so that no signal handler runs there.
-        if None in holder and holder[None] is reader:
-            del holder[None]
+        """Stop being the reader, if this is the reader."""
+        if self.holder.get(None) is not reader:
+            return
+        if isinstance(reader, Lease):
+            let_go(self.holder, reader.once)
+        else:
+            del self.holder[None]  # the engine's: no other thread does
 
     def close(self, reader: object) -> bool:
         """Become the one who reads for good; return False while a leader may be within its read."""
         return self.reclaim() and self.try_acquire(reader)
 
     def reclaim(self) -> bool:
-        """Relieve whoever leads; return False if it may be within a step. On the engine thread."""
+        """Relieve the leader, if there is one; return False if it may be within a step. On the engine thread."""
         leader = self.holder.get(None)
         if isinstance(leader, Lease):
             if not self._revoke_all(leader):
@@ -205,7 +209,7 @@ class LeaderReading:
         if holder.get(None) is lease:
             assert self._modify is not None
             lease.stopped = True
-            # A handler stops the leader that it has interrupted; that one goes on behind it, and must take no step.
+            # A handler stops the leader that it has interrupted; the leader goes on afterwards, and must take no step.
             lease.mute.clear()
             lease.permit.clear()
             if lease.muted:
@@ -225,7 +229,7 @@ class LeaderReading:
             self._relieve(leader)
         elif leads == self._seen[0] and not isinstance(leader, Lease):  # nobody, or the connection, which has ended
             self._watched = False
-            if self._leads == leads:  # whoever leads from now on sees that nobody looks
+            if self._leads == leads:  # a caller that leads from now on sees that nobody looks
                 self._seen = (leads, None)
                 return
             self._watched = True
@@ -248,7 +252,7 @@ class LeaderReading:
 
     def _relieve(self, leader: Lease) -> None:
         if not self._revoke_all(leader):
-            self._stuck += 1  # its thread is within the call of C code, or was stopped right behind it
+            self._stuck += 1  # its thread is within the call of C code, or was stopped right after it
             if self._stuck >= STUCK:
                 self._give_up()
             return

@@ -28,6 +28,7 @@ from time import monotonic
 from ..engine.engine import Engine
 from ..engine.waiting import Waiters
 from ..wire.redaction import shown
+from .holder import LAST, let_go
 from .request import Request
 from .transport import Transport
 
@@ -39,17 +40,16 @@ HIGH_WATER = 2_000  # frames that may wait for the socket before callers do
 JOIN = 256 * 1024  # bytes of queued frames that are written in one go
 TICK = 0.01  # seconds between two looks at a main thread that has the right to write while others want it
 NAP = 1.0  # seconds after which a writer thread looks whether it is still wanted
-LAST = (-1,)  # of a list with one entry
 
 Entry = tuple[bytes, Request, bytes, Request | None]
-"""One action in the queue: its frame and its request, and those of the fence that goes right behind it, if it has one.
+"""One action in the queue: its frame and its request, and those of the fence that is sent right after it, if it has one.
 A plain tuple, because one is made for each action."""
 
 
 class Write:
     """The right to write, held by one thread."""
 
-    __slots__ = ("lone", "permit", "sent", "thread")
+    __slots__ = ("lone", "once", "permit", "sent", "thread")
 
     def __init__(self, lone: Entry | None = None) -> None:
         self.thread = get_ident()
@@ -60,6 +60,7 @@ class Write:
             """The thread that takes it out decides whether the main thread writes the frame."""
             self.sent: list[int] = []
             """How many bytes of the frame were written, once they were."""
+            self.once = [None]
 
 
 class Outbox:
@@ -100,7 +101,7 @@ class Outbox:
         self._forget = forget
         self._order = count(1)  # in which actions are written
         self._unsent = b""
-        self._writer: dict[None, Write] = {}  # who writes now, if anybody; setdefault and pop on it are atomic
+        self._writer: dict[None, Write] = {}  # who writes now, if anybody; see :mod:`.holder`
         self.busy = self._writer
         """True while a thread writes."""
         self._closed = False
@@ -281,10 +282,12 @@ class Outbox:
                 raise
 
     def _release(self, write: Write) -> None:
-        writer = self._writer
-        # Nothing is called between the look and the act, so that no signal handler runs there.
-        if None in writer and writer[None] is write:
-            del writer[None]
+        if self._writer.get(None) is not write:
+            return
+        if write.lone is None:
+            del self._writer[None]  # no other thread does
+        else:
+            let_go(self._writer, write.once)
 
     def _write(self) -> None:
         """Write all that waits, unless another thread is at it: that one looks once more after it has let go."""
@@ -365,7 +368,7 @@ class Outbox:
             return True
         mine = Write()
         holder = self._writer.setdefault(None, mine)
-        if holder.lone and self._relieve(holder):  # a signal handler holds the main thread up before or behind it
+        if holder.lone and self._relieve(holder):  # a signal handler runs on the main thread, before or after its write
             holder = self._writer.setdefault(None, mine)
         return holder.thread == get_ident()
 

@@ -1,7 +1,7 @@
 """Matching answers to requests, and deciding where a list ends: the requests of one connection that wait for theirs.
 
-A request is added before its bytes are sent, and is removed exactly once: whoever claims it, be it the engine with an
-answer, a caller whose time is up, or the end of the connection, alone decides its outcome.
+A request is added before its bytes are sent, and is removed exactly once. It is claimed by one of the engine
+(with an answer), a caller whose time is up, and the end of the connection; that one alone decides its outcome.
 
 The server runs the actions of a connection one after the other in the order in which they were sent, and answers in
 that order. Correlation is by ActionID all the same. The order serves where there is no id (items of IAXpeers, answers
@@ -68,7 +68,7 @@ class PendingRequests:
         """The requests by ActionID; others only look whether there are any."""
         self._collecting: dict[bytes, Request] = {}  # those of them that expect events
         self.answered: list[BlockingRequest] = []
-        """Requests that have got their outcome from :meth:`feed`; whoever called it has to wake their callers."""
+        """Requests that have got their outcome from :meth:`feed`; the caller of that method wakes their callers."""
         self._run: Run | None = None  # the list whose items come in one after the other
         self._adjacent: Request | None = None  # the list under way whose items carry no ActionID
         self._limits = limits
@@ -96,7 +96,7 @@ class PendingRequests:
         return self._prefix + b"%d" % next(self._ids)
 
     def add(self, request: Request) -> Fence | None:
-        """Enter a request before it is sent; give the fence that must be sent right behind it, if it needs one.
+        """Enter a request before it is sent; return the fence that must be sent right after it, if it needs one.
 
         Raises:
             InvalidAction: another request with its ActionID is under way.
@@ -160,7 +160,7 @@ class PendingRequests:
             exc.__cause__ = cause
             request.resolve(exc)
 
-    # What is done by who reads: the engine, or the caller of an action
+    # On the thread that reads: the engine's, or that of a caller that leads
 
     def claim_own(self, request: Request, chunk: bytes, origin: Origin) -> Response | None:
         """Return the answer that a caller has read itself, if these bytes are that, whole and plain, and no more."""
@@ -174,7 +174,7 @@ class PendingRequests:
     def feed(self, frames: list[bytes], span: tuple[bytes, bytes], origin: Origin) -> list[bytes]:
         """Hand answers and list items that came in to their requests; return the events among them, all of them.
 
-        Answers are handed over before any of the events is published: they must not wait behind a flood.
+        Answers are handed over before any of the events is published: they must not wait for a flood of events to be published.
 
         Args:
             frames: messages as they came.
@@ -238,7 +238,7 @@ class PendingRequests:
             self._run = None
 
     def _feed_one(self, frame: bytes, origin: Origin, events: list[bytes]) -> bytes | None:
-        """Take one message; give another one that was glued to its end."""
+        """Process one message; return another one that was glued to its end."""
         kind = frame[: frame.find(b":")].lower()
         if kind == b"event":
             events.append(frame)
@@ -445,7 +445,7 @@ class PendingRequests:
     def _text(self, frame: bytes, origin: Origin) -> bytes | None:
         """Hand an answer without a Response line to the oldest request that answers so.
 
-        The table of IAXnetstats ends in LF CR LF, so that the message behind it is glued to it: it is given back.
+        The table of IAXnetstats ends in LF CR LF, so that the next message is glued to it: that one is returned.
         """
         text, glued, rest = frame.partition(b"\n\r\n")
         waiting = (

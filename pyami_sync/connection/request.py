@@ -1,4 +1,4 @@
-"""A request: one action that was sent, and how its outcome reaches who asked: a waiting thread, a future, or nobody."""
+"""A request: one pending action, and how its outcome reaches the caller: a waiting thread, a future, or nobody."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class BlockingRequest(Request):
         Request.__init__(self, action, key, rule, timeout, begun)  # super() costs as much as the rest; each call counts
         self.thread = get_ident()
         self.outcome: Response | BaseException | None = None
-        """The outcome, once :attr:`wait` has returned True. Who sets it also wakes the caller."""
+        """The outcome, once :attr:`wait` has returned True. The thread that sets it also wakes the caller."""
         self._done = done = Lock()
         self.wait = done.acquire
         """``wait(True, seconds)``: wait for the outcome, and return whether it is there; -1 means no limit."""
@@ -151,7 +151,7 @@ class FutureRequest(Request):
 
 
 class Fence(Request):
-    """A Ping behind an action that may answer with nothing: its answer shows that nothing more comes."""
+    """A Ping that follows an action which may answer with nothing: its answer shows that nothing more comes."""
 
     __slots__ = ("_conclude", "_fenced")
 

@@ -311,7 +311,7 @@ class Sender(Listener):
         timeout: float | None = DEFAULT,
         **headers: Unpack[OriginateHeaders],
     ) -> Any:
-        """Place a call, asynchronously, so that nothing waits behind it.
+        """Place a call; the server does it asynchronously, so that no other action waits for it.
 
         Args:
             channel: whom to call, such as ``"PJSIP/1101"``.

@@ -37,7 +37,7 @@ Route = tuple[type[Event], str, tuple[Taker, ...]]
 class DispatchTable(Generic[Taker]):
     """From how an event begins on the wire to its class, name and takers; :data:`None` where nobody wants it.
 
-    The key is the first :data:`PREFIX` bytes. Behind its name an event has a header whose value hardly
+    The key is the first :data:`PREFIX` bytes. After its name an event has a header whose value hardly
     varies (``Privilege``, or of list items the ``ActionID``), so there are not many more of these than names;
     and cutting off a fixed length costs less than finding the end of the name. Where the name is longer the
     route is empty: :meth:`of` looks closer.
@@ -100,7 +100,7 @@ class Subscriptions:
 
     Any thread may add and remove, a signal handler and a finalizer too; :meth:`publish` belongs to the engine. There
     is no lock: the subscribers are the keys of a dict, which are added and removed atomically, and each change is a
-    new version. Whoever publishes makes new routes if its own are of an older version, and if another thread then
+    new version. The publishing thread makes new routes if its own are of an older version, and if another thread then
     puts older ones in their place, the next one to publish sees that.
 
     Args:
@@ -137,7 +137,7 @@ class Subscriptions:
             if self._added is not None:
                 self._added(taker)
             self._takers[taker] = None
-            self._version = object()  # behind the change: whoever sees it sees the change
+            self._version = object()  # after the change: a thread that sees this sees the change
         finally:
             self._joining.pop(taker, None)
 

@@ -71,9 +71,9 @@ class Framer:
         self._until = BLANK  # what ends it
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take bytes as they came; give the messages that they complete.
+        """Process bytes as they came; return the messages that they complete.
 
-        A message is given without the blank line that ended it.
+        A message is returned without the blank line that ended it.
 
         Raises:
             RemoteProtocolError: a limit was passed; the stream can't be used any further.
@@ -147,7 +147,7 @@ class Framer:
             if chunk[start] in NOISE:
                 start += 1
                 continue
-            # The marker of a command's output stays in its message; the blank line behind it does not.
+            # The marker of a command's output stays in its message; the blank line after it does not.
             until = END_COMMAND if is_follows(chunk, start) else BLANK
             end = chunk.find(until, start)
             if end < 0:

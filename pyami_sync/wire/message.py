@@ -5,7 +5,7 @@ at for one or two headers or not at all. Nothing that the server sent is lost: :
 back what came in, repeated headers keep their order, and lines without a colon are kept under an empty name.
 
 Facts behind the reading rules: a line ends at CR LF only (a bare LF, VT or U+2028 is part of a value); a name
-ends at the first colon; one blank behind the colon is dropped and all others are kept; names are compared
+ends at the first colon; one blank after the colon is dropped and all others are kept; names are compared
 without case, because they vary in case between events and versions.
 """
 
@@ -237,7 +237,7 @@ class Message:
         lines = self._raw.decode(self._origin[0], "surrogateescape").split("\r\n")
         try:
             plain: dict[str, Any] = dict([line.split(": ", 1) for line in lines])
-        except ValueError:  # a line without a blank behind its first colon
+        except ValueError:  # a line without a blank after its first colon
             pass
         else:
             if len(plain) == len(lines) and _are_plain(tuple(plain)):
@@ -305,7 +305,7 @@ class Message:
         return handler.generate_schema(Annotated[Any, PydanticType(source)])
 
     def _shown(self) -> str:
-        # Redacted before it is cut: what names a credential may stand behind it.
+        # Redacted before it is cut: what names a credential may come after it.
         shown = Message._wire(redact(self._raw[:REPR_LOOK])[: 4 * REPR_LIMIT], self._origin)
         text = " ".join(f"{name}={value!r}" if name else repr(value) for name, value in shown.items())
         return text if len(text) <= REPR_LIMIT else text[:REPR_LIMIT] + " …"
@@ -489,7 +489,7 @@ def _are_plain(names: tuple[str, ...]) -> bool:
 
 
 def _odd_pair(line: str) -> tuple[str, str]:
-    """The name and the value of a line without a blank behind its first colon, or without a colon."""
+    """The name and the value of a line without a blank after its first colon, or without a colon."""
     name, colon, value = line.partition(":")
     return (name, value.removeprefix(" ")) if colon else ("", line)
 

@@ -56,7 +56,7 @@ class AMIVersion(tuple[int, ...]):
     @classmethod
     def parse(cls, text: str) -> AMIVersion:
         """Read a version; whatever is no number ends it."""
-        return cls(int(part) for part in re.findall(r"\d+", text.partition("/")[2] or text)[:4])
+        return cls(map(int, re.findall(r"\d+", text.partition("/")[2] or text)[:4]))
 
     def __str__(self) -> str:
         return ".".join(map(str, self))
@@ -77,7 +77,7 @@ class Protocol:
     Not thread-safe: it belongs to the thread that reads the socket.
 
     Args:
-        limits: how much to take from the server.
+        limits: how much to accept from the server.
 
     """
 
@@ -90,9 +90,9 @@ class Protocol:
         self._head = b""
 
     def receive(self, chunk: bytes) -> list[bytes]:
-        """Take bytes as they came; give the messages that they complete, without their closing blank lines.
+        """Process bytes as they came; return the messages that they complete, without their closing blank lines.
 
-        The greeting is one line without a blank line behind it, so it must not reach the framer.
+        The greeting is one line without a blank line after it, so it must not reach the framer.
 
         Raises:
             ConnectError: the first line shows that this is no AMI server.

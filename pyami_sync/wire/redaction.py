@@ -66,7 +66,7 @@ def redact(raw: bytes) -> bytes:
 
 
 def _redact_message(raw: bytes) -> bytes:
-    # A bare line feed counts too: a server reads a header behind it.
+    # A bare line feed counts too: a server reads a header after it.
     lines = raw.split(b"\n")
     headers = [_split(line) for line in lines]
     found = {name: value.strip().lower() for name, _, value in reversed(headers)}

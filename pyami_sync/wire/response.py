@@ -103,7 +103,7 @@ class Response(Message):
 
     @property
     def message(self) -> str:
-        """What the server said, without the line feed that some actions put behind it."""
+        """What the server said, without the line feed that some actions append."""
         return self.get("Message", "").removesuffix("\n")
 
     @property
@@ -128,7 +128,7 @@ class Response(Message):
             return [line.removesuffix("\r") for line in lines]
         lines = self._raw.decode(encoding, "surrogateescape").split("\r\nOutput: ")
         head = lines.pop(0)
-        # The usual answer: nothing but output behind the head. Then every line end has been split at. (Line feeds
+        # The usual answer: nothing but output after the head. Then every line end has been split at. (Line feeds
         # alone are counted faster; only where lines hold some do they prove nothing.)
         if "\r\noutput:" not in head.lower() and (
             self._raw.count(b"\n") == head.count("\n") + len(lines)

@@ -158,10 +158,11 @@ def test_a_peer_that_takes_nothing_more_is_found_too(rig, monkeypatch):
 
 
 def test_stopping(rig):
-    keepalive = watch(rig, interval=0.02)
+    keepalive = watch(rig, interval=60)
+    eventually(lambda: [entry for entry in rig.engine._timers._heap if entry[2].callback])
     keepalive.stop()
     keepalive.stop()
-    time.sleep(0.06)
+    assert not [entry for entry in rig.engine._timers._heap if entry[2].callback]
     rig.submit(Action("Mark"))
     assert rig.hears()["Action"] == "Mark"
 
