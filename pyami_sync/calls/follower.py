@@ -71,12 +71,12 @@ class Follower:
         except (RuntimeError, MemoryError) as exc:
             self._error = exc
             self.close()
-            self._calls.drop(self)
+            self._calls._drop(self)
         self._waiters.notify_all()
 
     def _run(self) -> None:
         try:
-            self._calls.run(self)
+            self._calls._run(self)
         finally:
             self.ended = True
             self._waiters.notify_all()

@@ -184,7 +184,7 @@ class Calls:
 
     # The thread
 
-    def run(self, follower: Follower) -> None:
+    def _run(self, follower: Follower) -> None:
         """Follow calls; what the thread of a follower runs."""
         stream, variables = follower.stream, follower.variables
         self.bridges.clear()
@@ -223,9 +223,9 @@ class Calls:
             follower.close()
             for call in list(self._calls):  # nothing more will be learnt of them
                 self._end(call, call._state.lose)
-            self.drop(follower)
+            self._drop(follower)
 
-    def drop(self, follower: Follower) -> None:
+    def _drop(self, follower: Follower) -> None:
         """Let the next call have a follower of its own."""
         if self._followers.get(None) is follower:  # always, but in a forked child
             self._followers.pop(None, None)
