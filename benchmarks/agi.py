@@ -20,6 +20,7 @@ from typing import Any
 from tests.agi.peer import ENVIRONMENT
 
 COMMANDS = 20
+CALLS = 200
 OWN, PYSTRIX = "pyami_sync", "pystrix"
 
 
@@ -65,30 +66,33 @@ def report(port: int) -> None:
         print(time.process_time(), flush=True)
 
 
-def play(port: int, calls: int) -> list[float]:
-    """Place so many calls at once; return how long each took."""
+def play(port: int, at_once: int, calls: int) -> list[float]:
+    """Place calls, so many at once; return how long each took."""
     selector = selectors.DefaultSelector()
-    began = time.perf_counter()
-    for number in range(calls):
-        sock = socket.create_connection(("127.0.0.1", port), 30)
-        sock.sendall(ENVIRONMENT % (b"script", b"script", b"1.%d" % number))
-        selector.register(sock, selectors.EVENT_READ)
     took: list[float] = []
+    placed = 0
     while len(took) < calls:
+        while placed < min(calls, len(took) + at_once):
+            began = time.perf_counter()
+            sock: Any = socket.create_connection(("127.0.0.1", port), 30)
+            sock.sendall(ENVIRONMENT % (b"script", b"script", b"1.%d" % placed))
+            selector.register(sock, selectors.EVENT_READ, began)
+            placed += 1
         for key, _ in selector.select(30):
-            sock: Any = key.fileobj
+            sock = key.fileobj
             data = sock.recv(65_536)
             if data:
                 sock.sendall(b"200 result=1\n" * data.count(b"\n"))
             else:
                 selector.unregister(sock)
                 sock.close()
-                took.append(time.perf_counter() - began)
+                took.append(time.perf_counter() - key.data)
     return took
 
 
-def measure(server: str, calls: int) -> str:
+def measure(server: str, at_once: int) -> str:
     """Return what a round of calls cost a server, as text."""
+    calls = max(CALLS, at_once)
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.agi", "--serve", server],
         stdin=subprocess.PIPE,
@@ -104,13 +108,13 @@ def measure(server: str, calls: int) -> str:
         return float(process.stdout.readline())  # type: ignore[union-attr]
 
     port = int(process.stdout.readline())
-    play(port, 2)
+    play(port, 2, 4)
     before, began = cpu(), time.perf_counter()
-    took = play(port, calls)
+    took = play(port, at_once, calls)
     passed, spent = time.perf_counter() - began, cpu() - before
     process.communicate()
     return (
-        f"{server:10} {calls:4} scripts at once: {calls / passed:7,.0f}/s,"
+        f"{server:10} {at_once:4} scripts at once: {calls / passed:7,.0f}/s,"
         f" {spent / calls / COMMANDS * 1e6:5.0f} us CPU a command, median {statistics.median(took) * 1e3:.0f} ms"
     )
 
@@ -119,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.agi", description=__doc__)
     parser.add_argument("--serve", choices=(OWN, PYSTRIX))
-    parser.add_argument("--calls", type=int, nargs="+", default=[1, 100, 500])
+    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 20, 100, 500])
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args(arguments)
     if chosen.serve:
@@ -127,9 +131,9 @@ def main(arguments: list[str] | None = None) -> None:
         return
     servers = [OWN, PYSTRIX] if importlib.util.find_spec("pystrix") else [OWN]
     for _ in range(chosen.rounds):
-        for calls in chosen.calls:
+        for at_once in chosen.at_once:
             for server in servers:
-                print(measure(server, calls), flush=True)
+                print(measure(server, at_once), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 ``python -m benchmarks.bridge redis://… --pid <of the broker>``. A process that speaks just enough AMI writes events of
 420 bytes as fast as they are read; a bridge publishes them in a process of its own; this process reads them off the
-broker and makes events of them. Beside it stands what the broker takes from its client library alone.
+broker and makes events of them. Beside it stands what the broker takes from its client library alone, and with RabbitMQ
+a publisher like wazo-amid's (:mod:`benchmarks.amid`).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import resource
@@ -17,15 +19,18 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pyami_sync import connect
+from pyami_sync import Event, connect
 from pyami_sync.bridge import Bridge, Rule, Sequence, event_of, open_transport
+from pyami_sync.bridge.transport import Reader
 from pyami_sync.testing import Simulator
 
 __all__: list[str] = []
 
+OWN, UNCONFIRMED, CONFIRMED = "bridge", "kombu", "kombu with confirms"
 SIZE = 420
 HEAD = b"Event: Newexten\r\nPrivilege: dialplan,all\r\nN: %d\r\nSent: %.6f\r\n"
 HEADERS = {
@@ -113,10 +118,12 @@ def processor_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def start_bridge(broker: str, port: int, nodes: list[str]) -> subprocess.Popen[str]:
-    """Start a bridge in a process of its own, and wait until it leads all nodes."""
+def start_bridge(broker: str, port: int, nodes: list[str], publisher: str = OWN) -> subprocess.Popen[str]:
+    """Start a bridge, or another publisher, in a process of its own, and wait until it leads all nodes."""
+    command = ["benchmarks.bridge", "--lead"] if publisher == OWN else ["benchmarks.amid"]
+    confirm = ["confirm"] if publisher == CONFIRMED else []
     bridge = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.bridge", "--lead", broker, str(port), *nodes],
+        [sys.executable, "-m", *command, broker, str(port), *nodes, *confirm],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -154,7 +161,22 @@ def measure_idle(broker: str, pid: int | None, count: int, seconds: float) -> st
     return text + f" broker {2 * asked[1]:.2f} milliseconds of processor time, {1e3 * trips[250]:.1f} ms"
 
 
-def measure(broker: str, pid: int | None, count: int, rate: float, consume: bool) -> str:
+def own_events(reader: Reader, node: str) -> Iterator[Event]:
+    """Return the events of a bridge, without end."""
+    order = Sequence(node)
+    while True:
+        for record in reader.read(1000, 0.5):
+            yield from map(event_of, order.accept(record))
+
+
+def other_events(reader: Any) -> Iterator[Event]:
+    """Return the events of another publisher, without end."""
+    while True:
+        for headers in reader.read(0.5):
+            yield Event(list(headers.items()))
+
+
+def measure(broker: str, pid: int | None, count: int, rate: float, consume: bool, publisher: str = OWN) -> str:
     """Send events through a bridge; return what was seen, as text."""
     node = f"bench{uuid.uuid4().hex[:6]}"
     listener = socket.create_server(("127.0.0.1", 0))
@@ -168,12 +190,21 @@ def measure(broker: str, pid: int | None, count: int, rate: float, consume: bool
         serve(listener, count, rate)
     os.close(read)
     listener.close()
-    bridge = start_bridge(broker, port, [node])
+    events: Iterator[Event]
+    reader: Any
+    if publisher == OWN:
+        bridge = start_bridge(broker, port, [node])
+        transport = open_transport(broker)
+        reader = transport.reader([node], {node: "first"})
+        events = own_events(reader, node)
+    else:
+        from .amid import Reader as OtherReader
+
+        reader = OtherReader(broker, node)
+        events = other_events(reader)
+        bridge = start_bridge(broker, port, [node], publisher)
     assert bridge.stdin
     assert bridge.stdout
-    transport = open_transport(broker)
-    reader = transport.reader([node], {node: "first"})
-    order = Sequence(node)
     brokers = processor_time(pid) if pid else 0.0
     own = time.process_time()
     os.write(write, b"\n")
@@ -181,16 +212,15 @@ def measure(broker: str, pid: int | None, count: int, rate: float, consume: bool
     delays: list[float] = []
     if consume:
         seen = 0
-        while seen < count:
-            for record in reader.read(1000, 0.5):
-                for each in order.accept(record):
-                    event = event_of(each)
-                    if each.name == "EventsLost":
-                        seen += int(event.get("Count", "0"))
-                    elif each.name == "Newexten":
-                        seen += 1
-                        if rate:
-                            delays.append(time.time() - float(event["Sent"]))
+        for event in events:
+            if event.name == "EventsLost":
+                seen += int(event.get("Count", "0"))
+            elif event.name == "Newexten":
+                seen += 1
+                if rate:
+                    delays.append(time.time() - float(event["Sent"]))
+            if seen >= count:
+                break
     else:
         published = 0
         while published < count:
@@ -210,11 +240,12 @@ def measure(broker: str, pid: int | None, count: int, rate: float, consume: bool
     os.waitpid(sender, 0)
     os.close(write)
     reader.close()
-    transport.close()
-    parts = {"bridge": float(spent), "broker": brokers, "consumer": own, "sender": sent}
+    if publisher == OWN:
+        transport.close()
+    parts = {"publisher": float(spent), "broker": brokers, "consumer": own, "sender": sent}
     text = f"{count} events in {took:.2f} s, {count / took:,.0f}/s; microseconds of processor time for an event: "
     text += ", ".join(f"{name} {1e6 * value / count:.1f}" for name, value in parts.items())
-    text += f", all {1e6 * sum(parts.values()) / count:.1f}; bridge {size} MB; published {total}, lost {lost}"
+    text += f", all {1e6 * sum(parts.values()) / count:.1f}; publisher {size} MB; published {total}, lost {lost}"
     if delays:
         delays.sort()
         at = [1000 * delays[int(len(delays) * part)] for part in (0.5, 0.99, 0.999)]
@@ -287,13 +318,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
+    publishers = [OWN]
+    if options.broker.startswith("amqp") and importlib.util.find_spec("kombu"):
+        publishers += [UNCONFIRMED, CONFIRMED]
     for _ in range(options.rounds):
         print("client library alone:", measure_raw(options.broker, options.events // 1000 * 1000))
-        print("published:", measure(options.broker, options.pid, options.events, 0.0, consume=False))
-        print("published and read:", measure(options.broker, options.pid, options.events, 0.0, consume=True))
         paced = int(2000 * options.seconds)
+        for name in publishers:
+            for what, events, rate, consume in (
+                ("published", options.events, 0.0, False),
+                ("published and read", options.events, 0.0, True),
+                ("at 2,000/s", paced, 2000.0, True),
+            ):
+                found = measure(options.broker, options.pid, events, rate, consume, name)
+                print(f"{name}, {what}: {found}", flush=True)
         print("idle:", measure_idle(options.broker, options.pid, 100, options.seconds))
-        print("at 2,000/s:", measure(options.broker, options.pid, paced, 2000.0, consume=True))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class AsyncTransport:
         self._ami = ami
         self._prefix = token_hex(6)
         self._ids = count(1)
-        # The dispatching thread appends events; only the script's thread takes them out.
+        # The thread that reads the connection appends events; only the script's thread takes them out.
         self._inbox: deque[Event | AMIError] = deque()
         self._arrivals = Waiters()
         self._over = False  # the server has said that the channel left AsyncAGI
@@ -60,7 +60,7 @@ class AsyncTransport:
         self.adopted = False
         """True if it was found in a list: the event that says that it began may yet come."""
 
-    # On the dispatching thread
+    # On the thread that reads the connection, or the one that dispatches: must not block
 
     def deliver(self, event: Event | AMIError) -> None:
         """Hand over an answer, or the reason why there will be none."""
@@ -152,7 +152,8 @@ class AsyncTransport:
                 raise CommandTimeout(command, deadline.timeout)
 
     def _note(self, text: str) -> None:
-        self._unread = len(text) >= ENCODED or len(decode_result(text)) >= PIPE
+        length = len(text)
+        self._unread = length >= ENCODED or (length >= PIPE and len(decode_result(text)) >= PIPE)
 
     def _look_for_late(self) -> None:
         while self._inbox:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Self
 
 from ..engine.deadline import Deadline
 from ..exceptions import AMIError, ConnectionClosed, ConnectionLost, EventsLost
+from ..subscriptions.selectors import Selectors
+from ..subscriptions.subscribers import Subscriber
 from ..wire.message import Event
 from .async_transport import AsyncTransport
 from .call import STATUS_VARIABLE, AGICall
@@ -23,9 +26,39 @@ __all__ = ["AsyncAGI"]
 
 logger = logging.getLogger("pyami_sync.agi")
 
-BUFFER = 100_000  # events: each script has at most a few under way
+BUFFER = 100_000  # events: a script has two
 REFUSAL = 5.0  # seconds that letting a call go may take
 MOST_REFUSALS = 50
+
+
+class AnswerTap(Subscriber):
+    """Gives each answer to the script that waits for it, on the thread that has read it; see :class:`Subscriber`.
+
+    It has no buffer, since a script has one command under way. A script that reads the connection itself, as a lone
+    caller does, finds its answer there without being woken by another thread.
+    """
+
+    def __init__(self, scripts: Callable[[], dict[str, AsyncTransport]]) -> None:
+        super().__init__(Selectors(("AsyncAGIExec",)), None, BUFFER, "error")
+        self._scripts = scripts
+
+    def store(self, events: list[Event]) -> None:
+        scripts = self._scripts()
+        if self.missed:
+            lost, self.missed = EventsLost(self.missed), 0
+            for transport in list(scripts.values()):
+                transport.deliver(lost)
+        for event in events:
+            # Reading a dict is atomic. A script is there before its first command is sent, so before any answer.
+            waiting = scripts.get(event.get("Uniqueid", ""))
+            if waiting is not None:
+                waiting.deliver(event)
+
+    def wake(self) -> None:
+        """Nobody to wake: :meth:`store` has done that."""
+
+    def __repr__(self) -> str:
+        return "<answers to AsyncAGI commands>"
 
 
 class AsyncAGI:
@@ -81,13 +114,15 @@ class AsyncAGI:
         self._adopts = adopt
         self._running = ScriptThreads(threads)
         self._refusals = ScriptThreads(MOST_REFUSALS)
-        self._lock = threading.RLock()  # guards the next one; reentrant for a signal handler that closes, too
+        self._lock = (
+            threading.RLock()
+        )  # guards changes of the next one; reentrant for a signal handler that closes, too
         self._transports: dict[str, AsyncTransport] = {}
         self._orphans: set[str] = set()  # unique ids of calls whose scripts a lost link has ended
         self._closed = False
-        self._stream = ami.events(
-            *("AsyncAGIStart", "AsyncAGIExec", "AsyncAGIEnd", "ConnectionLost", "Reconnected"), maxsize=BUFFER
-        )
+        self._answers = AnswerTap(lambda: self._transports)
+        self._stream = ami.events(*("AsyncAGIStart", "AsyncAGIEnd", "ConnectionLost", "Reconnected"), maxsize=BUFFER)
+        ami.subscriptions.add(self._answers)
         self._dispatcher = threading.Thread(target=self._dispatch, name="pyami-agi-events", daemon=True)
         self._dispatcher.start()
 
@@ -110,7 +145,7 @@ class AsyncAGI:
                 transport.finish(ConnectionClosed("AsyncAGI was closed"))
         # Each may have to give back its call, which takes two actions.
         left = self._running.join(Deadline(2 * REFUSAL)) + self._refusals.join(Deadline(2 * REFUSAL))
-        self._stream.close()
+        self._stop_listening()
         if threading.current_thread() is not self._dispatcher:
             self._dispatcher.join()
         for thread in left:
@@ -119,7 +154,11 @@ class AsyncAGI:
     def after_fork(self) -> None:
         """Be closed in a forked child: the calls are the parent's."""
         self._closed = True
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
         self._stream.close()
+        self._ami.subscriptions.remove(self._answers)
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +178,7 @@ class AsyncAGI:
             try:
                 event = self._stream.get()
             except EventsLost as exc:
-                # Answers may be among them: whoever waits for one must not wait for ever.
+                # Ends may be among them: whoever waits for one must not wait for ever.
                 for transport in self._all():
                     transport.deliver(exc)
                 continue
@@ -174,11 +213,7 @@ class AsyncAGI:
         else:
             uniqueid = event.get("Uniqueid", "")
             transport = self._transports.get(uniqueid)
-            if transport is None:
-                return
-            if name == "AsyncAGIExec":
-                transport.deliver(event)
-            else:
+            if transport is not None:
                 self._drop(transport)
                 transport.finish(None)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
+import struct
 import threading
 from contextlib import suppress
 from itertools import count
 from secrets import token_hex
+from time import monotonic
 from typing import Self
 
 from ..engine.deadline import Deadline
@@ -26,8 +28,17 @@ logger = logging.getLogger("pyami_sync.agi")
 
 DEFAULT_PORT = 4573
 CHUNK = 65_536
+FRESH = 0.001  # seconds after a read in which no hang-up is looked for: it would cross with the command anyway
+TOLERANCE = 0.01  # seconds that the kernel's time limit may differ from what is left, for not setting it each time
 REFUSAL = 2.0  # seconds that refusing a call may take
 MOST_REFUSALS = 50  # calls that may be refused at a time; those beyond are disconnected
+
+
+def set_read_timeout(sock: socket.socket, seconds: float | None) -> None:
+    """Have the kernel end each wait of a blocking socket's ``recv()`` after so long, with :exc:`BlockingIOError`."""
+    form = "=qq" if len(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)) == 16 else "=ll"  # a timeval's
+    micros = 0 if seconds is None else max(1, round(seconds * 1e6))  # zero is no limit
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack(form, *divmod(micros, 1_000_000)))
 
 
 class FastTransport:
@@ -36,6 +47,11 @@ class FastTransport:
     The server answers commands one by one and in order, and takes a command that comes while another is running
     as a wish to interrupt that one. So nothing is sent before the last answer has come; after a command without an
     answer in time, the next one first finds out what is still to come.
+
+    A command takes two system calls, one to send and one to read, besides one that looks for a hang-up when the script
+    has done something else since the last answer. (At each system call the thread gives up the interpreter, which
+    with twenty scripts costs more than the call.) The kernel keeps the time limit; a signal that is handled on the
+    thread of a script begins it anew.
     """
 
     kind = "fast"
@@ -44,6 +60,9 @@ class FastTransport:
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self._sock = sock
         self._peer = peer
+        sock.settimeout(None)
+        self._kernel_limit: float | None = None
+        self._read_at = 0.0
         self._answers = Answers()
         self._end: AMIError | None = None
         self._behind = False  # an answer is still to come for which nobody waits any more
@@ -83,11 +102,11 @@ class FastTransport:
         self._check()
         if self._behind:
             self._catch_up(deadline, command)
-        self._look()
-        self._check()
+        if self._answers.buffered or monotonic() - self._read_at >= FRESH:
+            self._look()
         self._behind = True  # until the answer is complete
         self._send(line, deadline, command)
-        reply: Reply | None
+        reply = None
         if free_text:
             # The text may hold line ends, and lines that look like answers: the answer to a second command, with
             # something in it that nobody can know, shows where it ends. It is sent when the first has been
@@ -95,11 +114,13 @@ class FastTransport:
             while not self._answers.answered():
                 self._receive(deadline, command)
             mark = self._send_mark(deadline, command)
-            while (reply := self._answers.marked_reply(mark)) is None:
+            while reply is None:
                 self._receive(deadline, command)
+                reply = self._answers.marked_reply(mark)
         else:
-            while (reply := self._answers.reply()) is None:
+            while reply is None:
                 self._receive(deadline, command)
+                reply = self._answers.reply()
         self._behind = False
         if line == b"HANGUP" and reply.code == 200:
             self._answers.hung_up = True  # the server says so too, a moment later
@@ -113,12 +134,12 @@ class FastTransport:
 
     def _look(self) -> None:
         """Read what has come already: a HANGUP line, or the end of the connection."""
-        self._sock.setblocking(False)
         with suppress(BlockingIOError):
-            self._take()
+            self._take(socket.MSG_DONTWAIT)
         # Nothing is expected at this moment but HANGUP and empty lines; an answer belongs to no command.
         if not self._answers.hung_up and self._answers.reply() is not None:
             self._broken(RemoteProtocolError("the AGI peer sent an answer to no command"))
+        self._check()
 
     def _send_mark(self, deadline: Deadline, command: str) -> bytes:
         mark = f"{self._mark}-{next(self._marks)}"
@@ -132,44 +153,70 @@ class FastTransport:
         self._behind = False
 
     def _send(self, line: bytes, deadline: Deadline, command: str) -> None:
-        self._set_timeout(deadline, command)
+        if deadline.expired:
+            raise CommandTimeout(command, deadline.timeout)
+        data = line + b"\n"
         try:
-            self._sock.sendall(line + b"\n")
-        except TimeoutError:
+            sent = self._sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            self._look()  # what came before the end may be a hang-up
+            self._lost(exc)
+        if sent < len(data):
+            self._send_rest(data[sent:], deadline)
+
+    def _send_rest(self, data: bytes, deadline: Deadline) -> None:
+        """Send what did not fit into the socket's buffer: the peer has not read for a while."""
+        try:
+            self._sock.settimeout(deadline.remaining())
+            self._sock.sendall(data)
+            self._sock.settimeout(None)
+        except (TimeoutError, BlockingIOError):
             # A part of the line may be out: whatever is sent after it would be read as its rest.
             self._broken(ConnectionLost(f"the AGI peer {self._peer} does not read"))
         except OSError as exc:
             self._lost(exc)
 
     def _receive(self, deadline: Deadline, command: str) -> None:
-        self._set_timeout(deadline, command)
-        try:
-            self._take()
-        except TimeoutError:
-            raise CommandTimeout(command, deadline.timeout) from None
+        """Wait until something comes, and read it."""
+        while True:
+            left = deadline.remaining()
+            if left == 0:
+                raise CommandTimeout(command, deadline.timeout)
+            self._limit_wait(left)
+            try:
+                self._take()
+            except BlockingIOError:
+                continue  # the kernel's limit may end before the command's
+            return
 
-    def _take(self) -> None:
+    def _limit_wait(self, left: float | None) -> None:
+        """Have the kernel end the next wait; no system call if its limit is near enough."""
+        limit = self._kernel_limit
+        if limit == left or (limit is not None and left is not None and abs(limit - left) < TOLERANCE):
+            return
         try:
-            data = self._sock.recv(CHUNK)
-        except (TimeoutError, BlockingIOError):
+            set_read_timeout(self._sock, left)
+        except OSError as exc:  # closed meanwhile, by stop()
+            self._lost(exc)
+        self._kernel_limit = left
+
+    def _take(self, flags: int = 0) -> None:
+        """Read once; raise :exc:`BlockingIOError` when nothing has come within the kernel's limit."""
+        try:
+            data = self._sock.recv(CHUNK, flags)
+        except BlockingIOError:
             raise
         except OSError as exc:
             self._lost(exc)
         if not data:
             self._lost(None)
+        self._read_at = monotonic()
         try:
             self._answers.feed(data)
         except RemoteProtocolError as exc:
             self._broken(exc)
-
-    def _set_timeout(self, deadline: Deadline, command: str) -> None:
-        left = deadline.remaining()
-        if left == 0:
-            raise CommandTimeout(command, deadline.timeout)
-        try:
-            self._sock.settimeout(left)
-        except OSError as exc:  # closed meanwhile, by stop()
-            self._lost(exc)
 
     def _lost(self, exc: OSError | None) -> None:
         while not self._answers.hung_up and self._answers.reply() is not None:
@@ -273,7 +320,7 @@ class FastAGIServer:
         if self._acceptor is not None:
             raise RuntimeError("this FastAGI server was started before; make another one")
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        self._listener = socket.create_server((self.host, self._asked_port), family=family, backlog=256)
+        self._listener = socket.create_server((self.host, self._asked_port), family=family, backlog=socket.SOMAXCONN)
         self._listener.setblocking(False)
         self._asked_port = self.port
         self._wakeup, self._waker = socket.socketpair()

@@ -40,7 +40,9 @@ MAX_ANSWER = 1_048_576
 
 _result = re.compile(r"(\d{3})[ -](?:result=(\S*) ?)?(.*)", re.DOTALL)
 _endpos = re.compile(r"endpos=(-?\d+)")
+_cut_escape = re.compile(r"%[0-9A-Fa-f]?\Z")
 _name = re.compile(r"agi_(\w+)\Z")
+_special = re.compile(r'[\r\n\0"\\]')
 _bad = re.compile(r"[\r\n\0]")
 
 
@@ -59,6 +61,8 @@ def quote(argument: str) -> str:
         InvalidCommand: it holds CR, LF or NUL, which end a command.
 
     """
+    if _special.search(argument) is None:
+        return f'"{argument}"'
     found = _bad.search(argument)
     if found is not None:
         what = {"\r": "a carriage return", "\n": "a line feed", "\0": "NUL"}[found[0]]
@@ -200,7 +204,7 @@ def parse_reply(raw: bytes) -> Reply:
 
 def decode_result(text: str) -> bytes:
     """Return the bytes of a percent-encoded header, ``Env`` or ``Result``; a character cut in two is left out."""
-    return unquote_to_bytes(re.sub(r"%[0-9A-Fa-f]?\Z", "", text).encode("utf-8", "surrogateescape"))
+    return unquote_to_bytes(_cut_escape.sub("", text).encode("utf-8", "surrogateescape"))
 
 
 def parse_block(raw: bytes) -> Reply:
@@ -252,6 +256,11 @@ class Answers:
         self._buffer += data
         if len(self._buffer) > MAX_ANSWER:
             raise RemoteProtocolError(f"the AGI peer sent an answer of more than {MAX_ANSWER} bytes")
+
+    @property
+    def buffered(self) -> bool:
+        """True if bytes have come that are not read yet."""
+        return bool(self._buffer)
 
     def _line(self) -> bytes | None:
         end = self._buffer.find(b"\n", self._scanned)

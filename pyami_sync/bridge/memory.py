@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -122,6 +123,12 @@ class MemoryTransport:
                 self._leases[node] = (lease, now + ttl)
                 made.append(lease)
             return made
+
+    def vacancy(self, nodes: Sequence[str]) -> float:
+        with self._changed:
+            self._check()
+            ends = [self._leases[node][1] if node in self._leases else 0.0 for node in nodes]
+            return max(0.0, min(ends, default=math.inf) - time.monotonic())
 
     def renew(self, leases: Sequence[Lease], ttl: float) -> list[Lease]:
         with self._changed:

@@ -19,6 +19,7 @@ it every way to write in the old epoch. Besides, each message bears its epoch, a
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -145,6 +146,9 @@ class RabbitTransport:
 
     def acquire(self, nodes: Sequence[str], owner: str, ttl: float, most: int) -> list[Lease]:
         return self._leading().acquire(nodes, owner, most)
+
+    def vacancy(self, nodes: Sequence[str]) -> float:
+        return math.inf  # the server gives a lease on when it has given its holder up
 
     def renew(self, leases: Sequence[Lease], ttl: float) -> list[Lease]:
         return self._leading().held(leases)

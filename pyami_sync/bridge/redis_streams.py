@@ -18,6 +18,7 @@ twice.
 
 from __future__ import annotations
 
+import math
 import random
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,6 +93,12 @@ if redis.call('EXISTS', waiting) == 1 then redis.call('RENAME', waiting, ARGV[3]
 return {text, last}
 """
 )
+
+VACANCY = """
+local least = math.huge
+for i = 1, #KEYS do least = math.min(least, redis.call('PTTL', KEYS[i])) end
+return math.max(least, 0)
+"""
 
 RENEW = """
 local held = redis.call('GET', KEYS[1])
@@ -173,6 +180,7 @@ class RedisTransport:
         script = self._redis.register_script
         self._publish = script(PUBLISH)
         self._acquire = script(ACQUIRE)
+        self._vacancy = script(VACANCY)
         self._renew = script(RENEW)
         self._release = script(RELEASE)
         self._announce = script(ANNOUNCE)
@@ -241,18 +249,29 @@ class RedisTransport:
             held = self._redis.mget([_key(node, "lease") for node in nodes])
             free = [node for node, value in zip(nodes, held, strict=True) if value is None]
             random.shuffle(free)  # so that bridges that begin together don't all try the same ones
-            free = free[:most]
-            pipeline = self._redis.pipeline(transaction=False)
-            for node in free:
-                keys = [_key(node, "lease"), _key(node, "epoch"), _key(node, "events")]
-                self._acquire(keys, [owner, _ms(ttl), _key(node, "requests:")], client=pipeline)
-            found = pipeline.execute() if free else []
+            made: list[Lease] = []
+            while free and len(made) < most:  # again for those that another bridge has taken meanwhile
+                tried, free = free[: most - len(made)], free[most - len(made) :]
+                made += self._try(tried, owner, ttl)
+        return made
+
+    def _try(self, nodes: Sequence[str], owner: str, ttl: float) -> list[Lease]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for node in nodes:
+            keys = [_key(node, "lease"), _key(node, "epoch"), _key(node, "events")]
+            self._acquire(keys, [owner, _ms(ttl), _key(node, "requests:")], client=pipeline)
         made = []
-        for node, result in zip(free, found, strict=True):
+        for node, result in zip(nodes, pipeline.execute(), strict=True):
             if result is not None:
                 epoch, last = int(result[0]), Position.parse(_text(result[1]))
                 made.append(Lease(node, owner, epoch, last if last.epoch else None))
         return made
+
+    def vacancy(self, nodes: Sequence[str]) -> float:
+        if not nodes:
+            return math.inf
+        with _broker_errors():
+            return int(self._vacancy([_key(node, "lease") for node in nodes])) / 1000
 
     def renew(self, leases: Sequence[Lease], ttl: float) -> list[Lease]:
         if not leases:

@@ -31,6 +31,7 @@ __all__ = ["Bridge", "BridgeHealth"]
 logger = logging.getLogger("pyami_sync")
 
 REPLY_TRIES = 5
+VACANT = 0.005  # seconds after the end of a lease in which the broker gives it away
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Bridge:
         self._wake = Flag()
         self._closing = Flag()
         self._halt = Flag()
+        self._vacant_at = math.inf  # when a lease that another bridge holds runs out
         self._keeper = Thread(target=self._keep, name="pyami-bridge-keeper", daemon=True)
         self._taker = Thread(target=self._take_requests, name="pyami-bridge-requests", daemon=True)
 
@@ -194,10 +196,14 @@ class Bridge:
                 logger.exception("bridge %s: the keeper failed; it goes on", self.name)
             if self._closing.is_set() and not self._led():
                 return
-            self._wake.wait(max(0.01, begun + self.ttl / 3 - time.monotonic()))
+            self._wake.wait(max(0.01, min(begun + self.ttl / 3, self._vacant_at) - time.monotonic()))
             self._wake.clear()
 
     def _turn(self) -> None:
+        self._vacant_at = math.inf
+        if not self._closing.is_set():
+            # Before the leases are renewed, so that a bridge that is killed is not counted when its leases run out.
+            self._bridges = max(1, self._transport.announce(self.name, self.ttl))
         self._renew([])
         for leader in self._led():
             if leader.over.is_set():
@@ -210,7 +216,6 @@ class Bridge:
             for leader in held.values():
                 leader.resign()
             return
-        self._bridges = max(1, self._transport.announce(self.name, self.ttl))
         share = math.ceil(len(self._nodes) / self._bridges)
         leading = [leader for leader in held.values() if leader.leading]
         if len(leading) > share:
@@ -226,6 +231,10 @@ class Bridge:
             if time.monotonic() - renewed > self.ttl / 4:  # to begin with many nodes may take longer than a lease
                 taken = self._renew(taken)
                 renewed = time.monotonic()
+        # A lease that is renewed has two thirds of its time left at least. The next turn is when one that is not runs
+        # out, and soon when nobody holds one: a bridge that is counted may not be there any more.
+        left = self._transport.vacancy([node for node in self._nodes if self._leader(node) is None])
+        self._vacant_at = time.monotonic() + max(left + VACANT, self.ttl / 20)
 
     def _renew(self, waiting: list[Lease]) -> list[Lease]:
         """Renew all leases, also those of nodes that are yet to be led; return those of the latter that are held."""

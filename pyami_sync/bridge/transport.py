@@ -110,6 +110,13 @@ class Transport(Protocol):
         """Take the leases of at most ``most`` of these nodes that nobody holds."""
         ...
 
+    def vacancy(self, nodes: Sequence[str]) -> float:
+        """Return in how many seconds the first of these leases runs out unless it is renewed.
+
+        Zero if nobody holds one of them, infinity if the broker does not say when they run out.
+        """
+        ...
+
     def renew(self, leases: Sequence[Lease], ttl: float) -> list[Lease]:
         """Hold leases for ``ttl`` seconds from now; return those that are still held."""
         ...

@@ -199,7 +199,8 @@ class Calls:
                 except EventsLost:
                     self._look_again()
                 else:
-                    self._take_variables(variables, 0.0)
+                    if variables.pending:  # asking an empty stream costs more than the rest
+                        self._take_variables(variables, 0.0)
                     self._take(event, variables)
                 now = monotonic()
                 while self._abandoned:
@@ -287,7 +288,7 @@ class Calls:
         call.announce()
 
     def _take_variables(self, variables: EventStream[Event], timeout: float) -> None:
-        while True:
+        while timeout or variables.pending:
             try:
                 event = variables.get(timeout)
             except (WaitTimeout, EventsLost, ConnectionClosed):

@@ -42,7 +42,7 @@ TICK = 0.01  # seconds between two looks at a main thread that has the right to 
 NAP = 1.0  # seconds after which a writer thread looks whether it is still wanted
 
 Entry = tuple[bytes, Request, bytes, Request | None]
-"""One action in the queue: its frame and its request, and those of the fence that is sent right after it, if it has one.
+"""One action in the queue: its frame and its request, and those of the fence that is sent right after it, if any.
 A plain tuple, because one is made for each action."""
 
 

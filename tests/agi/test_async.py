@@ -165,8 +165,28 @@ def test_lost_events_are_told_at_once(ami, server, scripts):
     with ami.agi(scripts.router) as agi:
         server.start()
         server.next()
-        next(iter(agi._transports.values())).deliver(EventsLost(3))
-        assert isinstance(scripts.outcome(), EventsLost)
+        agi._answers.missed = 3  # as when the memory was short
+        server.exec("somebody else's")
+        outcome = scripts.outcome()
+        assert isinstance(outcome, EventsLost)
+        assert outcome.count == 3
+        server.answer()
+
+
+def test_an_answer_does_not_wait_for_the_dispatching_thread(ami, server, scripts, monkeypatch):
+    scripts.set(lambda call: (call.noop(), call.channel_status()))
+    go_on, stuck = threading.Event(), threading.Event()
+    with ami.agi(scripts.router) as agi:
+        server.start()
+        assert server.answer() == "NOOP"
+        monkeypatch.setattr(agi, "_handle", lambda event: (stuck.set(), go_on.wait(PATIENCE)))
+        try:
+            server.emit("AsyncAGIEnd")
+            assert stuck.wait(PATIENCE)
+            server.answer("200 result=6\n")
+            assert scripts.outcome() == (None, ChannelState.UP)
+        finally:
+            go_on.set()
         server.answer()
 
 

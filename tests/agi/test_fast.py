@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from queue import Queue
 
 import pytest
@@ -21,6 +22,7 @@ from pyami_sync.agi import (
     HungUp,
     Recording,
     Router,
+    fast,
 )
 from pyami_sync.engine.waiting import Waiters
 from pyami_sync.testing import assert_no_leaks
@@ -127,21 +129,67 @@ def test_a_hang_up_is_raised_by_the_next_command_and_every_one_after():
     assert cleaned.get(timeout=PATIENCE) is True
 
 
-def test_a_hang_up_while_a_script_computes_is_seen_before_anything_is_sent():
+def test_a_hang_up_while_a_script_computes_is_seen_before_anything_is_sent(monkeypatch):
+    monkeypatch.setattr(fast, "FRESH", 0.0)  # however quick the script and the peer are
     served = Served()
-    told = threading.Event()
+    answered, told = threading.Event(), threading.Event()
 
     def script(call):
         call.noop()
+        answered.set()
         assert told.wait(PATIENCE)
         call.noop()
 
     with served.call(script) as peer:
         peer.answer()
+        assert answered.wait(PATIENCE)
         peer.send(b"HANGUP\n")
         told.set()
         assert isinstance(served.outcome(), HungUp)
         assert peer.rest() == []
+
+
+def test_a_hang_up_that_crosses_with_a_command_is_raised_by_the_next_one(monkeypatch):
+    monkeypatch.setattr(fast, "FRESH", float("inf"))
+    served = Served()
+    answered, told = threading.Event(), threading.Event()
+
+    def script(call):
+        call.noop()
+        answered.set()
+        assert told.wait(PATIENCE)
+        call.set_variable("X", "1")
+        call.set_variable("X", "2")
+
+    with served.call(script) as peer:
+        peer.answer()
+        assert answered.wait(PATIENCE)
+        peer.send(b"HANGUP\n")
+        told.set()
+        assert peer.answer(b"200 result=1") == 'SET VARIABLE "X" "1"'
+        assert isinstance(served.outcome(), HungUp)
+        assert peer.rest() == []
+
+
+def test_a_hang_up_before_a_reset_is_a_hang_up(monkeypatch):
+    monkeypatch.setattr(fast, "FRESH", float("inf"))
+    served = Served()
+    answered, told = threading.Event(), threading.Event()
+
+    def script(call):
+        call.noop()
+        answered.set()
+        assert told.wait(PATIENCE)
+        call.noop()
+
+    with served.call(script) as peer:
+        peer.answer()
+        assert answered.wait(PATIENCE)
+        peer.send(b"HANGUP\n")
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()  # with a reset: the next send fails
+        told.set()
+        assert isinstance(served.outcome(), HungUp)
 
 
 def test_a_command_on_a_dead_channel_is_a_hang_up():
@@ -358,6 +406,16 @@ def test_a_web_browser_is_dropped(caplog):
             peer.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert peer.command() == ""
     assert "no AGI of Asterisk" in caplog.text
+
+
+def test_a_burst_of_calls_is_taken_at_once(monkeypatch):
+    go_on = threading.Event()
+    monkeypatch.setattr(FastAGIServer, "_accepted", lambda self, sock, peer: (go_on.wait(PATIENCE), sock.close()))
+    with FastAGIServer(Router(), port=0) as server, ExitStack() as stack:
+        stack.callback(go_on.set)
+        for _ in range(300):
+            # One that does not fit into the backlog is only tried again a second later.
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 0.9))
 
 
 def test_stop_waits_for_the_scripts_under_way():

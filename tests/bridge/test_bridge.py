@@ -109,6 +109,33 @@ def test_a_standby_takes_over_and_the_gap_is_told(transports, sim, node):
         assert told[-3:] == ["1", "two", "2"], [event.to_dict() for event in found]
 
 
+def test_a_standby_takes_over_when_a_lease_runs_out_and_not_at_its_next_turn(sim):
+    nodes = [new_node(), new_node()]
+    transport = MemoryTransport()
+    assert len(transport.acquire(nodes, "killed", 0.5, 2)) == 2
+    transport.announce("killed", 0.7)  # it is counted for a while longer: until then one node is all that it may lead
+    bridge = Bridge(dict.fromkeys(nodes, sim.url), transport, ttl=60.0)  # its turns are 20 s apart
+    with bridge:
+        until(lambda: all(map(bridge.leads, nodes)), 10.0)
+
+
+def test_a_bridge_is_counted_for_as_long_as_its_leases(sim, node):
+    calls = []
+
+    class Noting(MemoryTransport):
+        def announce(self, owner, ttl):
+            calls.append("announce")
+            return super().announce(owner, ttl)
+
+        def renew(self, leases, ttl):
+            calls.append("renew")
+            return super().renew(leases, ttl)
+
+    with bridge_for(node, sim, Noting()) as bridge:
+        until(lambda: bridge.leads(node))
+        assert calls[:2] == ["announce", "renew"]
+
+
 def test_a_bridge_that_is_slow_to_begin_with_many_nodes_keeps_their_leases(sim, monkeypatch):
     transport = MemoryTransport()
     nodes = {new_node(): sim.url for _ in range(8)}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import random
 import time
 
 import pytest
 
-from pyami_sync.bridge import Answer, BrokerUnavailable, Fenced, Position, Request, Sequence
+from pyami_sync.bridge import Answer, BrokerUnavailable, Fenced, Position, Request, Sequence, open_transport
 from pyami_sync.bridge.transport import Lease
 
 from .support import acquired, first, new_node, read_all, record, take_lease, until
@@ -82,6 +84,35 @@ def test_one_holds_a_lease_and_the_next_epoch_is_greater(transports):
     assert other.epoch > lease.epoch
     assert one.renew([lease], 30) == []
     two.release(other)
+
+
+def test_the_end_of_a_lease_is_known_before(transports, request):
+    transport, node, other = transports(), new_node(), new_node()
+    if "rabbitmq" in request.node.callspec.id:
+        assert transport.vacancy([node]) == math.inf  # its server gives leases on
+        return
+    assert transport.vacancy([]) == math.inf
+    transport.acquire([node], "a", 30.0, 1)
+    assert 20 < transport.vacancy([node]) <= 30
+    assert transport.vacancy([node, other]) == 0
+    transport.acquire([other], "a", 10.0, 1)
+    assert 5 < transport.vacancy([node, other]) <= 10
+
+
+def test_leases_that_another_bridge_takes_meanwhile_are_made_up_for(redis_server, monkeypatch):
+    transport = open_transport(redis_server.url)
+    nodes = [new_node() for _ in range(4)]
+    meanwhile = [nodes[:2]]
+
+    def shuffle(free):
+        while meanwhile:
+            assert len(transport.acquire(meanwhile.pop(), "quicker", 30.0, 2)) == 2
+
+    monkeypatch.setattr(random, "shuffle", shuffle)
+    try:
+        assert [lease.node for lease in transport.acquire(nodes, "a", 30.0, 2)] == nodes[2:]
+    finally:
+        transport.close()
 
 
 def test_a_leader_whose_epoch_is_over_can_not_write(transports):
