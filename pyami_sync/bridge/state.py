@@ -30,7 +30,7 @@ class NodeState:
     def __init__(self, client: AMIClient, node: str, interval: float) -> None:
         self._interval = interval
         self._due = 0.0
-        self._tracker = Tracker(Reducer(node=node), client.send, lambda changes: None)
+        self._tracker = Tracker(Reducer(node=node), client.send)
         with self._tracker.lock:
             self._tracker.load()
 
@@ -55,13 +55,16 @@ class NodeState:
         with self._tracker.lock:
             if not self._tracker.current:
                 return None
+            self._tracker.tell()
             view = self._tracker.view()
         self._due = now + self._interval
         return json.dumps(to_json(view), ensure_ascii=False, separators=(",", ":"))
 
     def close(self) -> Thread | None:
-        """Stop fetching lists; return the thread that fetches them, if there is one."""
-        return self._tracker.close()
+        """Fetch no more lists; return the thread that does, if there is one."""
+        loader = self._tracker.loader  # before: it ends by itself then
+        self._tracker.close()
+        return loader
 
 
 def view_of(event: Event) -> View:

@@ -49,8 +49,12 @@ class Call(Channel):
         self._waiters = Waiters()
         self._answered: DetachedFuture[Outcome] = DetachedFuture(server.submit)
         self._ended: DetachedFuture[Outcome] = DetachedFuture(server.submit)
-        self._history: deque[Event] = deque(maxlen=HISTORY)
-        self._streams: list[CallEvents] = []
+        # The events so far, counted from 1, and who reads them. The thread that follows calls adds to the history and
+        # then looks who reads; who wants to read enters first and then looks at the history, so nobody misses one.
+        self._count = 0
+        self._history: deque[tuple[int, Event]] = deque(maxlen=HISTORY)
+        self._streams: dict[CallEvents, None] = {}
+        self._over = False  # all events have been handed out
         # For the thread that follows calls, on the monotonic clock:
         self.placed = monotonic()
         self.unsettled_since: float | None = None
@@ -187,6 +191,7 @@ class Call(Channel):
         return self.ending or Outcome.UNKNOWN
 
     def _wait(self, ready: object, timeout: float | None, what: str) -> None:
+        self._server.check_thread(f"waiting for {what}")
         if not self._waiters.wait(ready, timeout):  # type: ignore[arg-type]
             raise WaitTimeout(what, timeout)
 
@@ -209,7 +214,12 @@ class Call(Channel):
             timeout: seconds of silence after which iteration ends.
 
         """
-        return self._server.open_stream(self, timeout)
+        stream = CallEvents(timeout, self._server.check_thread)
+        self._streams[stream] = None
+        stream.begin(list(self._history))
+        if self._over:
+            stream.close()
+        return stream
 
     # Actions
 
@@ -247,10 +257,11 @@ class Call(Channel):
     # For the thread that follows calls
 
     def take(self, event: Event) -> None:
-        """Pass an event to the streams of this call's events."""
-        self._history.append(event)
-        for stream in self._streams:
-            stream.push(event)
+        """Hand an event to those who read the events of this call."""
+        self._count += 1
+        self._history.append((self._count, event))
+        for stream in list(self._streams):
+            stream.push(self._count, event)
 
     def announce(self) -> None:
         """Wake all waiting callers, after a change; runs no user code."""
@@ -260,18 +271,10 @@ class Call(Channel):
         if state.ended:
             if not self._ended.done():
                 self._ended.resolve(self.ending or Outcome.UNKNOWN)
-            for stream in self._streams:
+            self._over = True
+            for stream in list(self._streams):
                 stream.close()
         self._waiters.notify_all()
-
-    def attach(self, timeout: float | None) -> CallEvents:
-        """Return a new stream; called with the lock of :class:`~pyami_sync.calls.hub.Calls` held."""
-        stream = CallEvents(list(self._history), timeout)
-        if self._state.ended:
-            stream.close()
-        else:
-            self._streams = [*self._streams, stream]
-        return stream
 
     def __repr__(self) -> str:
         shown = (self._state.ended and "ended") or (self._state.outcome and self._state.outcome.value) or "ringing"

@@ -1,7 +1,10 @@
 """Calls: places the calls of one client or cluster, and follows them with one subscription and one thread.
 
-The thread runs no user code, so calls are followed even while all callback threads wait for calls. It starts with the
-first call and ends some seconds after the last.
+The thread is the library's own and runs no user code, so that calls are followed also while every callback thread
+waits for the end of a call. It begins with the first call and ends some seconds after the last.
+
+There is no lock: a signal handler may use calls while the main thread is placing one. Who places a call adds it to the
+tables in single steps; all other changes of them are made by the thread.
 """
 
 from __future__ import annotations
@@ -9,27 +12,28 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from threading import Lock, Thread, current_thread
+from threading import current_thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import AMIError, ConnectionClosed, EventsLost, WaitTimeout
+from ..exceptions import AMIError, ConcurrencyError, ConnectionClosed, EventsLost, WaitTimeout
 from ..session.session import State
 from ..wire.action import Action, HeaderValue
 from ..wire.message import Event
 from ..wire.response import Response
 from .bridges import Bridges, Key
 from .call import Call
+from .follower import Follower
 from .server import Server
-from .state import EVENTS, IDENTITIES, VARIABLES, CallState
-from .stream import CallEvents
+from .state import IDENTITIES, CallState
 from .target import connect_headers
 
 if TYPE_CHECKING:
     from ..client import AMIClient
-    from ..subscriptions.listener import Listener
+    from ..cluster.pool import ClusterPool
     from ..subscriptions.subscribers import EventStream
 
 __all__ = ["Calls"]
@@ -55,16 +59,14 @@ class Calls:
 
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: AMIClient | ClusterPool) -> None:
         self.listener = listener
         self.bridges = Bridges()
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = Lock()  # guards the thread, the tables, and the delivery of events to streams
-        self._thread: Thread | None = None
-        self._stream: EventStream[Event] | None = None
-        self._variables: EventStream[Event] | None = None
+        self._followers: dict[None, Follower] = {}  # one, while there are calls
+        self._abandoned: deque[Call] = deque()  # could not be placed: the thread takes them out of the index
         self._servers: dict[str | None, Server] = {}
         self._calls: set[Call] = set()
         self._index: dict[Key, tuple[Call, ...]] = {}
@@ -128,36 +130,36 @@ class Calls:
         state = CallState(identity, other, datetime.now(UTC))
         state.ring_limit = ring
         call = Call(server, state, device, hangup_on_exit=hangup_on_exit)
-        with self._lock:  # before the action is sent, so that no event of the call is missed
-            self._start()
-            self._calls.add(call)
+        try:
+            self._calls.add(call)  # before it is sent, so that no event of it is missed
             for uniqueid in filter(None, (identity, other)):
                 self._index[(server.node, uniqueid)] = (call,)
-        try:
-            # The response has the id, and so does the OriginateResponse, even if there was no channel.
+            self._follow()
+            # The answer carries the id again, and so does the OriginateResponse, even when there was no channel.
             server.sender.send(action.with_action_id(identity))
         except BaseException:
-            with self._lock:
-                self._forget(call)
+            self._calls.discard(call)
+            self._abandoned.append(call)
             raise
         return call
 
-    def _start(self) -> None:
-        """Start the thread unless it runs; called with the lock held."""
-        if self._thread is not None:
-            return
-        self.bridges.clear()
-        self._lost_at.clear()
-        markers = ("ConnectionLost", "Reconnected")
-        stream = self.listener.events(*EVENTS, *markers)
-        variables = self.listener.events("VarSet", where={"Variable": VARIABLES}, overflow="drop_oldest")
-        self._stream, self._variables = stream, variables
-        thread = Thread(target=self._run, args=(stream, variables), name="pyami-calls", daemon=True)
-        thread.start()
-        self._thread = thread
+    def _follow(self) -> None:
+        """Have calls followed; the one in question is in the table already."""
+        while True:
+            follower = self._followers.get(None)
+            if follower is None:
+                new = Follower(self)
+                follower = self._followers.setdefault(None, new)
+                if follower is not new:
+                    new.close()
+            # One that begins to end after this line looks at the table afterwards, and goes on.
+            if not follower.ending or follower.thread is current_thread():
+                follower.start()
+                return
+            follower.wait_decided()
 
     def _forget(self, call: Call) -> None:
-        """Remove a call from the tables; called with the lock held."""
+        """Take a call out of the tables; on the thread that follows calls."""
         self._calls.discard(call)
         node, state = call.node, call._state
         for uniqueid in {*state.legs, state.identity, state.other_identity}:
@@ -168,14 +170,25 @@ class Calls:
             else:
                 self._index.pop(key, None)
 
-    def open_stream(self, call: Call, timeout: float | None) -> CallEvents:
-        """Return a stream of a call's events; made with the lock held, so that it gets each event once."""
-        with self._lock:
-            return call.attach(timeout)
+    def check_thread(self, doing: str) -> None:
+        """Refuse to block a thread that all calls depend on.
+
+        Raises:
+            ConcurrencyError: the calling thread is one.
+
+        """
+        self.listener.engine.check_thread(doing)
+        follower = self._followers.get(None)
+        if follower is not None and follower.thread is current_thread():
+            raise ConcurrencyError(f"{doing} would block thread {current_thread().name}, which must bring it about")
 
     # The thread
 
-    def _run(self, stream: EventStream[Event], variables: EventStream[Event]) -> None:
+    def _run(self, follower: Follower) -> None:
+        """Follow calls; what the thread of a follower runs."""
+        stream, variables = follower.stream, follower.variables
+        self.bridges.clear()
+        self._lost_at.clear()
         idle_since = checked = monotonic()
         try:
             while True:
@@ -190,42 +203,33 @@ class Calls:
                         self._take_variables(variables, 0.0)
                     self._take(event, variables)
                 now = monotonic()
+                while self._abandoned:
+                    self._forget(self._abandoned.popleft())
                 if self._calls:
                     idle_since = now
                     if now - checked >= TICK / 2:  # not at each event, because it checks every call
                         checked = now
-                        self._check(now)
-                elif now - idle_since > LINGER and self._retire():
-                    return
+                        self._check(now, stream)
+                elif now - idle_since > LINGER:
+                    follower.ending = True  # before the last look, and whoever places a call looks at it afterwards
+                    if not self._calls:
+                        return
+                    follower.stay()
         except ConnectionClosed:
             pass  # the session has ended
         except Exception:
             logger.exception("following calls failed: their outcomes are unknown")
         finally:
-            stream.close()
-            variables.close()
-            self._give_up()
+            follower.ending = True
+            follower.close()
+            for call in list(self._calls):  # nothing more will be learnt of them
+                self._end(call, call._state.lose)
+            self._drop(follower)
 
-    def _retire(self) -> bool:
-        """Return True if the thread may end, because no call has begun meanwhile."""
-        with self._lock:
-            if self._calls:
-                return False
-            self._thread = None
-            return True
-
-    def _give_up(self) -> None:
-        """End all calls, because nothing more can be learned about them."""
-        with self._lock:
-            if self._thread is not current_thread():
-                return  # this thread has retired, and another one may be running
-            self._thread = None
-            calls = list(self._calls)
-            for call in calls:
-                self._forget(call)
-        for call in calls:
-            call._state.lose()
-            call.announce()
+    def _drop(self, follower: Follower) -> None:
+        """Let the next call have a follower of its own."""
+        if self._followers.get(None) is follower:  # always, but in a forked child
+            self._followers.pop(None, None)
 
     def _patience(self) -> float:
         """Return how long to wait for the next event."""
@@ -273,15 +277,14 @@ class Calls:
 
     def _settle(self, call: Call, event: Event, before: tuple[int, str]) -> None:
         state, node = call._state, call.node
-        with self._lock:
-            if (len(state.legs), state.current) != before:
-                for uniqueid in state.legs:
-                    known = self._index.get((node, uniqueid), ())
-                    if call not in known:
-                        self._index[(node, uniqueid)] = (*known, call)
-            call.take(event)
-            if state.ended:
-                self._forget(call)
+        if (len(state.legs), state.current) != before:
+            for uniqueid in state.legs:
+                known = self._index.get((node, uniqueid), ())
+                if call not in known:
+                    self._index[(node, uniqueid)] = (*known, call)
+        call.take(event)
+        if state.ended:
+            self._forget(call)
         call.announce()
 
     def _take_variables(self, variables: EventStream[Event], timeout: float) -> None:
@@ -314,13 +317,13 @@ class Calls:
 
     # Overdue events
 
-    def _check(self, now: float) -> None:
+    def _check(self, now: float, stream: EventStream[Event]) -> None:
         self._late = False
         for call in self._of():
             state = call._state
             lost_at = self._lost_at.get(call.node)
             self._late = self._late or _unsettled(call) or call.missing_since is not None
-            if self._is_lost(call, lost_at, now):
+            if self._is_lost(call, lost_at, now, stream):
                 self._end(call, state.lose)
             elif lost_at is not None or not _unsettled(call):
                 call.unsettled_since = None
@@ -329,26 +332,24 @@ class Calls:
             elif now - call.unsettled_since > (LATE_HANGUP if state.legs else LATE_CHANNEL):
                 self._end(call, state.settle)
 
-    def _is_lost(self, call: Call, lost_at: float | None, now: float) -> bool:
-        """Return True if nothing more can be learned about a call."""
+    def _is_lost(self, call: Call, lost_at: float | None, now: float, stream: EventStream[Event]) -> bool:
+        """Return True if nothing more can be learnt of a call."""
         state = call._state
         if call._server.sender.state is State.CLOSED or (lost_at is not None and now - lost_at > PATIENCE):
             return True
         if call.missing_since is not None and now - call.missing_since > LATE_CHANNEL:
-            return self._stream is not None and not self._stream.pending
+            return not stream.pending
         silent = state.response is None and state.outcome is None
         return silent and now > call.placed + state.ring_limit + LATE_RESPONSE
 
     def _end(self, call: Call, how: Callable[[], None]) -> None:
         how()
-        with self._lock:
-            self._forget(call)
+        self._forget(call)
         call.announce()
 
     def _of(self, node: Any = ...) -> list[Call]:
-        """Return the present calls on a node; ``...`` stands for all nodes."""
-        with self._lock:
-            return [call for call in self._calls if node is ... or call.node == node]
+        """Return the calls under way on a node; ``...`` stands for all nodes."""
+        return [call for call in list(self._calls) if node is ... or call.node == node]
 
     def _look_again(self, node: Any = ...) -> None:
         """Find out after a gap which channels are still there."""
@@ -383,23 +384,18 @@ class Calls:
     # Closing
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """Wait for the thread to end, after the session was closed; called by the client's ``close()``."""
-        # Without the lock: a signal handler may close the client during a call() that holds it.
-        thread = self._thread
-        streams = [each for each in (self._stream, self._variables) if each is not None]
-        if thread is None or thread is current_thread():
-            return
-        for stream in streams:
-            stream.finish(None)
-        thread.join(timeout)
+        """Wait for the thread to end, after the session has; called by the client's ``close()``."""
+        follower = self._followers.get(None)
+        if follower is not None:
+            follower.finish()
+            follower.join(timeout)
 
     def after_fork(self) -> None:
-        """Reset the state in a forked child, without the parent's calls."""
-        calls, streams = list(self._calls), (self._stream, self._variables)
+        """Become those of a forked child: the parent's calls are none of its own."""
+        calls, followers = list(self._calls), list(self._followers.values())
         self._reset()
-        for stream in streams:
-            if stream is not None:
-                stream.close()
+        for follower in followers:
+            follower.close()
         for call in calls:
             call._state.lose()
 

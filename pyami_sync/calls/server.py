@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ..client import AMIClient
     from .call import Call
     from .hub import Calls
-    from .stream import CallEvents
 
 __all__ = ["Server"]
 
@@ -48,9 +47,9 @@ class Server:
             event: Event = parked.result(self.sender.options.timeout)
         return event
 
-    def open_stream(self, call: Call, timeout: float | None) -> CallEvents:
-        """Return a stream of the events of a call."""
-        return self.calls.open_stream(call, timeout)
+    def check_thread(self, doing: str) -> None:
+        """Refuse to block a thread that what is waited for depends on."""
+        self.calls.check_thread(doing)
 
     def talking_to(self, state: CallState) -> tuple[str, ...]:
         """Return the names of the channels that a call's channel is bridged with."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
+from ..engine.deadline import Deadline
 from ..engine.waiting import Waiters
 from ..exceptions import EventsLost, WaitTimeout
 from ..wire.message import Event
@@ -22,19 +23,28 @@ class CallEvents:
     events wait, further ones are dropped, and :exc:`~pyami_sync.EventsLost` is raised at their place.
     """
 
-    def __init__(self, events: list[Event], timeout: float | None) -> None:
+    def __init__(self, timeout: float | None, check_thread: Callable[[str], None]) -> None:
         self.timeout = timeout
-        self._buffer: deque[Event] = deque(events)
+        self._check_thread = check_thread
+        self._earlier: deque[Event] = deque()
+        self._last = 0  # the number of the last of these
+        self._buffer: deque[tuple[int, Event]] = deque()
         self._lost = 0
         self._ended = False
         self._waiters = Waiters()
 
-    def push(self, event: Event) -> None:
-        """Add an event; called on the thread that follows calls, never blocks."""
+    def begin(self, earlier: list[tuple[int, Event]]) -> None:
+        """Begin with earlier events; some of them may have been pushed as well, and are given out once."""
+        if earlier:
+            self._last = earlier[-1][0]
+            self._earlier.extend(event for _, event in earlier)
+
+    def push(self, number: int, event: Event) -> None:
+        """Add an event, ``number`` counts those of the call; called on the thread that follows calls, never blocks."""
         if len(self._buffer) >= MAXSIZE:
             self._lost += 1
             return
-        self._buffer.append(event)
+        self._buffer.append((number, event))
         self._waiters.notify_all()
 
     def close(self) -> None:
@@ -48,17 +58,29 @@ class CallEvents:
         Raises:
             WaitTimeout: none came in time.
             EventsLost: events are missing at this place.
+            ConcurrencyError: on a thread that events come from.
 
         """
-        if not self._waiters.wait(lambda: self._buffer or self._lost or self._ended, timeout):
-            raise WaitTimeout("events of the call", timeout)
-        try:
-            return self._buffer.popleft()
-        except IndexError:
-            lost, self._lost = self._lost, 0
-            if lost:
-                raise EventsLost(lost) from None
-            return None
+        self._check_thread("waiting for an event of a call")
+        deadline = Deadline(timeout)
+        while self._waiters.wait(self._ready, deadline.remaining()):
+            try:
+                return self._earlier.popleft()
+            except IndexError:
+                pass
+            try:
+                number, event = self._buffer.popleft()
+            except IndexError:
+                lost, self._lost = self._lost, 0
+                if lost:
+                    raise EventsLost(lost) from None
+                return None
+            if number > self._last:
+                return event
+        raise WaitTimeout("events of the call", timeout)
+
+    def _ready(self) -> bool:
+        return bool(self._earlier or self._buffer or self._lost or self._ended)
 
     def __iter__(self) -> Iterator[Event]:
         return self

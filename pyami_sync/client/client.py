@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import weakref
 from collections.abc import Callable, Mapping
-from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -35,7 +34,6 @@ from .features import Features
 
 if TYPE_CHECKING:
     from ..agi import AsyncAGI
-    from ..calls import Calls
 
 __all__ = ["AMIClient", "connect"]
 
@@ -206,8 +204,6 @@ class AMIClient(Features):
         self._given_up: Engine | None = None  # the engine that was ended because open() failed
         self._services: list[AsyncAGI] = []  # they run on this client, and are closed before it
         self._version: tuple[int, str | None] = (-1, None)
-        self._calls: Calls | None = None  # made with the first call
-        self._opening_calls = Lock()
         clients.add(self)
         if self._own_engine:
             # For a client that is dropped without close(): no thread refers to it, so it is collected.
@@ -413,7 +409,6 @@ class AMIClient(Features):
         """Reset the client in a forked child: the subscriptions stay, and the first use opens a session."""
         for hook in (self._state_hook, self._errors.hook, self._wire_hook, self._action_hook):
             hook.after_fork()
-        self._opening_calls = Lock()
         self.subscriptions.after_fork()
         services, self._services = self._services, []
         for service in services:

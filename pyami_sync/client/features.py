@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..session.sender import Sender
@@ -26,10 +25,9 @@ class Features(Sender):
 
     _node_id: str | None = None  # in a cluster: the node id of its events
     _services: list[AsyncAGI]
-    """They run on this client, and are closed before it."""
-    _calls: Calls | None
+    """What runs on this client and ends before it."""
+    _calls: Calls | None = None
     """Made with the first call."""
-    _opening_calls: Lock
 
     def observable(self, *selectors: Selector, where: Where = None, **buffer: Any) -> Any:
         """Return the events as a reactivex ``Observable`` (needs the extra ``rx``); see
@@ -110,9 +108,9 @@ class Features(Sender):
         from ..calls.hub import Calls
 
         if self._calls is None:
-            with self._opening_calls:
-                if self._calls is None:
-                    self._calls = Calls(_client(self))
+            # One step, not a lock: a signal handler may place a call, too, and several threads agree on one.
+            self.__dict__.setdefault("_calls", Calls(_client(self)))
+            assert self._calls is not None
         return self._calls.server(_client(self), self._node_id)
 
     def live(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from threading import RLock
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -81,6 +80,7 @@ class ClusterPool(ClusterSender):
     """
 
     __module__ = "pyami_sync"  # its public path
+    _calls: Calls | None = None  # made with the first call
 
     def __init__(
         self,
@@ -104,8 +104,6 @@ class ClusterPool(ClusterSender):
         self._health_hook = Hook("health", self._submit)
         self._members = Membership(self.engine, self.subscriptions, self._health_hook, health_interval)
         self._balancer = Balancer()
-        self._calls: Calls | None = None  # created by the first call
-        self._opening_calls = RLock()
         for config in configs:
             self._members.add(config)
         pools.add(self)
@@ -251,9 +249,10 @@ class ClusterPool(ClusterSender):
         from ..calls.hub import Calls
 
         client = self[node]
-        with self._opening_calls:
-            if self._calls is None:
-                self._calls = Calls(self)
+        if self._calls is None:
+            # One step, not a lock: a signal handler may place a call, too, and several threads agree on one.
+            self.__dict__.setdefault("_calls", Calls(self))
+            assert self._calls is not None
         return self._calls.server(client, node)
 
     # Health
@@ -339,7 +338,6 @@ class ClusterPool(ClusterSender):
             hook.after_fork()
         self.subscriptions.after_fork()
         self._members.after_fork()
-        self._opening_calls = RLock()
         if self._calls is not None:
             self._calls.after_fork()
 

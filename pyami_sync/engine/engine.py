@@ -19,7 +19,7 @@ for as long as it likes, at any moment, and a finalizer may run at any allocatio
 changed by single dict and deque operations, which are atomic (in free-threaded builds too), and waiting is done on
 locks that belong to the waiting thread alone (:class:`~pyami_sync.engine.waiting.Waiters`).
 
-All locks, in this package and those above it:
+All locks, in this package and those above it, except those of :mod:`~pyami_sync.agi` and :mod:`~pyami_sync.bridge`:
 
 ======================================  ==================================  =========================================
 Lock                                    Guards                              Taken by
@@ -29,6 +29,10 @@ one per idle thread of ``Workers``      nothing; it is waited for           the 
 ``Metrics._lock`` (reentrant)           adding up what was counted          any; the engine thread only when it is free
 ``Membership._lock`` (reentrant)        a cluster's nodes, its opening      callers
 ``Future._condition`` (standard)        ``wait()`` and ``as_completed()``   callers; the engine thread only when free
+``Tracker.lock``                        the live model of one server        the model's own threads; callback threads
+``Tracker._listing``                    one fetch of its lists at a time    the model's threads for lists and audits
+``Base._feeding``                       handing on changes of live models   the model's own threads, in ``Tracker.lock``
+a lock of a process id (reentrant)      setting up a forked child           whoever uses a session first in it
 ======================================  ==================================  =========================================
 """
 

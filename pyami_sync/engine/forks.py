@@ -10,14 +10,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 
 __all__ = ["check", "register", "warn_of_uwsgi"]
 
 logger = logging.getLogger("pyami_sync")
 
 _callbacks: list[Callable[[], None]] = []
-_locks: dict[int, Lock] = {}
+_locks: dict[int, RLock] = {}
 _pid = os.getpid()
 getpid = os.getpid
 
@@ -56,14 +56,14 @@ def warn_of_uwsgi() -> None:
 def _run() -> None:
     global _pid
     me = getpid()
-    # A lock for each process: one that the parent held at the fork would never be released here.
-    with _locks.setdefault(me, Lock()):
-        if _pid != me:
-            try:
-                for callback in _callbacks:
-                    callback()
-            finally:
-                _pid = me
+    # A lock for each process: one that the parent held at the fork would never be released here. Reentrant: a signal
+    # handler that uses a session meanwhile runs them all, so that nothing of it touches what is the parent's.
+    with _locks.setdefault(me, RLock()):
+        for callback in _callbacks:
+            if _pid == me:
+                return
+            callback()
+        _pid = me  # only now: where a signal handler has raised, the next use of a session runs them again
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,15 +7,11 @@ this module makes sure that it is opened only when it is needed, and only once.
 
 from __future__ import annotations
 
-import copy
-import os
-import weakref
 from collections.abc import Callable
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..client import AMIClient
-from ..exceptions import AMIError
+from ..exceptions import ConnectionClosed
 from ..session.session import State
 
 if TYPE_CHECKING:
@@ -24,53 +20,38 @@ if TYPE_CHECKING:
 __all__ = ["LazyClient", "LazyPool"]
 
 T = TypeVar("T")
-_holders: weakref.WeakSet[Lazy[Any]] = weakref.WeakSet()
 
 
 class Lazy(Generic[T]):
     """A value that is created on first use.
 
+    There is no lock, which a signal handler could find taken by the code that it has interrupted.
+
     Args:
-        make: creates it; must not block.
+        make: makes it; must not block. Where two threads come at once each of them makes one, of which one stays.
 
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._made: T | None = None
-        self._lock = Lock()
-        _holders.add(self)
+        self._slot: dict[None, T] = {}  # empty, or with the one that was made: filled and emptied in single steps
 
     @property
     def made(self) -> T | None:
-        """The value, or None if it was not created yet."""
-        return self._made
+        """It, if it was made already."""
+        return self._slot.get(None)
 
     def peek(self) -> T:
-        """Return the value without opening it, so that callbacks can be registered before it connects."""
-        with self._lock:
-            if self._made is None:
-                self._made = self._make()
-            return self._made
-
-    def after_fork(self) -> None:
-        """Replace the lock, which a thread of the parent may have held; the value itself handles forks."""
-        self._lock = Lock()
+        """It, made but not opened: to register callbacks before there is a connection."""
+        made = self._slot.get(None)
+        return self._slot.setdefault(None, self._make()) if made is None else made
 
     def _take(self) -> T | None:
-        with self._lock:
-            made, self._made = self._made, None
-            return made
+        return self._slot.pop(None, None)
 
 
 class LazyClient(Lazy[AMIClient]):
     """The client of a process."""
-
-    def __init__(self, make: Callable[[], AMIClient]) -> None:
-        super().__init__(make)
-        self._opening = Lock()
-        self._failures = 0
-        self._failure: AMIError | None = None
 
     def get(self) -> AMIClient:
         """Return the open client. Blocks while it connects the first time, or again after its session has ended.
@@ -80,31 +61,23 @@ class LazyClient(Lazy[AMIClient]):
 
         Raises:
             ConnectError: the server can't be reached, or refused the login.
+            ConnectionClosed: it was closed meanwhile.
 
         """
         client = self.peek()
         if client.state in (State.CONNECTED, State.RECONNECTING):
             return client
-        before = self._failures
-        with self._opening:
-            if self._failures != before and self._failure is not None:
-                raise copy.copy(self._failure) from self._failure
-            try:
-                return client.open()
-            except AMIError as exc:
-                self._failures += 1
-                self._failure = exc
-                raise
+        client.open()
+        if self._slot.get(None) is not client:  # by close() in a signal handler or on another thread
+            client.close()
+            raise ConnectionClosed("the session was closed while it was opened")
+        return client
 
     def close(self) -> None:
         """Close the client; the next use makes a new one. Idempotent."""
         client = self._take()
         if client is not None:
             client.close()
-
-    def after_fork(self) -> None:
-        super().after_fork()
-        self._opening = Lock()
 
 
 class LazyPool(Lazy["ClusterPool"]):
@@ -119,12 +92,3 @@ class LazyPool(Lazy["ClusterPool"]):
         pool = self._take()
         if pool is not None:
             pool.close()
-
-
-def _after_fork() -> None:
-    for holder in list(_holders):
-        holder.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

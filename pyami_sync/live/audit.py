@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from threading import Event as Flag
 from threading import Thread
 
+from ..engine.waiting import Waiters
 from ..exceptions import AMIError
 from .tracker import Tracker
 
@@ -22,28 +22,39 @@ class Auditor:
     Args:
         interval: seconds between two comparisons.
         trackers: returns the models.
+        at_end: runs when the thread has done its last look.
 
     """
 
-    def __init__(self, interval: float, trackers: Callable[[], list[Tracker]]) -> None:
+    def __init__(
+        self, interval: float, trackers: Callable[[], list[Tracker]], at_end: Callable[[], object] = lambda: None
+    ) -> None:
         if interval <= 0:
             raise ValueError(f"audit must be a positive number of seconds, not {interval!r}")
         self._interval = interval
         self._trackers = trackers
-        self._closing = Flag()
-        self._thread = Thread(target=self._run, name="pyami-live-audit", daemon=True)
+        self._at_end = at_end
+        self._pausing = Waiters()  # not an Event: a signal handler that closes could meet its lock
+        self._closed = False
+        self.ended = False
+        """True if the thread looks at nothing any more."""
+        self.thread = Thread(target=self._run, name="pyami-live-audit", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Begin."""
+        self.thread.start()
 
-    def close(self) -> Thread:
-        """Stop; return the thread to be joined."""
-        self._closing.set()
-        return self._thread
+    def close(self) -> None:
+        """End; never waits, and may be repeated."""
+        self._closed = True
+        self._pausing.notify_all()
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait; return False if it was closed meanwhile."""
+        return not self._pausing.wait(lambda: self._closed, seconds)
 
     def _run(self) -> None:
-        while not self._closing.wait(self._interval):
+        while self._pause(self._interval):
             for tracker in self._trackers():
                 try:
                     self._audit(tracker)
@@ -51,6 +62,8 @@ class Auditor:
                     logger.debug("the live model could not be compared: %s", exc)
                 except Exception:
                     logger.exception("the live model could not be compared")
+        self.ended = True
+        self._at_end()
 
     def _audit(self, tracker: Tracker) -> None:
         """Compare one model twice: a difference found both times, without an event about it between, is drift."""
@@ -58,7 +71,7 @@ class Auditor:
         if first is None:
             return
         if first:
-            if self._closing.wait(AGAIN):
+            if not self._pause(AGAIN):
                 return
             again = tracker.compare()
             if again is None:

@@ -8,13 +8,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from threading import Lock, Thread, get_ident
+from threading import Lock, Thread, current_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ..engine.deadline import Deadline
 from ..engine.waiting import Waiters
-from ..exceptions import AMIError, ConnectionClosed, EventsLost, WaitTimeout
+from ..exceptions import AMIError, ConcurrencyError, ConnectionClosed, EventsLost, WaitTimeout
 from ..wire.message import Event
 from .areas import choose
 from .audit import Auditor
@@ -36,11 +36,16 @@ T = TypeVar("T")
 models: weakref.WeakSet[Base] = weakref.WeakSet()
 TICK = 0.25  # seconds after which wait() checks again without a change: its predicate may depend on time
 MARKERS = ("ConnectionLost", "Reconnected", "FullyBooted")
-BATCH = 200  # events applied before the model is published and its lock released
+BATCH = 200  # events taken up before others get a look at the model
+LAST_STEPS = 0.1  # seconds that a thread may take to be gone when it has done its work
 
 
 class Base:
     """Base class of the live models of one server and of a cluster.
+
+    Whoever looks at it takes no lock: a signal handler that interrupts the main thread there may use the model, and
+    wait for other threads that do. The locks are taken by the model's own threads, which run no user code, and by
+    the callback threads of a cluster's health.
 
     Args:
         source: the client or the pool.
@@ -56,32 +61,36 @@ class Base:
     ) -> None:
         self._source = source
         self._areas = tuple(area.name for area in choose(areas))
-        self._feed = Feed(source.engine.submit, source.engine.check_thread)
+        self._feed = Feed(source.engine.submit, self._check_thread)
         self._trackers: dict[str | None, Tracker] = {}
-        self._making = Lock()
-        self._feeding = Lock()  # changes of several servers come from several threads
+        self._feeding = Lock()  # around the offers to subscribers: each server has its own thread for lists
         self._changed = Waiters()
         self._version = 0
         self._versions = count(1)
         self._history: deque[Event] = deque(maxlen=history)
         self._records: deque[CallRecord] = deque(maxlen=records)
         self._closed = False
+        self._ended = False  # the thread takes up nothing any more
         names = {name for area in choose(areas) for name in area.handlers}
         self._stream = source.events(*sorted(names), *MARKERS, maxsize=MAXSIZE * 4)
         self._thread = Thread(target=self._run, name="pyami-live", daemon=True)
-        self._auditor = Auditor(audit, self._live_trackers) if audit is not None else None
+        self._auditor = Auditor(audit, self._live_trackers, self._notify) if audit is not None else None
         models.add(self)
 
     # Applying events; runs on the thread of the model
 
     def _run(self) -> None:
         stream, trackers = self._stream, self._trackers
+        touched: set[Tracker] = set()
+        for node in list(trackers):
+            self._tracker(node)
         while True:
             try:
                 event = stream.get()
                 left = min(stream.pending, BATCH)
                 while True:
                     tracker = trackers.get(event._origin.node) or self._tracker(event._origin.node)
+                    touched.add(tracker)
                     self._history.append(event)
                     try:
                         with tracker.lock:
@@ -91,29 +100,41 @@ class Base:
                     if left <= 0:
                         break
                     left -= 1
-                    event = stream.get()  # does not block: the buffer is not empty
-                self._notify()
+                    event = stream.get()  # does not wait: it is there
             except EventsLost as exc:
                 logger.warning("the live model lost %d events and fetches all lists again", exc.count)
                 lost_by: Any = getattr(exc, "lost_by_node", None) or list(trackers)
                 for node in lost_by:
                     if node in trackers:
+                        touched.add(trackers[node])
                         with trackers[node].lock:
                             trackers[node].gap()
             except AMIError:
                 break
+            self._tell(touched)
+            touched.clear()
+        self._tell(touched)
         self._end()
 
+    def _tell(self, trackers: set[Tracker]) -> None:
+        for tracker in trackers:
+            with tracker.lock:
+                tracker.tell()
+
     def _tracker(self, node: str | None) -> Tracker:
-        """Return the tracker of a node; a new one begins to fetch lists."""
-        with self._making:
-            tracker = self._trackers.get(node)
-            if tracker is None:
-                tracker = Tracker(Reducer(*self._areas, node=node), self._sender(node), self._publish)
-                self._trackers[node] = tracker
-                if not self._closed:
-                    with tracker.lock:
-                        tracker.load()
+        """Return the tracker of a node, which begins to fetch lists if it is new."""
+        tracker = self._add(node)
+        if not self._closed:
+            with tracker.lock:
+                tracker.begin()
+        return tracker
+
+    def _add(self, node: str | None) -> Tracker:
+        """Return the tracker of a node; several threads at a time agree on one."""
+        tracker = self._trackers.get(node)
+        if tracker is None:
+            new = Tracker(Reducer(*self._areas, node=node), self._sender(node), self._publish)
+            tracker = self._trackers.setdefault(node, new)
         return tracker
 
     def _sender(self, node: str | None) -> Callable[..., Any]:
@@ -130,15 +151,21 @@ class Base:
         if changes:
             with self._feeding:
                 self._feed.offer(changes)
-        if get_ident() != self._thread.ident:
-            self._notify()
+        self._notify()
 
     def _notify(self) -> None:
         self._version = next(self._versions)
         self._changed.notify_all()
 
     def _end(self) -> None:
+        self._finish()
+        self._ended = True
+        self._notify()
+
+    def _finish(self) -> None:
+        """Have everything end; never waits, and may be repeated."""
         self._closed = True
+        self._stream.close()
         self._feed.finish()
         for tracker in self._live_trackers():
             tracker.close()
@@ -155,23 +182,39 @@ class Base:
             self._auditor.start()
 
     def close(self) -> None:
-        """Close the model: streams of changes end, and its threads are joined. The client stays open. Idempotent."""
-        self._closed = True
-        self._stream.close()
-        self._feed.finish()
-        threads = [self._thread, *(tracker.close() for tracker in self._live_trackers())]
+        """End the model: streams of changes end and its threads are joined. The client goes on. Idempotent."""
+        self._finish()
+        threads = self._own_threads()
+        if current_thread() in threads or self._source.engine.on_own_thread:
+            return  # in a finalizer: they end, but only when it has returned
+        # Not join() alone: a signal handler that interrupts it and closes, too, would wait for its own thread.
+        if self._changed.wait(self._all_ended, 5.0):
+            for thread in threads:
+                thread.join(LAST_STEPS)
+
+    def _own_threads(self) -> list[Thread]:
+        """Return the threads that have been started, and may not have ended."""
+        threads: list[Thread | None] = [self._thread, *(tracker.loader for tracker in self._live_trackers())]
         if self._auditor is not None:
-            threads.append(self._auditor.close())
-        for thread in threads:
-            if thread is not None and thread.is_alive() and thread.ident != get_ident():
-                thread.join(5.0)
-        self._notify()
+            threads.append(self._auditor.thread)
+        return [thread for thread in threads if thread is not None and thread.ident is not None]
+
+    def _all_ended(self) -> bool:
+        if self._thread.ident is not None and not self._ended:
+            return False
+        if self._auditor is not None and self._auditor.thread.ident is not None and not self._auditor.ended:
+            return False
+        return not any(tracker.loader for tracker in self._live_trackers())
+
+    def _check_thread(self, doing: str) -> None:
+        """Refuse to block a thread that what is waited for depends on."""
+        self._source.engine.check_thread(doing)
+        if current_thread() in self._own_threads():
+            raise ConcurrencyError(f"{doing} would block thread {current_thread().name}, which must bring it about")
 
     def after_fork(self) -> None:
-        """Become a closed model in a forked child, with the state at the fork, since its threads exist only in the
-        parent.
-        """
-        self._making, self._feeding = Lock(), Lock()
+        """Become a closed model in a forked child, which shows what was: its threads are the parent's."""
+        self._feeding = Lock()
         self._changed = Waiters()
         self._closed = True
         self._stream.close()
@@ -195,7 +238,7 @@ class Base:
             ConnectionClosed: the model was closed.
 
         """
-        self._source.engine.check_thread("waiting for the live model")
+        self._check_thread("waiting for the live model")
         deadline = Deadline(timeout)
         while True:
             version = self._version

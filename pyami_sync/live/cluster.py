@@ -35,17 +35,18 @@ class ClusterLive(Base, Mapping[str, View]):
     ) -> None:
         super().__init__(pool, areas, audit, history, records)
         self._stop_health = pool.on_health(lambda health: self._consider(health.node))
-        self._open()
         try:
-            for node_id in list(pool):
-                self._consider(node_id)
+            for node_id, node in pool.nodes.items():
+                if node.connected:
+                    self._add(node_id)
+            self._open()
             self._wait(self._settled, timeout)
         except BaseException:
             self.close()
             raise
 
     def _consider(self, node_id: str) -> None:
-        """Start the model of a node once it is connected."""
+        """Begin with a node once it is connected; runs on callback threads."""
         node = self._source.nodes.get(node_id)
         if node is None or not node.connected or self._closed:
             return
@@ -70,8 +71,7 @@ class ClusterLive(Base, Mapping[str, View]):
         tracker = self._trackers.get(node_id)
         if tracker is None:
             raise UnknownNode(node_id)
-        with tracker.lock:
-            return tracker.view()
+        return tracker.view()
 
     def __iter__(self) -> Iterator[str]:
         return iter([node for node in list(self._trackers) if node is not None and node in self._source.nodes])

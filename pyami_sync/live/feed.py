@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
 from typing import Any, Generic, Self, TypeVar
 
 from ..engine.deadline import Deadline
@@ -149,8 +148,8 @@ class ChangeSubscription(Subscriber, Handle[Callable[[Change[Any]], object]]):
         Subscriber.__init__(self, owner, kinds, maxsize)
         Handle.__init__(self, callback)
         self.callback = callback
-        self._lock = Lock()  # shared by the model's thread and callback threads; no user code runs while it is held
-        self._scheduled = False
+        # Holds one entry, or none while a job is on a callback thread or about to be: taking the entry is atomic.
+        self._unscheduled: deque[None] = deque((None,), 1)
         self._active = True
 
     def cancel(self) -> None:
@@ -159,21 +158,23 @@ class ChangeSubscription(Subscriber, Handle[Callable[[Change[Any]], object]]):
         self._active = False
 
     def wake(self) -> None:
-        with self._lock:
-            if self._scheduled or not self._buffer:
-                return
-            self._scheduled = True
+        try:
+            self._unscheduled.pop()
+        except IndexError:
+            return
         self._owner.submit(self._run)
 
     def _run(self) -> None:
         while True:
-            with self._lock:
-                # With the lock held, so that a change offered at this moment either is seen here or starts the next
-                # run.
-                if not self._buffer or not self._active:
-                    self._scheduled = False
-                    return
+            try:
                 change = self._buffer.popleft()
+            except IndexError:
+                self._unscheduled.append(None)  # and only then the last look: a change offered since woke nobody
+                if self._buffer:
+                    self.wake()
+                return
+            if not self._active:
+                continue
             if isinstance(change, Gap):
                 lost = change.take()
                 logger.warning("a callback for changes does not keep up: %d were lost", lost.count if lost else 0)

@@ -58,9 +58,9 @@ class Live(Base):
         except BaseException:
             self._stream.close()
             raise
-        self._open()
-        self._one = self._tracker(None if client.options.node is None else client.options.node)
+        self._one = self._add(client.options.node)
         try:
+            self._open()
             self._wait(lambda: self._one.health == "consistent", timeout)
         except BaseException:
             self.close()
@@ -70,9 +70,8 @@ class Live(Base):
         return self._source.send
 
     def view(self) -> View:
-        """Return an immutable snapshot; takes microseconds and never waits for the server."""
-        with self._one.lock:
-            return self._one.view()
+        """Return an immutable picture of now; costs microseconds and never waits for the server."""
+        return self._one.view()
 
     def wait(self, predicate: Callable[[View], object], timeout: float | None = None) -> View:
         """Block until the predicate accepts a view, and return that view.

@@ -6,16 +6,16 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Any
 
+from ..engine.waiting import Waiters
 from ..exceptions import ActionError, AMIError
 from ..wire.message import Event
 from ..wire.response import Response
 from .areas import Area
 from .comparing import differences
-from .draft import Change, Headers
+from .draft import Change, Headers, Tables
 from .merging import Lists
 from .reducer import Reducer, headers_of
 from .view import View
@@ -77,7 +77,8 @@ class Tracker:
     Args:
         reducer: the model.
         send: sends an action to this server and returns its answer.
-        publish: publishes changes; called with the lock held, so that they stay in order.
+        publish: hands on changes, there may be none; called with the lock held, so that they keep their order.
+            Without it they are dropped.
 
     """
 
@@ -85,10 +86,10 @@ class Tracker:
         self,
         reducer: Reducer,
         send: Callable[..., Response],
-        publish: Callable[[list[Change[Any]]], None],
+        publish: Callable[[list[Change[Any]]], None] | None = None,
     ) -> None:
         self.reducer = reducer
-        self.health: Health = LOADING
+        self._health: Health = LOADING
         self.loads = 0
         """Number of times that lists were fetched."""
         self.drift = 0
@@ -97,7 +98,11 @@ class Tracker:
         self.refused: frozenset[str] = frozenset()
         """List actions that the server refused at the last full load."""
         self.lock = Lock()
-        """Guards all attributes; nothing blocks and no user code runs while it is held."""
+        """Guards everything here; nothing blocks and no user code runs while it is held.
+
+        Only the library's own threads take it. A signal handler interrupts what the main thread does, and that must not
+        hold what the model needs: :attr:`health`, :meth:`view` and :meth:`close` use single steps instead.
+        """
         self._send = send
         self._publish = publish
         self._listing = Lock()  # held while lists are fetched and merged; taken before `lock`
@@ -106,16 +111,20 @@ class Tracker:
         self._want_all = False
         self._missing = False  # True if the server did not know a command at the last full load
         self._loader: Thread | None = None
-        self._wake = Flag()  # set when all lists are wanted, so that the thread for lists stops waiting
-        self._closing = Flag()
+        self._hurry = False  # all lists are wanted: their thread waits for nothing
+        self._pausing = Waiters()  # their thread, until it is to hurry or to end
         self._closed = False
-        self._known = False  # True once lists have been merged
-        self._generation = 0  # number of the connection: lists from an earlier connection are discarded
+        self._closed_at = 0.0
+        self._begun = False
+        self._known = False  # lists have been merged at least once
+        self._generation = 0  # of the connection: lists of an older one are worth nothing
         self._right_at = time.monotonic()
         self._offset: float | None = None  # the server's clock minus this machine's monotonic one
         self._pause = PATIENCE
         self._names = {area.name for area in reducer.areas}
         self._booted = False
+        self._untold: list[Change[Any]] = []
+        self._shown = self._picture()  # replaced as a whole: readers need no lock
 
     # Events
 
@@ -135,7 +144,7 @@ class Tracker:
             self._booted = True
             if self._missing or self.health != CONSISTENT:
                 self._missing = False
-                self._wake.set()
+                self._skip_pause()
                 if self._loader is None:
                     self.load()
         elif self._held is not None:
@@ -152,9 +161,11 @@ class Tracker:
         return self.health == CONSISTENT and self._held is None
 
     def _apply_held(self, event: Event) -> None:
-        changes = self.reducer.apply(event)
-        if changes:
-            self._publish(changes)
+        self._note(self.reducer.apply(event))
+
+    def _note(self, changes: list[Change[Any]]) -> None:
+        if self._publish is not None:
+            self._untold += changes
 
     def _apply(self, event: Event) -> None:
         self._apply_held(event)
@@ -180,10 +191,10 @@ class Tracker:
         self.load()
 
     def _note_wrong(self, health: Health) -> None:
-        """Note that the model is not consistent any more, and since when."""
-        if self.health == CONSISTENT:
+        """Note that the model does not follow the server any more, and since when."""
+        if self._health == CONSISTENT:
             self._right_at = time.monotonic()
-        self.health = health
+        self._health = health
 
     def _lost(self) -> None:
         self._note_wrong(GAP)
@@ -196,13 +207,23 @@ class Tracker:
 
     # Lists
 
+    def begin(self) -> None:
+        """Fetch lists for the first time, unless that has been done; the caller holds the lock."""
+        if not self._begun:
+            self._begun = True
+            self.load()
+
+    def _skip_pause(self) -> None:
+        self._hurry = True
+        self._pausing.notify_all()
+
     def load(self, areas: set[str] | None = None) -> None:
         """Start fetching the lists of some areas, or of all; the caller holds the lock."""
         if self._closed:
             return
         if areas is None:
             self._want_all = True
-            self._wake.set()
+            self._skip_pause()
             if self.health != GAP:
                 self._note_wrong(LOADING)
         else:
@@ -220,16 +241,16 @@ class Tracker:
                 self._wanted |= self.reducer.draft.stale & self._names
                 self.reducer.draft.stale.clear()
                 if self._closed or not (self._want_all or self._wanted or self._unknown()):
-                    self._loader = None
+                    self._end_loading()
                     return
-                # Something unknown may end a moment later, so wait a little; but not after a gap.
-                delay = 0.0 if self._wake.is_set() else delay or (0.0 if self._want_all else self._pause)
-                self._wake.clear()
+                # What is unknown may have ended by itself a moment later; a gap does not wait.
+                delay = 0.0 if self._hurry else delay or (0.0 if self._want_all else self._pause)
+                self._hurry = False
             if delay:
-                self._wake.wait(delay)
+                self._pausing.wait(lambda: self._hurry or self._closed, delay)
             with self.lock:
                 if self._closed:
-                    self._loader = None
+                    self._end_loading()
                     return
                 everything, names = self._want_all, self._wanted
                 if self._unknown():
@@ -258,6 +279,10 @@ class Tracker:
                     self._missing = missing
                     self._finished()
 
+    def _end_loading(self) -> None:
+        self._loader = None
+        self.tell()  # wakes whoever waits in close()
+
     def _take(self, areas: list[Area], everything: bool) -> tuple[bool | None, int, bool]:
         """Fetch and merge lists while events are held back.
 
@@ -278,14 +303,16 @@ class Tracker:
             logger.exception("the live model could not merge a list")
         with self.lock:
             self._release()
+            self.tell()
         return missing, generation, booted
 
     def _finished(self) -> None:
         """Note that all lists have been merged; the caller holds the lock."""
         if not self._want_all and not self._closed:
-            self.health = CONSISTENT
+            self._shown = self._picture()  # first: who sees that it is consistent sees it all
+            self._health = CONSISTENT
             self._known = True
-            self._publish([])
+            self.tell()
 
     def _fetch(self, areas: list[Area], generation: int, everything: bool) -> bool:
         """Fetch the lists of areas and merge them.
@@ -310,20 +337,18 @@ class Tracker:
             for answer in answers:
                 self._release(before=answer.received)
                 inferred = self._known and everything
-                changes = self.reducer.merge(answer.lists, self._server_time(), inferred=inferred)
-                if changes:
-                    self._publish(changes)
+                self._note(self.reducer.merge(answer.lists, self._server_time(), inferred=inferred))
             self._release()
+            self.tell()
             doubtful = bool(self.reducer.draft.doubtful)
             self.loads += 1
         if doubtful:
-            self._closing.wait(SETTLE)
-            self._send("Ping")  # events that were sent before have arrived before its answer
+            self._pausing.wait(lambda: self._closed, SETTLE)
+            self._send("Ping")  # events that were on their way have come before its answer
             with self.lock:
                 if self._generation == generation and not self._closed:
-                    changes = self.reducer.settle(self._server_time())
-                    if changes:
-                        self._publish(changes)
+                    self._note(self.reducer.settle(self._server_time()))
+                    self.tell()
         return any(answer.missing for answer in answers)
 
     def _release(self, before: float | None = None) -> None:
@@ -369,6 +394,7 @@ class Tracker:
             finally:
                 with self.lock:
                     self._release()
+                    self.tell()
 
     def repair(self, drift: int) -> None:
         """Count differences that an audit has found, and fetch all lists."""
@@ -397,27 +423,49 @@ class Tracker:
 
     # Views
 
+    @property
+    def health(self) -> Health:
+        """``consistent``, ``loading``, ``gap`` or ``closed``; no lock is needed."""
+        return CLOSED if self._closed else self._health
+
+    @property
+    def loader(self) -> Thread | None:
+        """The thread that fetches lists, while there is one."""
+        return self._loader
+
+    def _picture(self) -> tuple[Tables, int]:
+        return self.reducer.draft.freeze(), self.reducer.version
+
+    def tell(self) -> None:
+        """Show what was fed, and hand on what it changed; the caller holds the lock.
+
+        Not done for each event of a burst, because it costs half as much as taking up one.
+        """
+        self._shown = self._picture()  # first: who is told of a change finds it in the view
+        changes, self._untold = self._untold, []
+        if self._publish is not None:
+            self._publish(changes)
+
     def view(self) -> View:
-        """Return a view; the caller holds the lock."""
-        age = 0.0 if self.health == CONSISTENT else time.monotonic() - self._right_at
-        reducer = self.reducer
-        return View(
-            reducer.draft.freeze(), reducer.version, self._server_time(), self.health, age, node=reducer.draft.node
-        )
+        """Return the picture of the last :meth:`tell`; no lock is needed."""
+        health, right_at, now = self.health, self._right_at, time.monotonic()
+        tables, version = self._shown  # behind the look at the health: consistent is said of what is shown already
+        if self._health == CONSISTENT:
+            right_at = self._closed_at if health == CLOSED else now
+        return View(tables, version, self._server_time(), health, now - right_at, node=self.reducer.draft.node)
 
     def after_fork(self) -> None:
         """Reset the state in a forked child: the thread for lists, and the locks that it held, exist in the parent
         only.
         """
         self.lock, self._listing = Lock(), Lock()
-        self._closed, self._loader = True, None
-        self._note_wrong(CLOSED)
+        self._pausing = Waiters()
+        self.close()
+        self._loader = None
 
-    def close(self) -> Thread | None:
-        """Stop fetching lists; return the thread that fetches them, if there is one."""
-        with self.lock:
+    def close(self) -> None:
+        """Fetch no more lists, and have the thread that does so end; never waits, and may be repeated."""
+        if not self._closed:
+            self._closed_at = time.monotonic()
             self._closed = True
-            self._note_wrong(CLOSED)
-            self._wake.set()
-            self._closing.set()
-            return self._loader
+        self._pausing.notify_all()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from threading import RLock
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Required, TypedDict, TypeVar
 
+from ..exceptions import ConcurrencyError
 from ..wire.action import Action, HeaderValue
 from ..wire.message import Event, Message
 from ..wire.response import Response
@@ -97,8 +99,44 @@ class ListComplete(TypedEvent):
 
 _classes: dict[bytes, type[Event]] = {}
 _known: dict[bytes, type[TypedEvent]] = {}  # complete or empty, never half filled
-_loading = RLock()
+_actions: list[type[TypedAction[Any]]] = []  # likewise
+_loading: dict[None, _Claim] = {}  # one, while a thread imports classes or forks
+LOAD_WAIT = 10.0  # seconds
+LOOK = 0.002  # seconds between two looks whether another thread has loaded them
 MOST_NAMES = 10_000
+
+
+class _Claim:
+    """The claim of a thread to be the only one that imports classes, or forks.
+
+    Not a lock: a signal handler that comes here while its own thread imports must neither wait, nor find a module half
+    imported.
+    """
+
+    def __init__(self) -> None:
+        self.thread = get_ident()
+
+    def take(self) -> None:
+        """Wait for the claims of other threads, and take it.
+
+        Raises:
+            ConcurrencyError: this thread has it, in code that a signal handler has interrupted; or another one does not
+                let go of it.
+
+        """
+        deadline = time.monotonic() + LOAD_WAIT
+        while (other := _loading.setdefault(None, self)) is not self:
+            if other.thread == self.thread or time.monotonic() > deadline:
+                raise ConcurrencyError(
+                    "the classes of events and actions are being loaded by the code that this signal handler has"
+                    " interrupted, or by another thread that does not go on; try again when that is over"
+                )
+            time.sleep(LOOK)
+
+    def release(self) -> None:
+        """Let others have it; does nothing without :meth:`take`."""
+        if _loading.get(None) is self:
+            _loading.pop(None, None)
 
 
 def event_class(name: bytes) -> type[Event]:
@@ -118,7 +156,11 @@ def load_events() -> None:
     A client calls this before its threads start, because the first event would otherwise block the engine thread. No
     other thread can fork meanwhile: a half-imported module would stay locked in the child for ever.
     """
-    with _loading:
+    if _known:
+        return
+    claim = _Claim()
+    try:
+        claim.take()
         if _known:
             return
         from .. import events
@@ -127,6 +169,8 @@ def load_events() -> None:
         typed = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, TypedEvent)]
         own = [each for each in typed if each.__module__ == events.__name__]
         _known.update({each.event_name.encode().lower(): each for each in own})
+    finally:
+        claim.release()
 
 
 def event_classes() -> dict[str, type[TypedEvent]]:
@@ -143,14 +187,45 @@ def event_names() -> dict[str, str]:
 
 def load_actions() -> list[type[TypedAction[Any]]]:
     """Return the classes of actions; loads them as :func:`load_events` does events, safe from a fork meanwhile."""
-    with _loading:
-        from .. import actions
-    typed = [each for each in vars(actions).values() if isinstance(each, type) and issubclass(each, TypedAction)]
-    return [each for each in typed if each.action_name]
+    if not _actions:
+        claim = _Claim()
+        try:
+            claim.take()
+            from .. import actions
+        finally:
+            claim.release()
+        typed = [each for each in vars(actions).values() if isinstance(each, type) and issubclass(each, TypedAction)]
+        _actions[:] = [each for each in typed if each.action_name]
+    return list(_actions)
+
+
+_of_forks: dict[int, list[_Claim]] = {}  # of each thread that forks; of a signal handler in it, too
+
+
+def _before_fork() -> None:
+    claim = _Claim()
+    _of_forks.setdefault(claim.thread, []).append(claim)
+    try:
+        claim.take()
+    except (
+        ConcurrencyError
+    ):  # in a signal handler, for example: the child goes on with the code that it has interrupted
+        pass
+
+
+def _after_fork() -> None:
+    _of_forks[get_ident()].pop().release()
+
+
+def _after_in_child() -> None:
+    _after_fork()
+    other = _loading.get(None)
+    if other is not None and other.thread != get_ident():  # of a thread that is not there any more
+        _loading.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_in_child)
 
 
 def _learn(name: bytes) -> type[Event]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -19,8 +18,7 @@ __all__ = ["close_clients", "get_client", "get_pool", "make_client"]
 
 NODES = "nodes"
 
-_clients: dict[str, LazyClient] = {}
-_lock = Lock()  # guards only the dict: nothing that blocks or forks runs while it is held
+_clients: dict[str, LazyClient] = {}  # changed by single steps: a signal handler may be in the midst of them
 
 
 def get_client(alias: str = "default", *, opened: bool = True) -> AMIClient:
@@ -36,10 +34,9 @@ def get_client(alias: str = "default", *, opened: bool = True) -> AMIClient:
         ImproperlyConfigured: ``PYAMI`` has no such client, or its settings are not valid.
 
     """
-    with _lock:
-        holder = _clients.get(alias)
-        if holder is None:
-            holder = _clients[alias] = LazyClient(lambda: make_client(alias))
+    holder = _clients.get(alias)
+    if holder is None:
+        holder = _clients.setdefault(alias, LazyClient(lambda: make_client(alias)))
     return holder.get() if opened else holder.peek()
 
 
@@ -54,12 +51,11 @@ def get_pool() -> ClusterPool:
 
 
 def close_clients() -> None:
-    """Close all of them; the next use makes new ones. Idempotent."""
-    with _lock:
-        holders = list(_clients.values())
-        _clients.clear()
-    for holder in holders:
-        holder.close()
+    """Log all of them off; the next use makes new ones. Idempotent."""
+    for alias in list(_clients):
+        holder = _clients.pop(alias, None)
+        if holder is not None:
+            holder.close()
     _pool.close()
 
 
