@@ -209,8 +209,11 @@ class BaseConnection:
     def readable(self) -> None:
         """Read what is there, within measure."""
         reading = self._reading
-        if self.close_exc is not None or reading.holder.setdefault(None, self) is not self:
-            return  # ended, or a caller leads
+        if self.close_exc is not None:
+            return
+        if reading.holder.setdefault(None, self) is not self:
+            reading.meet()  # a caller leads, and has not yet switched off that the engine waits
+            return
         try:
             self._read()
         finally:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import select
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from time import monotonic
 
@@ -119,6 +120,7 @@ class LeaderReading:
         self._watched = False  # whether the engine looks
         self._seen: tuple[int, object] = (0, None)  # at its last look
         self._stuck = 0
+        self._met = False  # bytes came while a caller led, and the engine is going to look at that
 
     def open(self, transport: Transport) -> None:
         """Let callers lead, if the platform and the transport allow for it."""
@@ -235,6 +237,22 @@ class LeaderReading:
             self._watched = True
         self._seen = (leads, leader)
         self._engine.call_at(monotonic() + TICK, self._look)
+
+    def meet(self) -> None:
+        """Give a leader that the engine has met :data:`TICK` seconds to go on.
+
+        It has acquired the right to read, but has not yet come to :meth:`mute`, which makes the engine look: a signal
+        handler may run there for long.
+        """
+        leader = self.holder.get(None)
+        if isinstance(leader, Lease) and not self._met:
+            self._met = True
+            self._engine.call_at(monotonic() + TICK, partial(self._part, leader))
+
+    def _part(self, leader: Lease) -> None:
+        self._met = False
+        if self.holder.get(None) is leader:
+            self._relieve(leader)
 
     def _revoke_all(self, leader: Lease) -> bool:
         """Keep a leader from all steps that it has not taken; return False if it may be within one."""

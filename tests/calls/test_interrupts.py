@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +14,13 @@ from pyami_sync.calls import Call, Outcome
 from pyami_sync.exceptions import ConcurrencyError
 from pyami_sync.testing import Simulator
 
-from ..support.injection import Injected, Stepper, within
+from ..support.injection import Injected, Stepper
 from ..support.peer import eventually
 
 pytestmark = [
     pytest.mark.promise(9),
+    # Tracing each instruction of these corrupts the interpreter of 3.11.7: "'list' object is not callable", or a crash.
+    pytest.mark.skipif(sys.version_info < (3, 12), reason="CPython 3.11 fails when these are traced"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # raised within a finalizer
 ]
 
@@ -56,9 +59,7 @@ USES = [answered, busy, events]
 
 
 def elsewhere(ami: AMIClient) -> None:
-    """Place calls on another thread, and wait for that; not where the interrupted one may be reading the socket."""
-    if within("connection"):
-        return
+    """Place calls on another thread, and wait for that."""
     errors: list[BaseException] = []
 
     def use() -> None:

@@ -75,6 +75,28 @@ class TestReading:
         rig.says(EVENT.format(1))
         eventually(lambda: rig.owner.events == [b"Event: Tick\r\nN: 1"])
 
+    def test_a_leader_that_is_held_up_before_the_engine_is_told(self, rig, monkeypatch):
+        """Such as by a signal handler that waits for another thread's answer: the engine reads on."""
+        monkeypatch.setattr(leader_module, "TICK", 0.01)
+        reading, held, go = rig.connection._reading, threading.Event(), threading.Event()
+        mute = reading.mute
+
+        def held_up(lease):
+            held.set()
+            assert go.wait(10)
+            mute(lease)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(reading, "mute", held_up)
+            outcome = rig.begin()
+            assert held.wait(10)
+        rig.says(EVENT.format(1))
+        eventually(lambda: rig.owner.events == [b"Event: Tick\r\nN: 1"])
+        go.set()
+        rig.says(PONG.format(id=rig.hears()["ActionID"]))
+        assert outcome.get().ok
+        eventually(lambda: settled(rig))
+
     @pytest.mark.parametrize(
         "said",
         [EVENT.format(1) + PONG + EVENT.format(2), PONG + EVENT.format(1) + EVENT.format(2), "\n" + PONG],

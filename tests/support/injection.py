@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
-__all__ = ["Hang", "Injected", "Injector", "Outcome", "Stepper", "injections", "within"]
+__all__ = ["Hang", "Injected", "Injector", "Outcome", "Stepper", "injections"]
 
 PACKAGE = f"{os.sep}pyami_sync{os.sep}"
 
@@ -163,16 +163,6 @@ def stacks() -> str:
     for ident, frame in sys._current_frames().items():
         found.append(f"--- {names.get(ident, ident)}\n{''.join(traceback.format_stack(frame))}")
     return "\n".join(found)
-
-
-def within(part: str) -> bool:
-    """Return True if the calling thread runs, or is interrupted in, code of that package of pyami_sync."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if f"{PACKAGE}{part}{os.sep}" in frame.f_code.co_filename:
-            return True
-        frame = frame.f_back
-    return False
 
 
 class Stepper:
