@@ -110,7 +110,7 @@ def test_nodes_agi_and_calls(load: Load, capsys: pytest.CaptureFixture[str]) -> 
     for pool in (False, True):
         with sender.Sender(PYTHON, load) as server:
             assert nodes.measure(server, 2, 500, pool=pool)[0] > 0
-    agi.main(["--calls", "2", "--rounds", "1"])
+    agi.main(["--at-once", "2", "--rounds", "1"])
     calls.main(["--calls", "2", "--rounds", "1"])
     assert "a command" in (shown := capsys.readouterr().out)
     assert "calls/s" in shown
