@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Openings"]
 
+LEAST_RETRY = 0.1  # seconds: with less time left no attempt is made after that of another thread has failed
 GRACE = 2.0  # seconds after its deadline in which an attempt reports why it failed
 INTERRUPT_WAIT = 5.0  # seconds that an interrupted caller waits until its attempt is cancelled
 
@@ -67,7 +68,12 @@ class Openings:
                     return
                 # The failure of another thread's attempt, which may have had less time, is not reported to this one;
                 # but a rejected login is reported to all.
-                if opening.began or isinstance(opening.error, LoginRejected) or deadline.expired:
+                left = deadline.remaining()
+                if (
+                    opening.began
+                    or isinstance(opening.error, LoginRejected)
+                    or (left is not None and left < LEAST_RETRY)
+                ):
                     break
                 if reopens and not session.reopens:
                     break

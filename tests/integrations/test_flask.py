@@ -150,7 +150,7 @@ def test_waiting_threads_share_a_failure(sim: Simulator) -> None:
     for each in threads:
         each.join(20)
     assert len(failures) == 6
-    assert sim.accepted <= 2  # not one after the other
+    assert sim.accepted <= 3  # one for all, and perhaps others for threads that came later
     sim.resume()
     assert ami.get_client(app).ping() > 0
     ami.close(app)
