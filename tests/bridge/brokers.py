@@ -16,6 +16,9 @@ import pytest
 __all__ = ["RabbitServer", "RedisServer", "free_port"]
 
 
+chance = random.SystemRandom()  # tests and plugins seed the other one, and processes side by side then agree
+
+
 def free_port() -> int:
     """Return a free port that no outgoing connection is given.
 
@@ -23,7 +26,7 @@ def free_port() -> int:
     then it is connected with itself, and the server can't have its port back.
     """
     while True:
-        port = random.randrange(12_000, 30_000)
+        port = chance.randrange(12_000, 30_000)
         try:
             socket.create_server(("127.0.0.1", port)).close()
         except OSError:

@@ -28,9 +28,22 @@ def rabbit_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitSe
     """A server that the tests share, each with nodes of its own."""
     require("rabbitmq-server", "PYAMI_REQUIRE_RABBITMQ")
     pytest.importorskip("pika")
-    server = RabbitServer(tmp_path_factory.mktemp("rabbit")).start()
+    server = started(lambda: RabbitServer(tmp_path_factory.mktemp("rabbit")))
     yield server
     server.stop()
+
+
+def started(make: Callable[[], RabbitServer]) -> RabbitServer:
+    """Start a server; with other ports if one of its own was taken between the choice and the start."""
+    for _ in range(2):
+        server = make()
+        try:
+            return server.start()
+        except AssertionError as exc:
+            server.stop()
+            if "could not bind" not in str(exc) and "eaddrinuse" not in str(exc):
+                raise
+    return make().start()
 
 
 @pytest.fixture(params=["memory", "redis", "rabbitmq"])
