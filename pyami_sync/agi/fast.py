@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
-import struct
 import threading
 from contextlib import suppress
 from itertools import count
@@ -29,16 +28,9 @@ logger = logging.getLogger("pyami_sync.agi")
 DEFAULT_PORT = 4573
 CHUNK = 65_536
 FRESH = 0.001  # seconds after a read in which no hang-up is looked for: it would cross with the command anyway
-TOLERANCE = 0.01  # seconds that the kernel's time limit may differ from what is left, for not setting it each time
+TOLERANCE = 0.01  # seconds that the socket's time limit may differ from what is left, for not setting it each time
 REFUSAL = 2.0  # seconds that refusing a call may take
 MOST_REFUSALS = 50  # calls that may be refused at a time; further ones are disconnected
-
-
-def set_read_timeout(sock: socket.socket, seconds: float | None) -> None:
-    """Have the kernel end each wait of a blocking socket's ``recv()`` after so long, with :exc:`BlockingIOError`."""
-    form = "=qq" if len(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)) == 16 else "=ll"  # a timeval's
-    micros = 0 if seconds is None else max(1, round(seconds * 1e6))  # zero is no limit
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack(form, *divmod(micros, 1_000_000)))
 
 
 class FastTransport:
@@ -48,10 +40,9 @@ class FastTransport:
     interrupts that one. So nothing is sent before the last answer has arrived; after a command without an answer in
     time, the next one waits for that answer first.
 
-    A command takes two system calls, one to send and one to read, besides one that looks for a hang-up when the script
-    has done something else since the last answer. (At each system call the thread gives up the interpreter, which
-    with twenty scripts costs more than the call.) The kernel keeps the time limit; a signal that is handled on the
-    thread of a script restarts it.
+    The socket's own time limit, which gevent and eventlet keep too, is set only when the next command has another one,
+    because setting it costs a system call. A hang-up is looked for before a command only when the script has done
+    something else since the last answer.
     """
 
     kind = "fast"
@@ -61,7 +52,7 @@ class FastTransport:
         self._sock = sock
         self._peer = peer
         sock.settimeout(None)
-        self._kernel_limit: float | None = None
+        self._limit: float | None = None  # the socket's; 0.0 after a look
         self._read_at = 0.0
         self._answers = Answers()
         self._end: AMIError | None = None
@@ -134,8 +125,9 @@ class FastTransport:
 
     def _look(self) -> None:
         """Read what has arrived already: a HANGUP line, or the end of the connection."""
+        self._set_limit(0.0)
         with suppress(BlockingIOError):
-            self._take(socket.MSG_DONTWAIT)
+            self._take()
         # Only HANGUP and empty lines are valid at this moment; an answer would belong to no command.
         if not self._answers.hung_up and self._answers.reply() is not None:
             self._broken(RemoteProtocolError("the AGI peer sent an answer to no command"))
@@ -153,29 +145,17 @@ class FastTransport:
         self._behind = False
 
     def _send(self, line: bytes, deadline: Deadline, command: str) -> None:
-        if deadline.expired:
+        left = deadline.remaining()
+        if left == 0:
             raise CommandTimeout(command, deadline.timeout)
-        data = line + b"\n"
+        self._set_limit(left)
         try:
-            sent = self._sock.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            sent = 0
-        except OSError as exc:
-            self._look()  # what came before the end may be a hang-up
-            self._lost(exc)
-        if sent < len(data):
-            self._send_rest(data[sent:], deadline)
-
-    def _send_rest(self, data: bytes, deadline: Deadline) -> None:
-        """Send what did not fit into the socket's buffer: the peer has not read for a while."""
-        try:
-            self._sock.settimeout(deadline.remaining())
-            self._sock.sendall(data)
-            self._sock.settimeout(None)
-        except (TimeoutError, BlockingIOError):
+            self._sock.sendall(line + b"\n")
+        except TimeoutError:
             # A part of the line may have been sent: the server would take anything sent now for its rest.
             self._broken(ConnectionLost(f"the AGI peer {self._peer} does not read"))
         except OSError as exc:
+            self._look()  # what came before the end may be a hang-up
             self._lost(exc)
 
     def _receive(self, deadline: Deadline, command: str) -> None:
@@ -184,29 +164,29 @@ class FastTransport:
             left = deadline.remaining()
             if left == 0:
                 raise CommandTimeout(command, deadline.timeout)
-            self._limit_wait(left)
+            self._set_limit(left)
             try:
                 self._take()
-            except BlockingIOError:
-                continue  # the kernel's limit may end before the command's
+            except TimeoutError:
+                continue  # the socket's limit may end before the command's
             return
 
-    def _limit_wait(self, left: float | None) -> None:
-        """Have the kernel end the next wait; no system call if its limit is near enough."""
-        limit = self._kernel_limit
-        if limit == left or (limit is not None and left is not None and abs(limit - left) < TOLERANCE):
+    def _set_limit(self, left: float | None) -> None:
+        """Set the time limit of the socket's calls, unless it is near enough."""
+        limit = self._limit
+        if limit == left or (limit and left and abs(limit - left) < TOLERANCE):
             return
         try:
-            set_read_timeout(self._sock, left)
+            self._sock.settimeout(left)
         except OSError as exc:  # closed meanwhile, by stop()
             self._lost(exc)
-        self._kernel_limit = left
+        self._limit = left
 
-    def _take(self, flags: int = 0) -> None:
-        """Read once; raise :exc:`BlockingIOError` when nothing has come within the kernel's limit."""
+    def _take(self) -> None:
+        """Read once; raise :exc:`TimeoutError` or :exc:`BlockingIOError` when nothing has come within the limit."""
         try:
-            data = self._sock.recv(CHUNK, flags)
-        except BlockingIOError:
+            data = self._sock.recv(CHUNK)
+        except (TimeoutError, BlockingIOError):
             raise
         except OSError as exc:
             self._lost(exc)

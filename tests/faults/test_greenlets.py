@@ -72,3 +72,40 @@ def test_it_works(name: str) -> None:
         "after a lost link True",
         "closed closed",
     ]
+
+
+AGI = """
+    import socket
+    from pyami_sync.agi import CommandTimeout, FastAGIServer, Router
+
+    scripts, outcomes = Router(), []
+
+    @scripts.route("x")
+    def script(call):
+        for _ in range(2):  # the second one finds the answer to the first still missing
+            try:
+                call.noop(timeout=0.1)
+            except CommandTimeout as exc:
+                outcomes.append(str(exc).partition(";")[0])
+        peer.close()
+
+    with FastAGIServer(scripts, port=0) as server:
+        peer = socket.create_connection(("127.0.0.1", server.port))
+        peer.sendall(b"agi_network: yes\\nagi_network_script: x\\nagi_channel: PJSIP/1\\nagi_uniqueid: 1.1\\n\\n")
+        while len(outcomes) < 2:
+            time.sleep(0.01)
+    print(*outcomes, sep="\\n")
+"""
+
+
+@pytest.mark.promise(1)
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_a_command_of_fastagi_ends_in_time(name: str) -> None:
+    pytest.importorskip(name)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(HEADS[name]) + "import time\n" + textwrap.dedent(AGI)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == ["no answer to the AGI command NOOP within 0.1 s"] * 2, done.stderr
