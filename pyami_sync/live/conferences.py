@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..wire.message import unescape
+from ..wire.escapes import unescape
 from .draft import Draft, Headers, text_or_none, truth
 from .entities import Conference, ConferenceMember, evolve
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from ..wire.message import unescape
+from ..wire.escapes import unescape
 from .draft import Draft, Headers, ago, number, text_or_none
 from .entities import ParkedCall
 from .legs import set_leg

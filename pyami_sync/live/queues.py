@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..wire.message import unescape
+from ..wire.escapes import unescape
 from .draft import Draft, Headers, moment, number, seconds_between, text_or_none, truth
 from .entities import Queue, QueueCaller, QueueMember, evolve
 from .legs import find_leg, note_queue, set_leg

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import Any
 
-from ..wire.message import unescape
+from ..wire.escapes import unescape
 from .calls import Leg
 from .draft import Draft, Headers, text_or_none
 from .entities import Channel, evolve

@@ -26,7 +26,8 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar, cast, overload
 from urllib.parse import unquote
 
-from ..wire.message import Message, unescape
+from ..wire.escapes import unescape
+from ..wire.message import Message
 from ..wire.needle import needle
 
 __all__ = [

@@ -17,13 +17,14 @@ from datetime import UTC, datetime
 from itertools import repeat
 from typing import Annotated, Any, NamedTuple, Self, TypeVar, cast, overload
 
+from .escapes import unescape
+from .names import are_plain, fold
 from .needle import Needle, needle, needles
 from .redaction import redact
 
 __all__ = ["Event", "Message", "Origin"]
 
 FIRST_LOOK = 2048  # bytes of a long message that are searched before an index of it all is made
-KNOWN_LAYOUTS = 1_000
 REPR_LIMIT = 600
 REPR_LOOK = 65536  # bytes of a message that are redacted for its repr
 COLONS = repeat(": ")
@@ -199,7 +200,7 @@ class Message:
     def _make_index(self) -> dict[str, list[str]]:
         index: dict[str, list[str]] = {}
         for name, value in self.items():
-            index.setdefault(_fold(name), []).append(value)
+            index.setdefault(fold(name), []).append(value)
         self._index = index
         return index
 
@@ -210,9 +211,9 @@ class Message:
             if len(self._raw) > FIRST_LOOK:
                 index = self._make_index()
             else:
-                folded = _fold(name)
-                return [value for key, value in self.items() if _fold(key) == folded]
-        return list(index.get(_fold(name), ()))
+                folded = fold(name)
+                return [value for key, value in self.items() if fold(key) == folded]
+        return list(index.get(fold(name), ()))
 
     def items(self) -> list[tuple[str, str]]:
         """Pairs of name and value in wire order, with repeats."""
@@ -240,13 +241,13 @@ class Message:
         except ValueError:  # a line without a blank after its first colon
             pass
         else:
-            if len(plain) == len(lines) and _are_plain(tuple(plain)):
+            if len(plain) == len(lines) and are_plain(tuple(plain)):
                 return plain
         pairs = self.items()
         spelled: dict[str, str] = {}
         made: dict[str, str | list[str]] = {}
         for name, value in pairs:
-            key = spelled.setdefault(_fold(name), name)
+            key = spelled.setdefault(fold(name), name)
             old = made.get(key)
             if old is None:
                 made[key] = value
@@ -440,15 +441,6 @@ class Event(Message):
 
 # The channel's name in parentheses may have a colon: `ChanVariable(IAX2/10.0.0.1:4569-123): name=value`.
 _variable_line = re.compile(r"(chan)?variable(?:\(.*?\)(?=: |:[^:]*=))?: ?", re.IGNORECASE).match
-ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
-_escape = re.compile(r"\\(.)", re.DOTALL)
-
-
-def unescape(text: str) -> str:
-    r"""Undo the escaping of ``\n``, ``\'`` and the like that servers apply to names and variables."""
-    if "\\" not in text:
-        return text
-    return _escape.sub(lambda found: ESCAPES.get(found[1], found[1]), text)
 
 
 E = TypeVar("E", bound=Event)
@@ -472,35 +464,10 @@ def kind_of(raw: bytes) -> type[Message]:
     return kinds.get(raw[: raw.find(b":")].lower(), Message)
 
 
-_plain: dict[tuple[str, ...], bool] = {}
-
-
-def _are_plain(names: tuple[str, ...]) -> bool:
-    """Return True if none of the names is there twice, in any spelling, and none has a colon.
-
-    Kept, because a server writes an event with the same headers in the same order each time.
-    """
-    plain = _plain.get(names)
-    if plain is None:
-        if len(_plain) >= KNOWN_LAYOUTS:  # names may come from outside: don't let them pile up
-            _plain.clear()
-        plain = _plain[names] = len(set(map(_fold, names))) == len(names) and ":" not in "".join(names)
-    return plain
-
-
 def _odd_pair(line: str) -> tuple[str, str]:
     """The name and the value of a line without a blank after its first colon, or without a colon."""
     name, colon, value = line.partition(":")
     return (name, value.removeprefix(" ")) if colon else ("", line)
-
-
-def _fold(name: str) -> str:
-    """A header's name for comparing: ASCII case is ignored, nothing else."""
-    return (
-        name.lower()
-        if name.isascii()
-        else name.encode("utf-8", "surrogateescape").lower().decode("utf-8", "surrogateescape")
-    )
 
 
 def _pairs(headers: Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
