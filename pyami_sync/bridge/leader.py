@@ -44,13 +44,11 @@ __all__ = ["Leader", "LeaderStats", "run_request"]
 
 logger = logging.getLogger("pyami_sync")
 
-SPOOL = 50_000
 BATCH = 1_000
 CONFIRM = 5.0  # seconds for a batch to be confirmed before it is published again
 IDLE = 0.25  # seconds after which an idle leader checks whether it is to end
 LONGEST_PAUSE = 1.0
 LINGER = 0.002  # seconds that the first event of a batch waits for others: a batch costs as much as ten events
-STARTED = 0.5  # seconds within which a session must have begun to connect
 STOP = 5.0  # seconds for the thread that fetches lists to end
 RUN_LIMIT = 60.0  # seconds that a server may take to answer an action
 
@@ -80,7 +78,7 @@ class Leader:
         lease: the lease of the node.
         transport: the broker.
         client: the node's session, which may lose its link and reconnect.
-        spool: most events that may wait for the broker.
+        stream: every event of the session. It was opened before the session began to connect, so that it misses none.
         batch: most events in one batch.
         snapshots: seconds between two Snapshot markers; :data:`None` for none.
         ended: called last on the leader's thread, when it has stopped publishing.
@@ -92,8 +90,8 @@ class Leader:
         lease: Lease,
         transport: Transport,
         client: AMIClient,
+        stream: EventStream[Event],
         *,
-        spool: int = SPOOL,
         batch: int = BATCH,
         snapshots: float | None = None,
         ended: Callable[[Leader], None] = lambda leader: None,
@@ -101,8 +99,7 @@ class Leader:
         self.lease = lease
         self.client = client
         self._transport = transport
-        self._spool = spool
-        self._stream: EventStream[Event] | None = None
+        self._stream = stream
         self._most = batch
         self._snapshots = snapshots
         self._state: NodeState | None = None
@@ -148,10 +145,10 @@ class Leader:
         return LeaderStats(
             node=self.lease.node,
             epoch=self.lease.epoch,
-            connected=stream is not None and self.client.state is State.CONNECTED,
+            connected=self.client.state is State.CONNECTED,
             published=self._published,
-            lost=0 if stream is None else stream.lost,
-            spool=0 if stream is None else stream.pending,
+            lost=stream.lost,
+            spool=stream.pending,
             lag=0.0 if oldest is None else max(0.0, time.time() - oldest),
             retries=self._retries,
         )
@@ -159,12 +156,7 @@ class Leader:
     # On its own thread
 
     def _run(self) -> None:
-        lease = self.lease
-        # Wait until the engine thread has begun to connect: a stream that is opened before would end at once.
-        started = time.monotonic() + STARTED
-        while self.client.state is State.CLOSED and time.monotonic() < started:
-            self._stop.wait(0.001)
-        self._stream = stream = self.client.events(maxsize=self._spool)
+        lease, stream = self.lease, self._stream
         try:
             first = leader_changed(lease.node, lease.epoch, lease.owner, lease.previous)
             self._publish([self._numbered(first)])

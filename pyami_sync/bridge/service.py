@@ -20,9 +20,9 @@ from threading import RLock, Thread, current_thread
 from types import TracebackType
 from typing import Any, Self
 
-from .. import AMIClient, ClusterPool, UnknownNode
+from .. import AMIClient, ClusterPool, Event, EventStream, UnknownNode
 from .errors import BrokerUnavailable
-from .leader import BATCH, SPOOL, Leader, LeaderStats, run_request
+from .leader import BATCH, Leader, LeaderStats, run_request
 from .requests import AllowList, Answer, Request, Rule
 from .transport import Lease, Transport
 
@@ -30,6 +30,7 @@ __all__ = ["Bridge", "BridgeHealth"]
 
 logger = logging.getLogger("pyami_sync")
 
+SPOOL = 50_000
 REPLY_TRIES = 5
 VACANT = 0.005  # seconds after the end of a lease in which the broker gives it away
 
@@ -251,15 +252,20 @@ class Bridge:
     def _lead(self, lease: Lease) -> None:
         logger.info("bridge %s leads node %r, epoch %d", self.name, lease.node, lease.epoch)
         given = self._nodes[lease.node]
+        streams: list[EventStream[Event]] = []
+        options: dict[str, Any] = {
+            "wait": False,
+            "prepare": lambda client: streams.append(client.events(maxsize=self._spool)),
+        }
         if isinstance(given, str):
-            self._pool.add_node(lease.node, given, wait=False)
+            self._pool.add_node(lease.node, given, **options)
         else:
-            self._pool.add_node(lease.node, wait=False, **given)
+            self._pool.add_node(lease.node, **given, **options)
         leader = Leader(
             lease,
             self._transport,
             self._pool[lease.node],
-            spool=self._spool,
+            streams[0],
             batch=self._batch,
             snapshots=self._snapshots,
             ended=self._end,

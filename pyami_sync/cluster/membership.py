@@ -141,8 +141,8 @@ class Membership:
 
     # Single nodes
 
-    def add(self, config: NodeConfig) -> Node:
-        """Add a node, and connect to it if the cluster is open.
+    def add(self, config: NodeConfig, prepare: Callable[[NodeClient], object] | None = None) -> Node:
+        """Add a node, and connect to it if the cluster is open; ``prepare`` is called before that with its client.
 
         Raises:
             ValueError: there is a node with this id.
@@ -151,6 +151,8 @@ class Membership:
         """
         client = NodeClient(config, self.engine, self._connector, self._merged, lambda: self._observed(node))
         node = Node(config, client, self._health_interval, self._tell)
+        if prepare is not None:
+            prepare(client)  # before another thread that opens the cluster can see the node
         with self._lock:
             if self.closed:
                 raise ConnectionClosed("the cluster was closed")

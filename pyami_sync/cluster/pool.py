@@ -174,6 +174,7 @@ class ClusterPool(ClusterSender):
         *,
         tags: Iterable[str] = (),
         wait: bool = True,
+        prepare: Callable[[NodeClient], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Node:
         """Add a node, and connect to it if the cluster is open.
@@ -183,6 +184,8 @@ class ClusterPool(ClusterSender):
             target: its URL, its host, or options.
             tags: words to choose it by.
             wait: whether to block until the first attempt to connect has succeeded or failed.
+            prepare: called with the node's client before the first attempt to connect begins, for example to subscribe
+                to its events: a subscription that is made later may miss the first ones.
             options: options of :class:`~pyami_sync.AMIClient`, which take precedence over the target's.
 
         Raises:
@@ -192,7 +195,7 @@ class ClusterPool(ClusterSender):
 
         """
         config = node_config(node_id, target, tags=tags, defaults=self._defaults, **options)
-        node = self._members.add(config)
+        node = self._members.add(config, prepare)
         if wait and self._members.opened:
             self.engine.check_thread("connecting")
             self._members.wait(lambda: node.settled, Deadline(1.0 + config.options.connect_timeout))

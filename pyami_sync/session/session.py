@@ -176,7 +176,7 @@ class Session:
 
         """
         forks.check()
-        if not self._used:
+        if not (self.starting or self._used):
             raise self._closed()
         while self.reopens:
             self.openings.on_first_use(Deadline(None))
@@ -217,12 +217,12 @@ class Session:
         self.engine.on_thread(self._start)
 
     def _start(self) -> None:
-        self.starting = False
         if self._state is State.CLOSED:
             self._used, self.reopens = True, False
             self._reconnect = Reconnect(self)
             self._enter(State.RECONNECTING)
             self._reconnect.begin()
+        self.starting = False  # last: other threads must not take it for a session that nobody has opened
 
     def adopt(self, attempt: ConnectAttempt, marker: Event | None = None) -> None:
         """Make the connection of a successful attempt the current one.
@@ -432,7 +432,8 @@ class Session:
 
     def after_fork(self) -> None:
         """Reset the session in a forked child: it has no connection, and opens on first use."""
-        was_open = self._state is not State.CLOSED or self.reopens
+        was_open = self._state is not State.CLOSED or self.reopens or self.starting
+        self._used, self.starting = self._used or was_open, False
         connection, self.current = self.current, None
         self._make_volatile()
         self.metrics = Metrics()

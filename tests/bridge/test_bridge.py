@@ -20,6 +20,7 @@ from pyami_sync.bridge import (
     open_transport,
     view_of,
 )
+from pyami_sync.bridge.leader import Leader
 from pyami_sync.bridge.memory import MemoryTransport
 from pyami_sync.live import Reducer
 
@@ -79,6 +80,22 @@ def test_events_and_actions_go_over_every_broker(transports, sim, node):
             until(lambda: len(seen) >= 500)
             assert client.position is not None
             assert client.gateway.sequence.lost == 0
+
+
+def test_a_leader_that_starts_late_misses_nothing(sim, node, monkeypatch):
+    start = Leader.start
+
+    def start_late(leader):
+        until(lambda: leader.client.state is State.CONNECTED)
+        sim.emit("Foo", N=1)
+        leader.client.send("Ping")  # the events before its answer have been read
+        start(leader)
+
+    monkeypatch.setattr(Leader, "start", start_late)
+    transport = MemoryTransport()
+    with bridge_for(node, sim, transport), client_for(node, transport) as client:
+        found = collect(client.events(), 1)
+    assert [event.name for event in found] == ["LeaderChanged", "FullyBooted", "Foo"]
 
 
 def test_futures_of_actions(sim, node):

@@ -273,6 +273,21 @@ class TestNodesComeAndGo:
                     pool.add_node("d", sim.url)
             pool.remove_node("d")
 
+    def test_what_is_subscribed_before_a_node_connects_gets_its_first_event(self, pool: ClusterPool) -> None:
+        streams = []
+        with Simulator() as sim:
+            pool.add_node("d", sim.url, prepare=lambda client: streams.append(client.events()))
+            with streams[0] as stream:
+                assert stream.get(5).name == "FullyBooted"
+            pool.remove_node("d")
+
+    def test_a_node_is_prepared_before_it_connects(self, pool: ClusterPool) -> None:
+        states = []
+        with Simulator() as sim:
+            pool.add_node("d", sim.url, prepare=lambda client: states.append((client.state, sim.sessions)))
+            pool.remove_node("d")
+        assert states == [(State.CLOSED, [])]
+
     def test_removal_ends_its_events_with_a_marker(self, pool: ClusterPool, sims: dict[str, Simulator]) -> None:
         client = pool["b"]
         named = ("Foo", "ConnectionLost")
