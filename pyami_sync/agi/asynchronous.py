@@ -259,13 +259,15 @@ class AsyncAGI:
         transport.adopted = adopted
         self._keep(transport)
         if self._running.start(f"pyami-agi-{uniqueid}", lambda: self._run(transport, call)):
-            self.served += 1
             return
         self.refused += 1
         call.log.warning("script %r was refused: %d scripts are under way", path, self.busy)
         self._let_go(call, REFUSED)
 
     def _run(self, transport: AsyncTransport, call: AGICall) -> None:
+        # Before the script runs, so that whoever has seen its effects finds it counted.
+        with self._lock:
+            self.served += 1
         try:
             run_script(self.scripts, call)
         finally:

@@ -407,7 +407,8 @@ class FastAGIServer:
         try:
             call = self._begin(transport, peer, self._environment_timeout)
             if call is not None:
-                self.served += 1
+                with self._lock:
+                    self.served += 1
                 threading.current_thread().name = f"pyami-agi-{call.uniqueid}"
                 run_script(self.scripts, call)
         finally:
