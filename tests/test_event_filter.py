@@ -11,7 +11,7 @@ import pytest
 from pyami_sync import ActionError, AMIClient, ClusterPool, ReconnectPolicy, connect, events
 from pyami_sync.testing import Simulator, User
 
-from .support.peer import ANSWERS, Peer, eventually
+from .support.peer import ANSWERS, Peer, eventually, run_timers_at_once
 
 QUICK = ReconnectPolicy(initial=0.01, maximum=0.02)
 NO_FILTER = "Response: Error\nMessage: Permission denied\n\n"
@@ -248,6 +248,13 @@ class TestFaults:
                 assert "has not confirmed an event filter" in caplog.text
                 peer.link.say("Event: Hangup\n\n")
                 assert stream.get(5).name == "Hangup"
+
+    def test_a_filter_whose_time_is_up_before_it_is_sent(self, monkeypatch):
+        with Peer() as peer, self.open(peer, timeout=0.05) as ami:
+            peer.answers["filter"] = None
+            run_timers_at_once(ami.engine, monkeypatch)
+            with ami.events("Hangup"):
+                eventually(lambda: ami.stats().pending == 0)
 
     def test_a_link_that_is_lost_meanwhile_is_no_error(self, caplog):
         caplog.set_level(logging.WARNING)

@@ -25,6 +25,7 @@ class Timer:
     def __init__(self, timers: Timers, callback: Callable[[], None]) -> None:
         self._timers = timers
         self.callback: Callable[[], None] | None = callback
+        """What it calls; :data:`None` from the moment when it runs or is cancelled."""
 
     def cancel(self) -> None:
         """Cancel the timer. Any thread may call this; it does nothing if the timer has run."""
@@ -84,7 +85,8 @@ class Timers:
                 if new:  # added by a thread that may have read an earlier _wakes_at and so did not wake this thread
                     continue
                 return left
-            callback = heapq.heappop(heap)[2].callback
+            timer = heapq.heappop(heap)[2]
+            callback, timer.callback = timer.callback, None
             while heap and heap[0][2].callback is None:
                 heapq.heappop(heap)
             if callback is not None:

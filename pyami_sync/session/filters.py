@@ -299,6 +299,9 @@ class FilterRequest(Request):
             self._timer = engine.call_at(self.deadline, lambda: connection.pending.expire(self))
         try:
             connection.send(self)
+            if self._timer is not None and self._timer.callback is None:
+                # The timer may have run before the request was entered, when there was nothing to end.
+                connection.pending.expire(self)
         except ConcurrencyError:  # the engine thread, which must not wait for a slow peer
             engine.call_at(time.monotonic() + RETRY, self.send)
         except AMIError as exc:

@@ -188,6 +188,9 @@ class Sender(Listener):
             call.timer = self.engine.call_at(at, lambda: connection.pending.expire(call))
         try:
             connection.send(call)
+            if call.timer is not None and call.timer.callback is None:
+                # The timer may have run before the request was entered, when there was nothing to end.
+                connection.pending.expire(call)
         except BaseException:
             self._cancelled(connection, call)
             raise

@@ -24,7 +24,7 @@ from pyami_sync.session.sender import Sender
 from pyami_sync.testing import Simulator
 from pyami_sync.wire.action import Action
 
-from ..support.peer import Peer, eventually
+from ..support.peer import Peer, eventually, run_timers_at_once
 
 LIST = (
     "Response: Success\nActionID: {id}\nEventList: start\n\n"
@@ -207,6 +207,12 @@ class TestSending:
 
 
 class TestFutures:
+    def test_time_that_is_up_before_the_action_is_sent(self, ami, peer, monkeypatch):
+        peer.answers["slow"] = None
+        run_timers_at_once(ami.engine, monkeypatch)
+        assert isinstance(ami.submit("Slow", timeout=0.01).exception(5), ActionTimeout)
+        assert ami.stats().pending == 0
+
     def test_expiring(self, ami, peer):
         peer.answers["slow"] = None
         future = ami.submit("Slow", timeout=0.05)

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from pyami_sync.wire.message import Message
 
 GREETING = b"Asterisk Call Manager/9.0.0\r\n"
@@ -37,6 +39,20 @@ def eventually(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
         assert time.monotonic() < until, "it did not come to that in time"
         time.sleep(0.002)
     return found
+
+
+def run_timers_at_once(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold up every thread that sets a timer until the timer has run, as a loaded machine may."""
+    call_at = engine.call_at
+
+    def held_up(when: float, callback: Callable[[], None]) -> Any:
+        ran = threading.Event()
+        timer = call_at(when, lambda: (callback(), ran.set()))
+        if not engine.on_own_thread:
+            assert ran.wait(10)
+        return timer
+
+    monkeypatch.setattr(engine, "call_at", held_up)
 
 
 class Peer:
