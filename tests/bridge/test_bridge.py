@@ -93,8 +93,10 @@ def test_a_leader_that_starts_late_misses_nothing(sim, node, monkeypatch):
 
     monkeypatch.setattr(Leader, "start", start_late)
     transport = MemoryTransport()
-    with bridge_for(node, sim, transport), client_for(node, transport) as client:
-        found = collect(client.events(), 1)
+    client = client_for(node, transport)
+    stream = client.events()
+    with bridge_for(node, sim, transport), client:
+        found = collect(stream, 1)
     assert [event.name for event in found] == ["LeaderChanged", "FullyBooted", "Foo"]
 
 
