@@ -68,7 +68,7 @@ def call_back(ami: AMIClient) -> None:
     seen = threading.Event()
     with ami.on("UserEvent", lambda event: seen.set()):
         ami.send("UserEvent", UserEvent="x", timeout=SOON)
-        assert seen.wait(SOON)
+        assert seen.wait(SOON) or ami.state is State.CLOSED  # close() may come before the callback
 
 
 CALLS = [ping, send_two, list_queues, read_stream, expect_event, call_back]

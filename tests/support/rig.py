@@ -18,7 +18,7 @@ from pyami_sync.wire.action import Action
 from pyami_sync.wire.message import Message
 from pyami_sync.wire.protocol import Limits
 
-from .peer import GREETING
+from .peer import GREETING, eventually
 
 PING = Action("Ping")
 
@@ -96,6 +96,8 @@ class Rig:
 
     def wait_greeting(self):
         assert self.greeted.wait(10)
+        # The engine thread may still be at it, and a caller that comes now could not lead.
+        eventually(lambda: not self.connection._reading.holder or self.connection.close_exc)
         return self.connection.greeting()
 
     def says(self, text):
