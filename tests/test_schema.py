@@ -10,7 +10,6 @@ import lzma
 import subprocess
 import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import flask
@@ -22,18 +21,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pyami_sync import Event, actions, events, schema
 from pyami_sync.vocabulary.model import ListResponse
+from tests.support.samples import HANGUP, LIST, TRAFFIC
 from tests.support.vocabulary import typed_events
-
-TRAFFIC = Path(__file__).parent / "traffic" / "asterisk-22.10-400-calls.ami.xz"
-HANGUP = events.Hangup.from_bytes(
-    b"Event: Hangup\r\nTimestamp: 1795311952.75\r\nChannel: PJSIP/a-1\r\nCause: 16\r\nCause-txt: Normal Clearing\r\n"
-    b"ChanVariable: A=1\r\nChanVariable: B=2\r\nX-New: 1"
-)
-LIST: ListResponse[events.QueueMember] = ListResponse(
-    [("Response", "Success"), ("EventList", "start")],
-    events=[events.QueueMember.from_bytes(b"Event: QueueMember\r\nQueue: a\r\nPaused: 1\r\nPenalty: 3")],
-    complete=events.QueueStatusComplete.from_bytes(b"Event: QueueStatusComplete\r\nListItems: 1"),
-)
 
 
 @pytest.fixture(scope="module")

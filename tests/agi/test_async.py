@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from queue import Queue
 from urllib.parse import quote
 
@@ -19,11 +19,11 @@ from pyami_sync import (
     ReconnectPolicy,
     connect,
 )
-from pyami_sync.agi import AGICall, AsyncAGI, CallLeft, ChannelState, CommandFailed, CommandTimeout, HungUp, Router
+from pyami_sync.agi import AsyncAGI, CallLeft, ChannelState, CommandFailed, CommandTimeout, HungUp
 from pyami_sync.testing import Simulator, assert_no_leaks
 from pyami_sync.testing.state import UP, Channel
+from tests.agi.scripts import PATIENCE, Scripts
 
-PATIENCE = 20.0
 ENV = "agi_request: async\nagi_uniqueid: forged\nagi_arg_1: script\nagi_arg_2: two%20words\n\n"
 
 
@@ -90,27 +90,6 @@ def ami(simulator: Simulator) -> Iterator[AMIClient]:
 @pytest.fixture
 def server(simulator: Simulator) -> Server:
     return Server(simulator)
-
-
-class Scripts:
-    """One script, whose outcome the test takes."""
-
-    def __init__(self) -> None:
-        self.router = Router()
-        self.outcomes: Queue[object] = Queue()
-
-    def set(self, function: Callable[[AGICall], object]) -> None:
-        @self.router.route("script")
-        def run(call: AGICall) -> None:
-            try:
-                result = function(call)
-            except BaseException as exc:
-                self.outcomes.put(exc)
-                raise
-            self.outcomes.put(result)
-
-    def outcome(self) -> object:
-        return self.outcomes.get(timeout=PATIENCE)
 
 
 @pytest.fixture

@@ -27,8 +27,7 @@ from pyami_sync.agi import (
 from pyami_sync.engine.waiting import Waiters
 from pyami_sync.testing import assert_no_leaks
 from tests.agi.peer import Peer
-
-PATIENCE = 20.0
+from tests.agi.scripts import PATIENCE, Scripts
 
 
 @pytest.fixture(autouse=True)
@@ -37,30 +36,16 @@ def nothing_left() -> Iterator[None]:
         yield
 
 
-class Served:
-    """A server of one script, whose outcome the test takes."""
+class Served(Scripts):
+    """A server of one script."""
 
     def __init__(self, **options: object) -> None:
-        self.outcomes: Queue[object] = Queue()
-        self.router = Router()
+        super().__init__()
         self.server = FastAGIServer(self.router, port=0, **options)  # type: ignore[arg-type]
-
-    def script(self, function: Callable[[AGICall], object]) -> None:
-        @self.router.route("script")
-        def run(call: AGICall) -> None:
-            try:
-                result = function(call)
-            except BaseException as exc:
-                self.outcomes.put(exc)
-                raise
-            self.outcomes.put(result)
-
-    def outcome(self) -> object:
-        return self.outcomes.get(timeout=PATIENCE)
 
     @contextmanager
     def call(self, function: Callable[[AGICall], object]) -> Iterator[Peer]:
-        self.script(function)
+        self.set(function)
         with self.server, Peer(self.server.port) as peer:
             yield peer
 

@@ -14,7 +14,7 @@ from pyami_sync.calls import Call, Outcome
 from pyami_sync.exceptions import ConcurrencyError
 from pyami_sync.testing import Simulator
 
-from ..support.injection import Injected, Stepper
+from ..support.injection import Injected, Stepper, run_elsewhere
 from ..support.peer import eventually
 
 pytestmark = [
@@ -60,20 +60,7 @@ USES = [answered, busy, events]
 
 def elsewhere(ami: AMIClient) -> None:
     """Place calls on another thread, and wait for that."""
-    errors: list[BaseException] = []
-
-    def use() -> None:
-        try:
-            for each in USES:
-                each(ami)
-        except BaseException as exc:
-            errors.append(exc)
-
-    thread = threading.Thread(target=use)
-    thread.start()
-    thread.join(2 * SOON)
-    assert not thread.is_alive()
-    assert not errors, errors
+    run_elsewhere(lambda: [each(ami) for each in USES], 2 * SOON)
 
 
 def followers() -> list[threading.Thread]:

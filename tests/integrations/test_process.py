@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,7 +10,7 @@ from pyami_sync import AMIClient, AMIError
 from pyami_sync.integrations.process import LazyClient
 from pyami_sync.testing import Simulator
 
-from ..support.injection import Injected, Stepper
+from ..support.injection import Injected, Stepper, run_elsewhere
 
 pytestmark = [
     pytest.mark.promise(9),
@@ -42,20 +41,7 @@ def use(holder: LazyClient) -> None:
 
 def elsewhere(holder: LazyClient) -> None:
     """Use it on another thread, and wait for that."""
-    outcomes: list[BaseException | None] = []
-
-    def run() -> None:
-        try:
-            use(holder)
-            outcomes.append(None)
-        except AMIError as exc:
-            outcomes.append(exc)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(2 * SOON)
-    assert not thread.is_alive()
-    assert outcomes == [None]
+    run_elsewhere(lambda: use(holder), 2 * SOON)
 
 
 @pytest.mark.parametrize("act", [use, elsewhere, LazyClient.close, None])

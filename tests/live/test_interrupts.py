@@ -13,7 +13,7 @@ from pyami_sync.exceptions import ConcurrencyError
 from pyami_sync.live import Live, Queue
 from pyami_sync.testing import Simulator
 
-from ..support.injection import Injected, Stepper
+from ..support.injection import Injected, Stepper, run_elsewhere
 
 pytestmark = [
     pytest.mark.promise(9),
@@ -78,21 +78,7 @@ class Model:
 
     def elsewhere(self) -> None:
         """Use the model on another thread, and wait for that."""
-        errors: list[BaseException] = []
-
-        def use() -> None:
-            try:
-                look(self.live)
-                wait(self.live)
-                listen(self.live)
-            except BaseException as exc:
-                errors.append(exc)
-
-        thread = threading.Thread(target=use)
-        thread.start()
-        thread.join(2 * SOON)
-        assert not thread.is_alive()
-        assert not errors, errors
+        run_elsewhere(lambda: [each(self.live) for each in (look, wait, listen)], 2 * SOON)
 
 
 @pytest.fixture

@@ -28,9 +28,26 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
-__all__ = ["Hang", "Injected", "Injector", "Outcome", "Stepper", "injections"]
+__all__ = ["Hang", "Injected", "Injector", "Outcome", "Stepper", "injections", "run_elsewhere"]
 
 PACKAGE = f"{os.sep}pyami_sync{os.sep}"
+
+
+def run_elsewhere(job: Callable[[], object], seconds: float) -> None:
+    """Run a job on another thread, wait for its end, and check that it raised nothing."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            job()
+        except BaseException as exc:
+            errors.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive()
+    assert not errors, errors
 
 
 def injections(usual: int) -> int:

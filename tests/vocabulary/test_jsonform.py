@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import lzma
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,18 +14,8 @@ from pyami_sync import Action, Event, InvalidAction, Message, Response, actions,
 from pyami_sync.vocabulary.jsonform import from_json, to_json
 from pyami_sync.vocabulary.model import ListResponse
 from pyami_sync.wire.message import Origin
+from tests.support.samples import HANGUP, LIST, TRAFFIC
 from tests.support.vocabulary import typed_events
-
-TRAFFIC = Path(__file__).parents[1] / "traffic" / "asterisk-22.10-400-calls.ami.xz"
-HANGUP = events.Hangup.from_bytes(
-    b"Event: Hangup\r\nTimestamp: 1795311952.75\r\nChannel: PJSIP/a-1\r\nCause: 16\r\nCause-txt: Normal Clearing\r\n"
-    b"ChanVariable: A=1\r\nChanVariable: B=2\r\nX-New: 1"
-)
-LIST: ListResponse[events.QueueMember] = ListResponse(
-    [("Response", "Success"), ("EventList", "start")],
-    events=[events.QueueMember.from_bytes(b"Event: QueueMember\r\nQueue: a\r\nPaused: 1\r\nPenalty: 3")],
-    complete=events.QueueStatusComplete.from_bytes(b"Event: QueueStatusComplete\r\nListItems: 1"),
-)
 
 
 def there_and_back(message: Message) -> Message:
