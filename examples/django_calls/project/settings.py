@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import django
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = os.environ.get("DJANGO_DEBUG") == "1"
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or "only-for-this-example-and-never-in-production-" + "x" * 20
@@ -44,8 +46,9 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("CALLS_DATABASE", str(BASE_DIR / "calls.sqlite3")),
-        # Readers of the admin and the one that stores don't block each other.
-        "OPTIONS": {"timeout": 20},
+        # Readers of the admin and the one that stores don't block each other. A transaction that reads first and then
+        # writes takes the lock at its beginning: SQLite refuses to take it later while another process has it.
+        "OPTIONS": {"timeout": 20, **({"transaction_mode": "IMMEDIATE"} if django.VERSION >= (5, 1) else {})},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
