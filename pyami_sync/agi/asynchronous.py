@@ -265,7 +265,7 @@ class AsyncAGI:
         self._let_go(call, REFUSED)
 
     def _run(self, transport: AsyncTransport, call: AGICall) -> None:
-        # Before the script runs, so that whoever has seen its effects finds it counted.
+        # Before the script runs, so that a thread that has seen its effects finds it counted.
         with self._lock:
             self.served += 1
         try:

@@ -42,7 +42,9 @@ class Follower:
         self.ending = False
         """True while its thread decides whether it is needed, and from then on if it is not."""
         self.ended = False
-        self._unstarted: deque[None] = deque((None,))  # whoever takes the entry, atomically, starts the thread
+        self._unstarted: deque[None] = deque(
+            (None,)
+        )  # the thread that takes the entry, atomically, starts the follower's
         self._started = False
         self._error: RuntimeError | MemoryError | None = None
         self._waiters = Waiters()

@@ -211,7 +211,7 @@ class Calls:
                         checked = now
                         self._check(now, stream)
                 elif now - idle_since > LINGER:
-                    follower.ending = True  # before the last look, and whoever places a call looks at it afterwards
+                    follower.ending = True  # before the last look; a thread that places a call looks at it afterwards
                     if not self._calls:
                         return
                     follower.stay()

@@ -32,7 +32,7 @@ one per idle thread of ``Workers``      nothing; it is waited for           the 
 ``Tracker.lock``                        the live model of one server        the model's own threads; callback threads
 ``Tracker._listing``                    one fetch of its lists at a time    the model's threads for lists and audits
 ``Base._feeding``                       handing on changes of live models   the model's own threads, in ``Tracker.lock``
-a lock of a process id (reentrant)      setting up a forked child           whoever uses a session first in it
+a lock of a process id (reentrant)      setting up a forked child           the first thread that uses a session
 ======================================  ==================================  =========================================
 """
 

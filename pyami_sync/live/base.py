@@ -43,7 +43,7 @@ LAST_STEPS = 0.1  # seconds that a thread may take to be gone when it has done i
 class Base:
     """Base class of the live models of one server and of a cluster.
 
-    Whoever looks at it takes no lock: a signal handler that interrupts the main thread there may use the model, and
+    Reading it takes no lock: a signal handler that interrupts the main thread there may use the model, and
     wait for other threads that do. The locks are taken by the model's own threads, which run no user code, and by
     the callback threads of a cluster's health.
 

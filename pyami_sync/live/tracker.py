@@ -281,7 +281,7 @@ class Tracker:
 
     def _end_loading(self) -> None:
         self._loader = None
-        self.tell()  # wakes whoever waits in close()
+        self.tell()  # wakes a thread that waits in close()
 
     def _take(self, areas: list[Area], everything: bool) -> tuple[bool | None, int, bool]:
         """Fetch and merge lists while events are held back.
@@ -449,7 +449,9 @@ class Tracker:
     def view(self) -> View:
         """Return the picture of the last :meth:`tell`; no lock is needed."""
         health, right_at, now = self.health, self._right_at, time.monotonic()
-        tables, version = self._shown  # behind the look at the health: consistent is said of what is shown already
+        tables, version = (
+            self._shown
+        )  # after reading the health: "consistent" is reported only of what is shown already
         if self._health == CONSISTENT:
             right_at = self._closed_at if health == CLOSED else now
         return View(tables, version, self._server_time(), health, now - right_at, node=self.reducer.draft.node)

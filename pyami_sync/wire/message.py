@@ -4,7 +4,7 @@ A message keeps its bytes and cuts a header out of them when it is asked for, be
 at for one or two headers or not at all. Nothing that the server sent is lost: :meth:`Message.to_bytes` gives
 back what came in, repeated headers keep their order, and lines without a colon are kept under an empty name.
 
-Facts behind the reading rules: a line ends at CR LF only (a bare LF, VT or U+2028 is part of a value); a name
+Facts that the reading rules rest on: a line ends at CR LF only (a bare LF, VT or U+2028 is part of a value); a name
 ends at the first colon; one blank after the colon is dropped and all others are kept; names are compared
 without case, because they vary in case between events and versions.
 """

@@ -130,6 +130,7 @@ class RabbitServer:
             "RABBITMQ_PID_FILE": str(directory / "pid"),
             "RABBITMQ_DIST_PORT": str(self.dist),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_CRASH_DUMP": str(directory / "erl_crash.dump"),
             "ERL_EPMD_PORT": str(self.epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
