@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
+from ..client import AMIClient
 from ..engine import forks
 from ..engine.deadline import DEFAULT, Deadline
 from ..engine.engine import Engine
@@ -174,7 +175,7 @@ class ClusterPool(ClusterSender):
         *,
         tags: Iterable[str] = (),
         wait: bool = True,
-        prepare: Callable[[NodeClient], object] | None = None,
+        prepare: Callable[[AMIClient], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Node:
         """Add a node, and connect to it if the cluster is open.
