@@ -9,8 +9,8 @@ from typing import Any
 
 from ..client import AMIClient
 from ..connection.connection import Connection
-from ..connection.request import PING, BlockingRequest, FutureRequest, Request
-from ..engine.engine import Engine, Timer
+from ..connection.request import PING, BlockingRequest, FutureRequest, Request, TimedRequest
+from ..engine.engine import Engine
 from ..engine.futures import DetachedFuture
 from ..exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost
 from ..session.connector import Connector
@@ -121,21 +121,19 @@ class NodeClient(AMIClient):
         return connection
 
 
-class Inquiry(Request):
+class Inquiry(TimedRequest):
     """A request of the cluster itself; its answer is handled on the thread that reads it."""
 
-    __slots__ = ("_then", "timer")
+    __slots__ = ("_then",)
 
     def __init__(
         self, action: Action[Any], connection: Connection, timeout: float, then: Callable[[Inquiry, Any], None]
     ) -> None:
         super().__init__(action, connection.make_key(action), connection.find_rule(action.name), timeout)
         self._then = then
-        self.timer: Timer | None = None
 
     def resolve(self, result: Response | BaseException) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
+        self.cancel_timer()
         self._then(self, result)
 
 
@@ -285,7 +283,7 @@ class Node:
         try:
             connection.send(call)
         except AMIError:
-            call.timer.cancel()  # the request has ended, and that has been reported
+            call.cancel_timer()  # the request has ended, and that has been reported
 
     def _overdue(self, call: Inquiry) -> None:
         """Handle that an answer is overdue; the request still waits for it until its time is up."""

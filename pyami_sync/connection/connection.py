@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from threading import get_ident
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..wire.response import Response
 from .base import BaseConnection, no_greeting
 from .leader import Lease
 from .receiver import Owner
-from .request import LEAST, BlockingRequest, Request
+from .request import LEAST, BlockingRequest, Request, TimedRequest
 
 __all__ = ["Connection", "Owner", "no_greeting"]
 
@@ -91,6 +92,15 @@ class Connection(BaseConnection):
         # In a wake chain a caller that is woken after this one writes what both have queued.
         if not (self._wakeups.waiting and isinstance(request, BlockingRequest)):
             outbox.flush()
+
+    def submit(self, request: TimedRequest, at: float | None) -> None:
+        """Send an action as :meth:`send` does, and end its request at a moment of :func:`time.monotonic`."""
+        if at is not None and request.timer is None:
+            request.timer = self.engine.call_at(at, partial(self.pending.expire, request))
+        self.send(request)
+        if request.timer is not None and request.timer.callback is None:
+            # The timer may have run before the request was entered, when there was nothing to end.
+            self.pending.expire(request)
 
     def _wait_for_space(self, request: Request) -> None:
         self.engine.check_thread("sending to a slow peer")

@@ -8,13 +8,14 @@ from time import monotonic
 from typing import Any
 
 from ..engine.futures import DetachedFuture
+from ..engine.timers import Timer
 from ..exceptions import ActionError, ActionTimeout
 from ..vocabulary.catalogue.rules import AnswerRule
 from ..wire.action import Action
 from ..wire.message import Event
 from ..wire.response import Response
 
-__all__ = ["LEAST", "PING", "BlockingRequest", "Fence", "FutureRequest", "Request"]
+__all__ = ["LEAST", "PING", "BlockingRequest", "Fence", "FutureRequest", "Request", "TimedRequest"]
 
 NO_NAMES: frozenset[bytes] = frozenset()
 PING: Action[Response] = Action("Ping")
@@ -119,10 +120,32 @@ class BlockingRequest(Request):
             pass
 
 
-class FutureRequest(Request):
+class TimedRequest(Request):
+    """A request that no thread waits for: a timer of the engine ends it when its time is up."""
+
+    __slots__ = ("timer",)
+
+    def __init__(
+        self,
+        action: Action[Any],
+        key: bytes,
+        rule: AnswerRule | None,
+        timeout: float | None,
+        begun: float | None = None,
+    ) -> None:
+        Request.__init__(self, action, key, rule, timeout, begun)
+        self.timer: Timer | None = None
+
+    def cancel_timer(self) -> None:
+        """Cancel its timer, if it has one."""
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+class FutureRequest(TimedRequest):
     """A request whose caller holds a future."""
 
-    __slots__ = ("check", "future", "timer")
+    __slots__ = ("check", "future")
 
     def __init__(
         self,
@@ -134,14 +157,12 @@ class FutureRequest(Request):
         future: DetachedFuture[Any],
         check: bool,
     ) -> None:
-        super().__init__(action, key, rule, timeout, begun)
+        TimedRequest.__init__(self, action, key, rule, timeout, begun)
         self.future = future
         self.check = check
-        self.timer: Any = None
 
     def resolve(self, result: Response | BaseException) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
+        self.cancel_timer()
         if isinstance(result, ActionError) and not self.check:
             result = result.response
         if isinstance(result, BaseException):

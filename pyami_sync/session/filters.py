@@ -23,7 +23,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from ..connection.connection import Connection
-from ..connection.request import Request
+from ..connection.request import TimedRequest
 from ..engine.deadline import Deadline
 from ..engine.waiting import Waiters
 from ..exceptions import ActionError, AMIError, ConcurrencyError, ConnectionClosed
@@ -279,37 +279,29 @@ class Widening:
                 logger.warning("the server has not confirmed an event filter yet: %s", error or "it does not answer")
 
 
-class FilterRequest(Request):
+class FilterRequest(TimedRequest):
     """The request of a ``Filter`` action."""
 
-    __slots__ = ("_timer", "_widening", "wants")
+    __slots__ = ("_widening", "wants")
 
     def __init__(self, widening: Widening, action: Action[Any], wants: frozenset[Want], timeout: float | None) -> None:
         connection = widening.installed.connection
         super().__init__(action, connection.make_key(action), None, timeout)
         self.wants = wants
         self._widening = widening
-        self._timer: Any = None
 
     def send(self) -> None:
         """Send it; the outcome is reported to the widening."""
         connection = self._widening.installed.connection
-        engine = connection.engine
-        if self.deadline is not None and self._timer is None:
-            self._timer = engine.call_at(self.deadline, lambda: connection.pending.expire(self))
         try:
-            connection.send(self)
-            if self._timer is not None and self._timer.callback is None:
-                # The timer may have run before the request was entered, when there was nothing to end.
-                connection.pending.expire(self)
+            connection.submit(self, self.deadline)
         except ConcurrencyError:  # the engine thread, which must not wait for a slow peer
-            engine.call_at(time.monotonic() + RETRY, self.send)
+            connection.engine.call_at(time.monotonic() + RETRY, self.send)
         except AMIError as exc:
             self.resolve(exc)
 
     def resolve(self, result: Response | BaseException) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self.cancel_timer()
         # After the batch that contains the answer: the subscription must not get events from before it.
         self._widening.installed.connection.engine.call_soon(lambda: self._widening.ended(self, result))
 

@@ -183,14 +183,8 @@ class Sender(Listener):
         key = connection.pending.new_key() if made.action_id is None else connection.make_key(made)
         call = FutureRequest(made, key, connection.find_rule(made.name), limit, started, future, check)
         future.observe(lambda: self._count_future(made, future, started))
-        if call.deadline is not None:
-            at = max(call.deadline, monotonic() + LEAST)
-            call.timer = self.engine.call_at(at, lambda: connection.pending.expire(call))
         try:
-            connection.send(call)
-            if call.timer is not None and call.timer.callback is None:
-                # The timer may have run before the request was entered, when there was nothing to end.
-                connection.pending.expire(call)
+            connection.submit(call, None if call.deadline is None else max(call.deadline, monotonic() + LEAST))
         except BaseException:
             self._cancelled(connection, call)
             raise
@@ -236,8 +230,7 @@ class Sender(Listener):
 
     def _cancelled(self, connection: Connection, call: FutureRequest) -> None:
         connection.pending.give_up(call)
-        if call.timer is not None:
-            call.timer.cancel()
+        call.cancel_timer()
 
     def _count_future(self, action: Action[Any], future: DetachedFuture[Any], started: float) -> None:
         assert future.outcome is not None  # it is an observer of the future

@@ -431,6 +431,13 @@ class TestForking:
         peer.answers["login"] = None
         return rig
 
+    def test_one_that_was_about_to_connect_at_the_fork_opens_on_first_use(self, peer, make):
+        rig = make()
+        rig.session.starting = True  # start() was called, and its engine thread is the parent's
+        rig.session.after_fork()
+        rig.session.prepare_to_listen()
+        assert rig.session.connection(Deadline(10)) is rig.session.current
+
     def test_its_first_use_takes_no_longer_than_it_may(self, child, peer):
         for _ in range(2):
             began = time.monotonic()
