@@ -114,9 +114,8 @@ class AsyncAGI:
         self._adopts = adopt
         self._running = ScriptThreads(threads)
         self._refusals = ScriptThreads(MOST_REFUSALS)
-        self._lock = (
-            threading.RLock()
-        )  # guards changes of _transports; reentrant, for a signal handler that calls close()
+        # Guards changes of _transports and served; reentrant, for a signal handler that calls close().
+        self._lock = threading.RLock()
         self._transports: dict[str, AsyncTransport] = {}
         self._orphans: set[str] = set()  # unique ids of calls whose scripts were ended by a lost link
         self._closed = False

@@ -267,7 +267,8 @@ class FastAGIServer:
         self.threads = threads
         self._running = ScriptThreads(threads)
         self._refusals = ScriptThreads(MOST_REFUSALS)
-        self._lock = threading.RLock()  # guards the next attribute; reentrant, for a signal handler that calls stop()
+        # Guards _transports and served; reentrant, for a signal handler that calls stop().
+        self._lock = threading.RLock()
         self._transports: set[FastTransport] = set()
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None

@@ -253,14 +253,12 @@ class Bridge:
         logger.info("bridge %s leads node %r, epoch %d", self.name, lease.node, lease.epoch)
         given = self._nodes[lease.node]
         streams: list[EventStream[Event]] = []
-        options: dict[str, Any] = {
-            "wait": False,
-            "prepare": lambda client: streams.append(client.events(maxsize=self._spool)),
-        }
-        if isinstance(given, str):
-            self._pool.add_node(lease.node, given, **options)
-        else:
-            self._pool.add_node(lease.node, **given, **options)
+        self._pool.add_node(
+            lease.node,
+            **({"target": given} if isinstance(given, str) else given),
+            wait=False,
+            prepare=lambda client: streams.append(client.events(maxsize=self._spool)),
+        )
         leader = Leader(
             lease,
             self._transport,

@@ -42,9 +42,8 @@ class Follower:
         self.ending = False
         """True while its thread decides whether it is needed, and from then on if it is not."""
         self.ended = False
-        self._unstarted: deque[None] = deque(
-            (None,)
-        )  # the thread that takes the entry, atomically, starts the follower's
+        # The thread that takes the entry, which is atomic, starts the thread.
+        self._unstarted: deque[None] = deque((None,))
         self._started = False
         self._error: RuntimeError | MemoryError | None = None
         self._waiters = Waiters()

@@ -49,9 +49,8 @@ class Membership:
     def _make_locks(self) -> None:
         # Guards the set of nodes and whether it is open. Reentrant: a signal handler may call close() while it is held.
         self._lock = RLock()
-        self._changed = (
-            Waiters()
-        )  # notified after every change of a node; not a Condition, whose lock the engine would need
+        # Notified after every change of a node; not a Condition, whose lock the engine would need.
+        self._changed = Waiters()
 
     def after_fork(self) -> None:
         """Reset the state in a forked child; the nodes' clients have been reset already."""

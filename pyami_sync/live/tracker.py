@@ -449,9 +449,8 @@ class Tracker:
     def view(self) -> View:
         """Return the picture of the last :meth:`tell`; no lock is needed."""
         health, right_at, now = self.health, self._right_at, time.monotonic()
-        tables, version = (
-            self._shown
-        )  # after reading the health: "consistent" is reported only of what is shown already
+        # After the health: "consistent" must be reported only of what is shown already.
+        tables, version = self._shown
         if self._health == CONSISTENT:
             right_at = self._closed_at if health == CLOSED else now
         return View(tables, version, self._server_time(), health, now - right_at, node=self.reducer.draft.node)

@@ -99,9 +99,10 @@ class TestReading:
 
     def test_much_at_once(self, rig):
         rig.start()
-        data = b"".join(b"Event: E\r\nN: %d\r\n\r\n" % n for n in range(100_000))
-        rig.sock.sendall(data)
+        events = [b"Event: E\r\nN: %d" % n for n in range(100_000)]
+        rig.sock.sendall(b"".join(event + b"\r\n\r\n" for event in events))
         eventually(lambda: len(rig.owner.events) == 100_000)
+        assert rig.owner.events == events
 
     def test_publishing_that_raises_ends_nothing(self, rig, caplog):
         rig.start()

@@ -178,5 +178,12 @@ def test_stopping_after_the_question(rig):
 def test_a_connection_that_is_over_is_left_alone(rig):
     watch(rig, interval=0.02)
     rig.connection.close()
-    time.sleep(0.05)
-    eventually(lambda: not [entry for entry in rig.engine._timers._heap if entry[2].callback])
+    eventually(lambda: rig.owner.ends)
+    found: list[list[object]] = []
+
+    def look() -> None:  # on the engine thread, where no timer is half run
+        found.append([entry for entry in rig.engine._timers._heap if entry[2].callback])
+
+    rig.engine.call_at(time.monotonic() + 0.05, look)  # after two intervals
+    eventually(lambda: found)
+    assert found == [[]]

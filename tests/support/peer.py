@@ -42,7 +42,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
 
 
 def run_timers_at_once(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold up every thread that sets a timer until the timer has run, as a loaded machine may."""
+    """Let no thread continue that has set a timer until the timer has run; a loaded machine may hold it up so."""
     call_at = engine.call_at
 
     def held_up(when: float, callback: Callable[[], None]) -> Any:
