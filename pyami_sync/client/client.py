@@ -124,9 +124,9 @@ class AMIClient(Features):
     def from_url(cls, url: str | None = None, **options: Unpack[ConnectOptions]) -> Self:
         """Return a client made from ``ami://user:secret@host:5038/?timeout=5``; it is not open yet.
 
-        ``amis://`` uses TLS. Without a URL, the environment variable ``AMI_URL`` is read. Options take precedence
-        over the URL. For the URL of a broker (``redis://broker/0?node=paris``, ``amqp://…``) the result is a
-        :class:`~pyami_sync.bridge.BridgeClient`.
+        ``amis://`` uses TLS. Without a URL, the environment variable ``AMI_URL`` is read, and ``AMI_SECRET`` if that
+        URL has no secret. Options take precedence over the URL. For the URL of a broker
+        (``redis://broker/0?node=paris``, ``amqp://…``) the result is a :class:`~pyami_sync.bridge.BridgeClient`.
 
         Raises:
             ValueError: the URL is not valid; the message never contains the secret.
@@ -434,7 +434,8 @@ def connect(url_or_host: str | None = None, **options: Unpack[ConnectOptions]) -
     Args:
         url_or_host: ``ami://user:secret@host:5038``, ``amis://`` for TLS, the URL of a broker with the node
             (``redis://broker/0?node=paris``, ``amqp://…``), or a host with ``username`` and ``secret`` as
-            options; by default the environment variable ``AMI_URL`` is read.
+            options; by default the environment variable ``AMI_URL`` is read, and ``AMI_SECRET`` if that URL has no
+            secret.
         options: those of :class:`AMIClient`.
 
     Raises:

@@ -179,7 +179,8 @@ def event_mask(mask: str | bool | Iterable[str] | None) -> str | None:
 
 
 def options_from_url(url: str | None, given: dict[str, Any] | None = None) -> Options:
-    """Return options from a URL, by default from ``AMI_URL``; further options take precedence over it.
+    """Return options from a URL, by default from ``AMI_URL`` (and the secret, if that URL has none, from
+    ``AMI_SECRET``); further options take precedence over it.
 
     ``ami://user:secret@host:5038/?timeout=5&event_mask=call,agent``, ``amis://`` for TLS with ``ca_file``,
     ``cert_file``, ``key_file``, ``server_name`` and ``verify`` in the query. In the user and the secret,
@@ -190,13 +191,16 @@ def options_from_url(url: str | None, given: dict[str, Any] | None = None) -> Op
 
     """
     given = dict(given or {})
+    defaults: dict[str, Any] = {}
     if url is None:
         url = os.environ.get("AMI_URL")
         if not url:
             if "host" in given:
                 return make_options(given)
             raise ValueError("no server given: pass a URL or a host, or set AMI_URL=ami://user:secret@host:5038")
-    return make_options({**url_settings(url), **given})
+        if "AMI_SECRET" in os.environ:
+            defaults["secret"] = os.environ["AMI_SECRET"]
+    return make_options({**defaults, **url_settings(url), **given})
 
 
 def broker_url(url: str | None) -> str | None:

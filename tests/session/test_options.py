@@ -15,6 +15,7 @@ from pyami_sync.wire.protocol import Limits
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch):
     monkeypatch.delenv("AMI_URL", raising=False)
+    monkeypatch.delenv("AMI_SECRET", raising=False)
 
 
 class TestOptions:
@@ -167,6 +168,15 @@ class TestURL:
     def test_options_win(self):
         options = options_from_url("ami://u:p@pbx:1?timeout=5", {"timeout": 7, "username": "v", "port": 2})
         assert (options.timeout, options.username, options.secret, options.port) == (7, "v", "p", 2)
+
+    def test_the_secret_from_the_environment(self, monkeypatch):
+        monkeypatch.setenv("AMI_SECRET", "other")
+        monkeypatch.setenv("AMI_URL", "ami://u@elsewhere")
+        assert options_from_url(None).secret == "other"
+        assert options_from_url(None, {"secret": "given"}).secret == "given"
+        assert not options_from_url("ami://u@here").secret  # it is the secret of AMI_URL's server
+        monkeypatch.setenv("AMI_URL", "ami://u:p@elsewhere")
+        assert options_from_url(None).secret == "p"
 
     def test_the_environment(self, monkeypatch):
         monkeypatch.setenv("AMI_URL", "ami://u:p@elsewhere")

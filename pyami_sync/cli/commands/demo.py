@@ -53,7 +53,10 @@ def demo(settings: Settings, call: str | None) -> None:
             _call_nobody(output, client)
     _say(output, "Closed", f"the session is over, after {time.monotonic() - started:.1f} s")
     if embedded:
-        output.note("Next: pyami-sync --url ami://user@your-asterisk ping, or pyami-sync doctor when it does not work")
+        output.note(
+            "Next: pyami-sync --url ami://user@your-asterisk ping, or pyami-sync doctor when it does not work;"
+            " without an Asterisk, pyami-sync simulate"
+        )
 
 
 @contextmanager
