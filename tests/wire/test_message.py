@@ -7,7 +7,7 @@ import pickle
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyami_sync import actions, events
@@ -241,7 +241,13 @@ class TestFromBytes:
     def test_noise_in_front(self):
         assert parse(b"\r\n\r\nEvent: A\r\n\r\n").to_bytes() == b"Event: A\r\n\r\n"
 
-    @given(st.lists(st.binary(max_size=10).filter(lambda line: line.strip(b"\r\n") == line != b""), min_size=1))
+    @example([b"\0\r\0", b"\0\n\0"])
+    @given(
+        st.lists(
+            st.binary(max_size=10).filter(lambda line: line.strip(b"\r\n") == line != b"" and b"\r\n" not in line),
+            min_size=1,
+        )
+    )
     def test_bytes_come_back(self, lines):
         raw = b"\r\n".join(lines)
         assert parse(raw + b"\r\n\r\n").to_bytes() == raw + b"\r\n\r\n"
