@@ -1,9 +1,11 @@
 """Metadata, extras and entry points."""
 
+import os
+import platform
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 here = Path(__file__).parent
 version = re.search(r'^version = "(.+)"$', (here / "pyami_sync/version.py").read_text("utf-8"), re.MULTILINE)
@@ -27,6 +29,15 @@ repository = "https://github.com/pyami-sync/pyami-sync"
 # An index has no files of the repository: there the picture is the site's.
 readme = (here / "README.rst").read_text("utf-8").replace("docs/terminal.svg", f"{site}/_images/terminal.svg")
 
+# The same in C as in pyami_sync/wire/lookup.py, several times faster. PYAMI_SYNC_EXTENSION=no leaves it out, and with
+# "required" a failure to build it is an error; otherwise the package works without, as it does on PyPy.
+wish = os.environ.get("PYAMI_SYNC_EXTENSION", "optional")
+if wish not in ("no", "optional", "required"):
+    raise SystemExit(f"PYAMI_SYNC_EXTENSION must be no, optional or required, not {wish!r}")
+extensions = [Extension("pyami_sync.wire._speedups", ["pyami_sync/wire/_speedups.c"], optional=wish == "optional")]
+if wish == "no" or platform.python_implementation() != "CPython":
+    extensions = []
+
 setup(
     name="pyami-sync",
     version=version[1],
@@ -47,6 +58,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["pyami_sync", "pyami_sync.*"]),
     package_data={"pyami_sync": ["py.typed", "vocabulary/catalogue/*.json"]},
+    ext_modules=extensions,
     python_requires=">=3.11",
     install_requires=[],
     extras_require=extras,

@@ -9,7 +9,12 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 sys.path.insert(0, str(HERE.parent))
 
+# Without the extension in C: the Python code shows the types as well.
+sys.modules["pyami_sync.wire._speedups"] = None  # type: ignore[assignment]
+
 from pyami_sync import __version__  # noqa: E402
+
+del sys.modules["pyami_sync.wire._speedups"]
 
 project = "pyami_sync"
 author = "the pyami_sync developers"

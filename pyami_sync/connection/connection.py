@@ -15,7 +15,7 @@ from typing import Any
 from ..engine.deadline import Deadline
 from ..exceptions import ActionTimeout, ConcurrencyError, ConnectError, ConnectionLost
 from ..wire.action import Action, check_action_id
-from ..wire.message import make_origin
+from ..wire.origin import make_origin
 from ..wire.redaction import shown
 from ..wire.response import Response
 from .base import BaseConnection, no_greeting

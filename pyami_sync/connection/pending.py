@@ -19,7 +19,9 @@ from typing import NamedTuple
 
 from ..exceptions import ActionError, AMIError, ConnectionLost, InvalidAction, RemoteProtocolError
 from ..vocabulary.catalogue.rules import AnswerRule
-from ..wire.message import Event, Origin, make_event
+from ..wire.lookup import make_event, make_events
+from ..wire.message import Event
+from ..wire.origin import Origin
 from ..wire.protocol import AMIVersion, Limits
 from ..wire.redaction import redact
 from ..wire.response import Response
@@ -195,7 +197,9 @@ class PendingRequests:
             if run.request.key not in self.table:
                 run = self._run = None  # given up since the last batch
             elif least.startswith(run.head) and greatest.startswith(run.head):
-                self._extend(run, frames, origin)
+                # All of them are items of it, such as most batches of a long list are.
+                run.request.items.extend(make_events(run.cls, frames, origin, run.name))
+                self._check_run(run.request)
                 return frames
         for each in frames:
             if run is not None and each.startswith(run.head):
@@ -214,18 +218,6 @@ class PendingRequests:
         if run is not None:
             self._check_run(run.request)
         return events
-
-    def _extend(self, run: Run, frames: list[bytes], origin: Origin) -> None:
-        """Add messages that are all items of a list, such as most batches of a long one are."""
-        cls, name, append, new = run.cls, run.name, run.append, object.__new__
-        for frame in frames:
-            # As make_event() does; a call for each item of a long list is felt.
-            event = new(cls)
-            event._raw = frame
-            event._origin = origin
-            event.name = name
-            append(event)
-        self._check_run(run.request)
 
     def _check_run(self, request: Request) -> None:
         """End a list that has grown too long, and the quick way into one that is over."""

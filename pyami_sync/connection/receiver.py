@@ -11,7 +11,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exceptions import ConnectError, ConnectionLost, RemoteProtocolError
-from ..wire.message import Origin, make_origin
+from ..wire.origin import Origin, make_origin
 from ..wire.protocol import Greeting, Limits
 from ..wire.protocol import Protocol as WireProtocol
 from ..wire.redaction import shown

@@ -11,7 +11,8 @@ from ..connection.connection import Connection
 from ..exceptions import ConnectionClosed, ConnectionLost
 from ..subscriptions.dispatch import Subscriptions
 from ..subscriptions.subscribers import Subscriber
-from ..wire.message import Event, Origin
+from ..wire.message import Event
+from ..wire.origin import Origin
 
 __all__ = ["EventGate", "GateOwner", "Publisher", "WeakPublisher"]
 

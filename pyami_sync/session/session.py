@@ -38,7 +38,8 @@ from ..engine.waiting import Waiters
 from ..exceptions import ActionTimeout, AMIError, ConnectionClosed, ConnectionLost, LoginRejected
 from ..vocabulary import markers
 from ..wire.action import Action
-from ..wire.message import Event, Origin
+from ..wire.message import Event
+from ..wire.origin import Origin
 from ..wire.protocol import Greeting
 from ..wire.response import Response
 from .attempt import ConnectAttempt

@@ -21,7 +21,7 @@ from ..connection.request import PING, Request
 from ..engine.engine import Timer
 from ..exceptions import AMIError
 from ..vocabulary.markers import Recovered, Stalled
-from ..wire.message import Origin
+from ..wire.origin import Origin
 from ..wire.response import Response
 from .gate import Publisher
 from .metrics import Metrics

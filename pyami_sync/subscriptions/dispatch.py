@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from ..exceptions import ConnectionClosed
-from ..wire.message import Event, Origin
+from ..wire.lookup import make_event
+from ..wire.message import Event
+from ..wire.origin import Origin
 from .selectors import Selectors
 from .subscribers import Subscriber, Subscription
 
@@ -204,7 +206,6 @@ class Subscriptions:
         if routes.version is not self._version:
             routes = self._renewed()
         batches: Batches = {}
-        new = object.__new__
         by_prefix = routes.by_prefix
         run: list[Event] = []  # events one after the other that go to the same takers
         run_takers: tuple[Subscriber, ...] = ()
@@ -220,16 +221,11 @@ class Subscriptions:
                 if route is None:
                     continue
             cls, name, takers = route
-            # As make_event() does; a call for each event of a flood is what counts here.
-            event = new(cls)
-            event._raw = frame
-            event._origin = origin
-            event.name = name
             if takers is not run_takers:
                 if run:
                     _spread(run, run_takers, batches)
                 run, run_takers = [], takers
-            run.append(event)
+            run.append(make_event(cls, frame, origin, name))
         _spread(run, run_takers, batches)
         return batches
 

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, overload
 
 from ..wire.action import Action
-from ..wire.message import LOCAL, Event, Message, Origin, kind_of
+from ..wire.message import Event, Message, kind_of
+from ..wire.origin import LOCAL, Origin
 from ..wire.response import Response
 from . import markers
 from .fields import Numbered

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
-from ..wire.message import LOCAL, Origin
+from ..wire.origin import LOCAL, Origin
 from .fields import Bool, Float, Int, Text
 from .model import TypedEvent
 

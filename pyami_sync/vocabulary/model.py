@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Required, Typ
 
 from ..exceptions import ConcurrencyError
 from ..wire.action import Action, HeaderValue
-from ..wire.message import Event, Message
+from ..wire.lookup import AnySpelling, Lookup
+from ..wire.message import Event
 from ..wire.response import Response
 from .fields import Field, Int, Text
 
@@ -51,7 +52,7 @@ class TypedEvent(Event):
     """Number of the event; only sent while the manager's debugging is on."""
 
 
-class SentByUser(TypedEvent):
+class SentByUser(AnySpelling, TypedEvent):
     """An event whose headers are chosen by its sender, such as UserEvent.
 
     The first header of a name counts, in any spelling, so that a sender can't override a header of the server by
@@ -60,10 +61,6 @@ class SentByUser(TypedEvent):
     """
 
     __slots__ = ()
-
-    _find = Message._find_folded
-    get = Message.get
-    __getitem__ = Message.__getitem__
 
 
 class OriginateOutcome(TypedEvent):
@@ -237,7 +234,7 @@ def _learn(name: bytes) -> type[Event]:
     return made
 
 
-def fields_of(cls: type[Message]) -> dict[str, Field[Any]]:
+def fields_of(cls: type[Lookup]) -> dict[str, Field[Any]]:
     """Return the fields of a typed class by their attributes, those of its groups included."""
     found: dict[str, Field[Any]] = {}
     for base in reversed(cls.__mro__):

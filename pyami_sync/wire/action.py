@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 from ..exceptions import InvalidAction
-from .message import LOCAL, Message, Origin, kinds
+from .message import Message, kinds
+from .origin import LOCAL, Origin
 from .response import Response
 
 if TYPE_CHECKING:

@@ -14,39 +14,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import repeat
-from typing import Annotated, Any, NamedTuple, Self, TypeVar, cast, overload
+from typing import Annotated, Any, Self, cast
 
 from .escapes import unescape
+from .lookup import Lookup
 from .names import are_plain, fold
-from .needle import Needle, needle, needles
+from .origin import LOCAL, Origin
 from .redaction import redact
 
-__all__ = ["Event", "Message", "Origin"]
+__all__ = ["Event", "Message"]
 
-FIRST_LOOK = 2048  # bytes of a long message that are searched before an index of it all is made
 REPR_LIMIT = 600
 REPR_LOOK = 65536  # bytes of a message that are redacted for its repr
-COLONS = repeat(": ")
 
 
-class Origin(NamedTuple):
-    """Where messages came from: one value for all that arrived in one read."""
-
-    encoding: str = "utf-8"
-    received: float = 0.0
-    node: str | None = None
-
-
-LOCAL = Origin()
-
-
-def make_origin(values: tuple[str, float, str | None]) -> Origin:
-    """Make an origin in a third of the time that its constructor takes; there is one for each read."""
-    return tuple.__new__(Origin, values)
-
-
-class Message:
+class Message(Lookup):
     """Ordered, case-insensitive, multi-valued headers; immutable.
 
     ``message["Channel"]`` is the first value (:exc:`KeyError` when there is none), ``"Channel" in message``
@@ -65,11 +47,7 @@ class Message:
 
     __module__ = "pyami_sync"  # its public path
 
-    __slots__ = ("_index", "_origin", "_raw")
-
-    _raw: bytes
-    _origin: Origin
-    _index: dict[str, list[str]]  # only of a long message, once it has been searched
+    __slots__ = ()
 
     def __init__(
         self,
@@ -130,101 +108,6 @@ class Message:
 
     # Reading
 
-    @overload
-    def get(self, name: str) -> str | None: ...
-    @overload
-    def get(self, name: str, default: str) -> str: ...
-    @overload
-    def get(self, name: str, default: None) -> str | None: ...
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The first value of a header, or ``default``."""
-        found = self._find(needles.get(name) or needle(name))
-        return default if found is None else found
-
-    def _find(self, key: Needle) -> str | None:
-        """The first value of the header that :func:`needle` made ``key`` from.
-
-        A header spelled exactly so comes first, then one that differs in case: servers spell a header in one
-        way, and looking for this way alone costs half.
-        """
-        raw = self._raw
-        if len(raw) <= FIRST_LOOK:
-            # Cutting twice costs less than two calls of find(), which parses its arguments each time.
-            _, exact, rest = raw.partition(key[0])
-            if not exact or (raw[0] == key[3] and raw.startswith(key[2])):
-                return self._find_folded(key)
-            text = rest.partition(b"\r\n")[0]
-        else:
-            start = raw.find(key[0], 0, FIRST_LOOK)
-            if start < 0 or (raw[0] == key[3] and raw.startswith(key[2])):
-                return self._find_in_long(key)
-            start += len(key[0])
-            end = raw.find(b"\r\n", start)
-            text = raw[start:end] if end >= 0 else raw[start:]
-        return text.decode() if text.isascii() else text.decode(self._origin[0], "surrogateescape")
-
-    def _find_folded(self, key: Needle) -> str | None:
-        """The first value of a header in any spelling, also in the first line and without a blank."""
-        raw = self._raw
-        if len(raw) > FIRST_LOOK:
-            return self._find_in_long(key)
-        folded = raw.lower()
-        if folded and folded[0] == key[5] and folded.startswith(key[1][2:]):
-            start = len(key[1]) - 2
-        else:
-            before, found, _ = folded.partition(key[1])
-            if not found:
-                return self._find_odd(key[1]) if key[4] else None
-            start = len(before) + len(key[1])
-        text = raw[start:].partition(b"\r\n")[0]
-        return (text[1:] if text[:1] == b" " else text).decode(self._origin[0], "surrogateescape")
-
-    def _find_odd(self, key: bytes) -> str | None:
-        """Look for what no search for its bytes can find: a line without colon, a name in another encoding."""
-        values = self._make_index().get(key[2:-1].decode("utf-8", "surrogateescape"))
-        return values[0] if values else None
-
-    def _find_in_long(self, key: Needle) -> str | None:
-        index = getattr(self, "_index", None)
-        if index is None:
-            # The headers that say what a message is come first; look there before all of it is taken apart.
-            cut = self._raw.rfind(b"\r\n", 0, FIRST_LOOK)
-            if cut > 0:
-                found = Message._wire(self._raw[:cut], self._origin)._find_folded(key)
-                if found is not None:
-                    return found
-            index = self._make_index()
-        values = index.get(key[1][2:-1].decode("utf-8", "surrogateescape"))
-        return values[0] if values else None
-
-    def _make_index(self) -> dict[str, list[str]]:
-        index: dict[str, list[str]] = {}
-        for name, value in self.items():
-            index.setdefault(fold(name), []).append(value)
-        self._index = index
-        return index
-
-    def get_all(self, name: str) -> list[str]:
-        """Every value of a header, in wire order; the empty name gives the lines that had no colon."""
-        index = getattr(self, "_index", None)
-        if index is None:
-            if len(self._raw) > FIRST_LOOK:
-                index = self._make_index()
-            else:
-                folded = fold(name)
-                return [value for key, value in self.items() if fold(key) == folded]
-        return list(index.get(fold(name), ()))
-
-    def items(self) -> list[tuple[str, str]]:
-        """Pairs of name and value in wire order, with repeats."""
-        if not self._raw:
-            return []
-        lines = self._raw.decode(self._origin[0], "surrogateescape").split("\r\n")
-        return [
-            (name, value) if blank and ":" not in name else _odd_pair(name + blank + value)
-            for name, blank, value in map(str.partition, lines, COLONS)
-        ]
-
     def keys(self) -> list[str]:
         """Names in wire order, with repeats."""
         return [name for name, _ in self.items()]
@@ -256,15 +139,6 @@ class Message:
             else:
                 made[key] = [old, value]
         return made
-
-    def __getitem__(self, name: str) -> str:
-        found = self._find(needle(name))
-        if found is None:
-            raise KeyError(name)
-        return found
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._find(needle(name)) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -320,9 +194,9 @@ class Event(Message):
 
     __module__ = "pyami_sync"  # its public path
 
-    __slots__ = ("name",)
+    __slots__ = ()
 
-    name: str
+    name: str = Lookup._name  # the descriptor of its slot
     """What happened, as the server spells it."""
 
     def __init__(
@@ -332,60 +206,13 @@ class Event(Message):
         encoding: str = "utf-8",
     ) -> None:
         super().__init__(headers, encoding=encoding)
-        self.name = self.get("Event", "")
+        self._name = self.get("Event", "")
 
     @classmethod
     def _wire(cls, raw: bytes, origin: Origin = LOCAL) -> Self:
         self = super()._wire(raw, origin)
-        self.name = self.get("Event", "")
+        self._name = self.get("Event", "")
         return self
-
-    @overload
-    def get(self, name: str) -> str | None: ...
-    @overload
-    def get(self, name: str, default: str) -> str: ...
-    @overload
-    def get(self, name: str, default: None) -> str | None: ...
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The first value of a header, or ``default``."""
-        # As _find(), in one step: in a flood a call more for each event is felt.
-        try:
-            key = needles[name]
-        except KeyError:
-            key = needle(name)
-        raw = self._raw
-        if len(raw) > FIRST_LOOK:
-            value = self._find(key)
-            return default if value is None else value
-        _, exact, rest = raw.partition(key[0])
-        if exact:
-            if raw[0] != key[3] or not raw.startswith(key[2]):
-                text = rest.partition(b"\r\n")[0]
-                return text.decode() if text.isascii() else text.decode(self._origin[0], "surrogateescape")
-        elif raw and not key[4]:
-            # Whether it is there in another spelling, as _find_folded() looks for it.
-            folded = raw.lower()
-            if folded[0] != key[5] and folded.find(key[1]) < 0:
-                return default
-        value = self._find_folded(key)
-        return default if value is None else value
-
-    def __getitem__(self, name: str) -> str:
-        # As get() does.
-        try:
-            key = needles[name]
-        except KeyError:
-            key = needle(name)
-        raw = self._raw
-        if len(raw) <= FIRST_LOOK:
-            _, exact, rest = raw.partition(key[0])
-            if exact and (raw[0] != key[3] or not raw.startswith(key[2])):
-                text = rest.partition(b"\r\n")[0]
-                return text.decode() if text.isascii() else text.decode(self._origin[0], "surrogateescape")
-        value = self._find(key)
-        if value is None:
-            raise KeyError(name)
-        return value
 
     @property
     def action_id(self) -> str | None:
@@ -443,18 +270,6 @@ class Event(Message):
 _variable_line = re.compile(r"(chan)?variable(?:\(.*?\)(?=: |:[^:]*=))?: ?", re.IGNORECASE).match
 
 
-E = TypeVar("E", bound=Event)
-
-
-def make_event(cls: type[E], raw: bytes, origin: Origin, name: str) -> E:
-    """Make an event whose class and name are known already: the quick way for floods and long lists."""
-    event = cls.__new__(cls)
-    event._raw = raw
-    event._origin = origin
-    event.name = name
-    return event
-
-
 kinds: dict[bytes, type[Message]] = {b"event": Event}
 """Which class a message is by the name of its first header, in lower case."""
 
@@ -462,12 +277,6 @@ kinds: dict[bytes, type[Message]] = {b"event": Event}
 def kind_of(raw: bytes) -> type[Message]:
     """Which class a message is: the first header decides, whatever else is in it."""
     return kinds.get(raw[: raw.find(b":")].lower(), Message)
-
-
-def _odd_pair(line: str) -> tuple[str, str]:
-    """The name and the value of a line without a blank after its first colon, or without a colon."""
-    name, colon, value = line.partition(":")
-    return (name, value.removeprefix(" ")) if colon else ("", line)
 
 
 def _pairs(headers: Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

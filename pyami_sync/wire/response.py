@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from .message import LOCAL, Event, Message, Origin, kinds
+from .message import Event, Message, kinds
+from .origin import LOCAL, Origin
 
 __all__ = ["Response"]
 

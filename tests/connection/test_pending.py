@@ -17,7 +17,8 @@ from pyami_sync.vocabulary.catalogue.answers import ANSWERS
 from pyami_sync.vocabulary.model import ListResponse, event_class
 from pyami_sync.wire.action import Action
 from pyami_sync.wire.framing import Framer
-from pyami_sync.wire.message import LOCAL, Event
+from pyami_sync.wire.message import Event
+from pyami_sync.wire.origin import LOCAL
 from pyami_sync.wire.protocol import AMIVersion, Limits
 from pyami_sync.wire.response import Response
 

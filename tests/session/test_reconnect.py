@@ -11,7 +11,7 @@ from pyami_sync.exceptions import ConnectError, ConnectionLost, LoginRejected
 from pyami_sync.session.metrics import Metrics
 from pyami_sync.session.options import make_options
 from pyami_sync.session.reconnect import Reconnect, ReconnectPolicy
-from pyami_sync.wire.message import LOCAL
+from pyami_sync.wire.origin import LOCAL
 
 
 def delays(policy, chance, count=8):

@@ -19,7 +19,8 @@ from pyami_sync.exceptions import ConnectionLost
 from pyami_sync.subscriptions import dispatch, subscribers
 from pyami_sync.subscriptions.dispatch import Subscriptions
 from pyami_sync.subscriptions.listener import Listener
-from pyami_sync.wire.message import Event, Origin
+from pyami_sync.wire.message import Event
+from pyami_sync.wire.origin import Origin
 
 from ..support.injection import Injected, Injector, injections
 

@@ -15,7 +15,8 @@ from pyami_sync.subscriptions.dispatch import Subscriptions
 from pyami_sync.subscriptions.listener import DEFAULT, Listener
 from pyami_sync.subscriptions.subscribers import EventStream, Subscription
 from pyami_sync.vocabulary.model import event_class
-from pyami_sync.wire.message import Event, Origin
+from pyami_sync.wire.message import Event
+from pyami_sync.wire.origin import Origin
 
 from ..support.peer import eventually
 

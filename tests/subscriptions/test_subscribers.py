@@ -17,7 +17,8 @@ from pyami_sync.subscriptions.selectors import Selectors
 from pyami_sync.subscriptions.subscribers import EventStream, Expectation, Subscriber, Subscription
 from pyami_sync.vocabulary import markers
 from pyami_sync.vocabulary.model import event_class
-from pyami_sync.wire.message import Event, Origin
+from pyami_sync.wire.message import Event
+from pyami_sync.wire.origin import Origin
 
 ORIGIN = Origin("utf-8", 1000.0, None)
 

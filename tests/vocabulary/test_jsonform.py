@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyami_sync import Action, Event, InvalidAction, Message, Response, actions, events
 from pyami_sync.vocabulary.jsonform import from_json, to_json
 from pyami_sync.vocabulary.model import ListResponse
-from pyami_sync.wire.message import Origin
+from pyami_sync.wire.origin import Origin
 from tests.support.samples import HANGUP, LIST, TRAFFIC
 from tests.support.vocabulary import typed_events
 

@@ -7,7 +7,8 @@ import pytest
 from pyami_sync import events
 from pyami_sync.vocabulary import markers
 from pyami_sync.vocabulary.model import event_class
-from pyami_sync.wire.message import Event, Origin
+from pyami_sync.wire.message import Event
+from pyami_sync.wire.origin import Origin
 
 
 def test_connection_lost():

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from pyami_sync import actions, events
 from pyami_sync.wire.action import Action
-from pyami_sync.wire.message import FIRST_LOOK, Event, Message, Origin, kind_of
+from pyami_sync.wire.lookup import FIRST_LOOK
+from pyami_sync.wire.message import Event, Message, kind_of
 from pyami_sync.wire.needle import needle, needles
+from pyami_sync.wire.origin import Origin
 from pyami_sync.wire.response import Response
 
 PADDING = b"".join(b"\r\nPad%d: %s" % (n, b"x" * 50) for n in range(100))  # makes a message a long one

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyami_sync.wire.message import Event, Message, Origin
+from pyami_sync.wire.message import Event, Message
+from pyami_sync.wire.origin import Origin
 from pyami_sync.wire.response import Response
 
 
