@@ -12,7 +12,7 @@ sys.path.insert(0, str(HERE.parent))
 # Without the extension in C: the Python code shows the types as well.
 sys.modules["pyami_sync.wire._speedups"] = None  # type: ignore[assignment]
 
-from pyami_sync import __version__  # noqa: E402
+from pyami_sync import Message, __version__  # noqa: E402, F401
 
 del sys.modules["pyami_sync.wire._speedups"]
 

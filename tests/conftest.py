@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from pyami_sync.wire.lookup import IN_PYTHON, make_event
+
 pytest_plugins = ["tests.asterisk.plugin"]
 
 # How long an example takes says something about the machine, not about the code.
@@ -25,6 +27,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 REAL = ("asterisk", "broker", "browser", "deployment")
 """Markers of tests that need more than this process: real servers, brokers and browsers, and real deployments."""
+
+
+def pytest_report_header() -> str:
+    """Tell which code is tested."""
+    return f"pyami_sync: headers are found in {'Python' if make_event is IN_PYTHON[2] else 'C'}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
