@@ -58,6 +58,14 @@ class Environment:
                 self.missing[name] = f"{wanted} can't be installed: {last[0]}"
             else:
                 mark.touch()
+        self._build_extension()
+
+    def _build_extension(self) -> None:
+        """Build the library's extension into this checkout."""
+        install = [str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "setuptools>=77"]
+        subprocess.run(install, check=True)
+        command = [str(self.python), "setup.py", "--quiet", "build_ext", "--inplace"]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "PYAMI_SYNC_EXTENSION": "required"}, check=True)
 
     def run(self, module: str, argument: str, timeout: float) -> subprocess.CompletedProcess[str]:
         """Run a module of this checkout in it."""

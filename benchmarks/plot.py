@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
-from .clients import OWN, PEERS, client_class
+from .clients import IN_PYTHON, OWN, PEERS, client_class
 from .results import Results
 from .scenarios import SCENARIOS
 
@@ -16,7 +16,7 @@ COLOURS = {"own": "#1f6f8b", "peer": "#c98b2b", "limit": "#b8bec4"}
 
 
 def _kind(client: str) -> str:
-    return "own" if client == OWN else "peer" if client in PEERS else "limit"
+    return "own" if client in (OWN, IN_PYTHON) else "peer" if client in PEERS else "limit"
 
 
 def draw(results: Results) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, get_native_id
 from typing import Any
 
-from .clients import OWN, Client, client_class
+from .clients import IN_PYTHON, OWN, Client, client_class
 from .sender import Sender
 from .traffic import END, Load
 
@@ -374,11 +374,11 @@ class Scenario:
     """Fewer rounds than usual, for what takes long or hardly varies."""
 
 
-LISTENERS = (OWN, "asterisk-ami", "panoramisk", "pystrix", "pyami_asterisk")
+LISTENERS = (OWN, IN_PYTHON, "asterisk-ami", "panoramisk", "pystrix", "pyami_asterisk")
 CALLERS = (OWN, "asterisk-ami", "panoramisk", "basicami", "astami", "raw-socket", "reader-lock")
-THREADED = (OWN, "asterisk-ami", "panoramisk", "basicami", "reader-lock")
-COLLECTORS = (OWN, "asterisk-ami", "panoramisk", "split")
-READERS = (OWN, "asterisk-ami", "batches")
+THREADED = (OWN, IN_PYTHON, "asterisk-ami", "panoramisk", "basicami", "reader-lock")
+COLLECTORS = (OWN, IN_PYTHON, "asterisk-ami", "panoramisk", "split")
+READERS = (OWN, IN_PYTHON, "asterisk-ami", "batches")
 MIXED = (OWN, "asterisk-ami", "panoramisk")
 
 SCENARIOS: dict[str, Scenario] = {

@@ -6,15 +6,17 @@ from importlib import import_module
 
 from .base import Client, Tally, Unsupported
 
-__all__ = ["CLIENTS", "LIMITS", "OWN", "PEERS", "Client", "Tally", "Unsupported", "client_class"]
+__all__ = ["CLIENTS", "IN_PYTHON", "LIMITS", "OWN", "PEERS", "Client", "Tally", "Unsupported", "client_class"]
 
 OWN = "pyami_sync"
 PEERS = ("asterisk-ami", "panoramisk", "pystrix", "basicami", "pyami_asterisk", "astami")
 LIMITS = ("raw-socket", "reader-lock", "split", "batches", "eager")
-CLIENTS = (OWN, *PEERS, *LIMITS)
+IN_PYTHON = "in-python"
+CLIENTS = (OWN, IN_PYTHON, *PEERS, *LIMITS)
 
 _classes = {
     OWN: "own.PyamiSync",
+    IN_PYTHON: "in_python.InPython",
     "asterisk-ami": "threaded.AsteriskAMI",
     "pystrix": "threaded.Pystrix",
     "astami": "threaded.Astami",
