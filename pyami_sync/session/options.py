@@ -12,6 +12,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..connection.tls import TLS
+from ..wire.origin import keeps_ascii
 from ..wire.protocol import Limits
 from .reconnect import ReconnectPolicy
 
@@ -78,15 +79,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int | float) or not value > 0):
                 raise ValueError(f"{name} is a positive number of seconds, not {value!r}")
-        ascii_bytes = bytes(range(128))
-        try:
-            fits = ascii_bytes.decode(self.encoding) == ascii_bytes.decode("ascii")
-            # And encodes nothing else as ASCII bytes, as encodings with shift states do (iso2022_jp).
-            others = [other.encode(self.encoding, "ignore") for other in "éЖあ日한"]
-            fits = fits and not any(other and other.isascii() for other in others)
-        except (LookupError, UnicodeError):
-            fits = False
-        if not fits:
+        if not keeps_ascii(self.encoding):
             raise ValueError(f"encoding must be a codec that leaves ASCII as it is, not {self.encoding!r}")
 
     @property

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, overload
 
 from ..wire.action import Action
 from ..wire.message import Event, Message, kind_of
-from ..wire.origin import LOCAL, Origin
+from ..wire.origin import LOCAL, Origin, local_origin
 from ..wire.response import Response
 from . import markers
 from .fields import Numbered
@@ -157,6 +157,7 @@ def from_json(data: Mapping[str, Any], cls: type[Message] = Message) -> Message:
         raise ValueError(f"the JSON of a {cls.__name__} is an object")
     encoding = data.get("encoding", LOCAL.encoding)
     received = data.get("received_at")
+    local_origin(encoding)  # refuses what is no usable encoding
     origin = Origin(encoding, datetime.fromisoformat(received).timestamp() if received else 0.0, data.get("node"))
     if "raw" in data:
         raw = base64.b64decode(data["raw"], validate=True)

@@ -1,8 +1,8 @@
 /* What costs most in lookup.py, in C: a header of a message found in its bytes, and events made of bytes.
 
    The rules and their reasons are in lookup.py. What is rare is left to Python: long messages, and names that a
-   comparison of bytes does not find. Messages do not change once they are made, and this module keeps no state but its
-   types, so it needs no lock where Python has none. */
+   comparison of bytes does not find. The bytes and the origin of a message do not change once it is made, and this module
+   keeps no state but its types, so it needs no lock where Python has none. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -297,7 +297,7 @@ static PyMemberDef members[] = {
     {"_raw", T_OBJECT_EX, offsetof(Lookup, raw), 0, NULL},
     {"_origin", T_OBJECT_EX, offsetof(Lookup, origin), 0, NULL},
     {"_index", T_OBJECT_EX, offsetof(Lookup, index), 0, NULL},
-    {"_name", T_OBJECT_EX, offsetof(Lookup, name), 0, NULL},
+    {"_event_name", T_OBJECT_EX, offsetof(Lookup, name), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 from ..exceptions import InvalidAction
 from .message import Message, kinds
-from .origin import LOCAL, Origin
+from .origin import LOCAL, Origin, local_origin
 from .response import Response
 
 if TYPE_CHECKING:
@@ -82,6 +82,10 @@ class Action(Message, Generic[R]):
         encoding: str = "utf-8",
         **more: HeaderValue,
     ) -> None:
+        try:
+            origin = local_origin(encoding)
+        except ValueError as exc:
+            raise InvalidAction(str(exc)) from None
         # A dict is by far the most frequent, and whether something is a Mapping is a slow question.
         pairs: list[tuple[str, HeaderValue]] = list(
             headers.items() if isinstance(headers, (dict, Mapping)) else headers
@@ -105,7 +109,7 @@ class Action(Message, Generic[R]):
         if len(lines) > MAX_HEADERS:
             raise InvalidAction(f"{name}: {len(lines)} lines; a server takes at most {MAX_HEADERS}")
         self._raw = b"\r\n".join(lines)
-        self._origin = LOCAL if encoding == "utf-8" else Origin(encoding)
+        self._origin = origin
         self.name = name
         self.action_id = action_id
         self._checked = len(lines) < MAX_HEADERS  # there is room for an ActionID

@@ -12,7 +12,7 @@ a header in one way, and a search for this way alone costs half.
 from __future__ import annotations
 
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from .names import fold
 from .needle import Needle, needle, needles
@@ -43,7 +43,7 @@ class RareLookup:
     _raw: bytes
     _origin: Origin
     _index: dict[str, list[str]]  # only of a long message, once it has been searched
-    _name: str  # only of an event
+    _event_name: str  # only of an event
 
     def items(self) -> list[tuple[str, str]]:
         """Pairs of name and value in wire order, with repeats."""
@@ -117,7 +117,7 @@ class RareLookup:
             # The headers that say what a message is come first; look there before all of it is taken apart.
             cut = self._raw.rfind(b"\r\n", 0, FIRST_LOOK)
             if cut > 0:
-                head = object.__new__(type(self))
+                head = object.__new__(Lookup)  # not of a user's class
                 head._raw, head._origin = self._raw[:cut], self._origin
                 found = head._find_folded(key)
                 if found is not None:
@@ -137,7 +137,7 @@ class RareLookup:
 class Lookup(RareLookup):
     """The headers of a message, by name."""
 
-    __slots__ = ("_index", "_name", "_origin", "_raw")
+    __slots__ = ("_event_name", "_index", "_origin", "_raw")
 
     _find = RareLookup._find_any
 
@@ -205,10 +205,12 @@ class AnySpelling(Lookup):
 
     _find = RareLookup._find_folded
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """The first value of a header, or ``default``."""
-        found = self._find(needle(name))
-        return default if found is None else found
+    if not TYPE_CHECKING:  # the types are those of Lookup
+
+        def get(self, name, default=None):
+            """The first value of a header, or ``default``."""
+            found = self._find(needle(name))
+            return default if found is None else found
 
     def __getitem__(self, name: str) -> str:
         found = self._find(needle(name))
@@ -222,7 +224,7 @@ def make_event(cls: type[L], raw: bytes, origin: Origin, name: str) -> L:
     made = cls.__new__(cls)
     made._raw = raw
     made._origin = origin
-    made._name = name
+    made._event_name = name
     return made
 
 
@@ -233,7 +235,7 @@ def make_events(cls: type[L], frames: list[bytes], origin: Origin, name: str) ->
         event = cls.__new__(cls)
         event._raw = raw
         event._origin = origin
-        event._name = name
+        event._event_name = name
         made.append(event)
     return made
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Self, cast
 from .escapes import unescape
 from .lookup import Lookup
 from .names import are_plain, fold
-from .origin import LOCAL, Origin
+from .origin import LOCAL, Origin, local_origin
 from .redaction import redact
 
 __all__ = ["Event", "Message"]
@@ -41,7 +41,7 @@ class Message(Lookup):
             (``surrogateescape``).
 
     Raises:
-        ValueError: a name or value that would not stay one header.
+        ValueError: a name or value that would not stay one header, or another encoding.
 
     """
 
@@ -55,6 +55,7 @@ class Message(Lookup):
         *,
         encoding: str = "utf-8",
     ) -> None:
+        origin = local_origin(encoding)
         lines = []
         for name, value in _pairs(headers):
             if not name and value and ":" not in value and "\r\n" not in value:
@@ -65,7 +66,7 @@ class Message(Lookup):
                     raise ValueError(f"header {name!r} would not stay one line")
             lines.append(line)
         self._raw = "\r\n".join(lines).encode(encoding, "surrogateescape")
-        self._origin = LOCAL if encoding == "utf-8" else Origin(encoding)
+        self._origin = origin
 
     # Making from bytes, and back
 
@@ -79,20 +80,20 @@ class Message(Lookup):
 
     @classmethod
     def from_bytes(cls, raw: bytes, *, encoding: str = "utf-8") -> Self:
-        """Make a message from the bytes of exactly one.
+        """Make a message from the bytes of exactly one, in an encoding that leaves ASCII as it is.
 
         Called on :class:`Message` itself it gives an :class:`Event`, a :class:`~pyami_sync.Response` or an
         :class:`~pyami_sync.Action` as the first header says, and a plain message when that says none of them.
 
         Raises:
-            ValueError: the bytes are empty, or hold more than one message.
+            ValueError: the bytes are empty, or hold more than one message, or it is another kind of encoding.
 
         """
-        body = raw.lstrip(b"\r\n")
+        body = bytes(raw).lstrip(b"\r\n")
         if body.endswith(b"\r\n\r\n"):
             body = body[:-4]
         found = kind_of(body) if cls is Message else cls
-        made = found._wire(body, LOCAL if encoding == "utf-8" else Origin(encoding))
+        made = found._wire(body, local_origin(encoding))
         if not made._raw or b"\r\n\r\n" in made._raw:
             raise ValueError("these bytes are not exactly one message")
         return cast(Self, made)
@@ -196,7 +197,7 @@ class Event(Message):
 
     __slots__ = ()
 
-    name: str = Lookup._name  # the descriptor of its slot
+    name: str = Lookup._event_name  # the descriptor of its slot
     """What happened, as the server spells it."""
 
     def __init__(
@@ -206,12 +207,12 @@ class Event(Message):
         encoding: str = "utf-8",
     ) -> None:
         super().__init__(headers, encoding=encoding)
-        self._name = self.get("Event", "")
+        self._event_name = self.get("Event", "")
 
     @classmethod
     def _wire(cls, raw: bytes, origin: Origin = LOCAL) -> Self:
         self = super()._wire(raw, origin)
-        self._name = self.get("Event", "")
+        self._event_name = self.get("Event", "")
         return self
 
     @property

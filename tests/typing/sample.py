@@ -231,7 +231,10 @@ def wrong_subscriptions(client: AMIClient, pool: ClusterPool, dialed: EventStrea
     client.originate("PJSIP/1101", wait=True).ok  # wrong: attr-defined
 
 
-def mistakes(client: AMIClient, hangup: events.Hangup) -> None:
+def mistakes(client: AMIClient, hangup: events.Hangup, user: events.UserEvent) -> None:
+    user.get("Queue", 3)  # wrong: call-overload
+    user.get("Queue").lower()  # wrong: union-attr
+    print(user.get("Queue", "").lower())
     actions.QueueAdd(queue="support")  # wrong: call-arg
     actions.QueueAdd(queue="support", interface="PJSIP/a", penalty="high")  # wrong: arg-type
     actions.QueueAdd(queue="support", interfaces="PJSIP/a", interface="x")  # wrong: call-arg

@@ -162,7 +162,7 @@ def test_other_names(implementation):
 def test_what_is_not_there_raises_and_does_not_crash(implementation):
     for cls in (implementation.lookup, implementation.any_spelling):
         empty = cls.__new__(cls)
-        for attribute in ("_raw", "_origin", "_index", "_name"):
+        for attribute in ("_raw", "_origin", "_index", "_event_name"):
             with pytest.raises(AttributeError):
                 getattr(empty, attribute)
         for look in (lambda m: m["A"], lambda m: m.get("A"), lambda m: "A" in m, lambda m: m._find(needle("A"))):
@@ -186,14 +186,14 @@ def test_make_event(implementation):
     origin = Origin("latin-1")
     event = implementation.make_event(Known, b"Event: A\r\nX: \xe4", origin, "A")
     assert type(event) is Known
-    assert (event._raw, event._origin, event._name) == (b"Event: A\r\nX: \xe4", origin, "A")
+    assert (event._raw, event._origin, event._event_name) == (b"Event: A\r\nX: \xe4", origin, "A")
     assert event["X"] == "ä"
     assert not hasattr(event, "more")
     assert not hasattr(event, "_index")
     frames = [b"Event: A\r\nX: %d" % n for n in range(1000)]
     many = implementation.make_events(Known, frames, LOCAL, "A")
     assert [each["X"] for each in many] == [str(n) for n in range(1000)]
-    assert {(type(each), each._origin, each._name) for each in many} == {(Known, LOCAL, "A")}
+    assert {(type(each), each._origin, each._event_name) for each in many} == {(Known, LOCAL, "A")}
     assert implementation.make_events(Known, [], LOCAL, "A") == []
 
 

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyami_sync import actions, events
+from pyami_sync.vocabulary.jsonform import from_json
 from pyami_sync.wire.action import Action
 from pyami_sync.wire.lookup import FIRST_LOOK
 from pyami_sync.wire.message import Event, Message, kind_of
@@ -239,6 +240,35 @@ class TestFromBytes:
     def test_not_exactly_one(self, raw):
         with pytest.raises(ValueError, match="not exactly one"):
             parse(raw)
+
+    @pytest.mark.parametrize("encoding", ["typo", "utf-16", "utf-7", "cp037", "rot13", None, 5])
+    def test_an_encoding_that_does_not_leave_ascii_as_it_is(self, encoding):
+        for make in (
+            lambda: parse(b"Event: A", encoding=encoding),
+            lambda: events.Hangup.from_bytes(b"Event: Hangup", encoding=encoding),
+            lambda: Message({"A": "1"}, encoding=encoding),
+            lambda: Action("Ping", encoding=encoding),
+            lambda: from_json({"event": "A", "headers": {"Event": "A"}, "encoding": encoding}),
+        ):
+            with pytest.raises(ValueError, match="leaves ASCII as it is"):
+                make()
+
+    def test_other_bytes(self):
+        for cls in (Message, Event, Response):
+            assert cls.from_bytes(bytearray(b"Response: A\r\nB: 1\r\n\r\n"))["b"] == "1"
+
+    def test_searching_a_long_message_makes_no_other_of_a_user_s_class(self):
+        made = []
+
+        class Mine(Event):
+            def __del__(self) -> None:
+                made.append(self.name)
+
+        message = Mine.from_bytes(b"Event: A" + PADDING)
+        assert message.get("pad0") is not None
+        assert message.get("absent") is None
+        del message
+        assert made == ["A"]
 
     def test_noise_in_front(self):
         assert parse(b"\r\n\r\nEvent: A\r\n\r\n").to_bytes() == b"Event: A\r\n\r\n"
