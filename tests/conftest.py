@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from pyami_sync.wire.lookup import IN_PYTHON, make_event
+import pyami_sync.wire.lookup  # noqa: F401  # loads it
 
 pytest_plugins = ["tests.asterisk.plugin"]
 
@@ -31,7 +32,7 @@ REAL = ("asterisk", "broker", "browser", "deployment")
 
 def pytest_report_header() -> str:
     """Tell which code is tested."""
-    return f"pyami_sync: headers are found in {'Python' if make_event is IN_PYTHON[2] else 'C'}"
+    return f"pyami_sync: headers are found in {'C' if 'pyami_sync.wire._speedups' in sys.modules else 'Python'}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

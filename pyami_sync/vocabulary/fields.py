@@ -23,10 +23,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, TypeVar, overload
 from urllib.parse import unquote
 
 from ..wire.escapes import unescape
+from ..wire.lookup import HeaderField
 from ..wire.message import Message
 from ..wire.needle import needle
 
@@ -62,7 +63,7 @@ TRUTH = {
 _assignment = re.compile(r'(?:\\.|"(?:\\.|[^"\\])*(?:"|\Z)|[^,\\"]|\\\Z)+', re.DOTALL)
 
 
-class Field(Generic[T]):
+class Field(HeaderField, Generic[T]):
     """Descriptor for one header of a message, which is read when the attribute is accessed.
 
     Args:
@@ -70,40 +71,45 @@ class Field(Generic[T]):
 
     """
 
-    __slots__ = ("_key", "attribute", "header")
+    __slots__ = ("attribute", "header")
 
     kind: ClassVar[Mapping[str, Any]] = {}
     """JSON Schema of its values."""
+    convert: ClassVar[Any] = None
+    """Called with a header's text, it returns the value, or raises :exc:`ValueError`; None for text as it is."""
+    what: ClassVar[str] = ""
+    """What the text should be, for the error."""
 
     def __init__(self, header: str) -> None:
         self.header = header
         self.attribute = ""
         self._key = needle(header)
+        self._convert = type(self).convert
 
     def __init_subclass__(cls) -> None:
-        # Each kind of field has its own `read`, which becomes __get__ itself: one call less for each look at an
-        # attribute, and type checkers go by the overloads below.
-        if "read" in vars(cls):
-            cls.__get__ = cls.read  # type: ignore[method-assign]
+        # What takes more than a conversion of text has a `read` of its own, which becomes __get__ itself: one call less
+        # for each look at an attribute, and type checkers go by the overloads below.
+        read = vars(cls).get("read")
+        if read is not None:
+            cls.__get__ = read  # type: ignore[method-assign]
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.attribute = name
 
-    @overload
-    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
-    @overload
-    def __get__(self, instance: Message, owner: type | None = None) -> T: ...
-    def __get__(self, instance: Message | None, owner: type | None = None) -> Self | T:
-        return cast(Self | T, self.read(instance, owner))
+    if TYPE_CHECKING:
 
-    def read(self, instance: Any, owner: type | None = None) -> Any:
-        """Return the value in a message, or the field itself when accessed on the class.
+        @overload
+        def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+        @overload
+        def __get__(self, instance: Message, owner: type | None = None) -> T: ...
+        def __get__(self, instance: Message | None, owner: type | None = None) -> Self | T:
+            """Return the value in a message, or the field itself when accessed on the class.
 
-        Raises:
-            ValueError: the text does not convert.
+            Raises:
+                ValueError: the text does not convert.
 
-        """
-        raise NotImplementedError
+            """
+            ...
 
     def __set__(self, instance: Message, value: NoReturn) -> NoReturn:
         raise AttributeError(f"messages are immutable: {self.attribute!r} can't be set")
@@ -111,7 +117,7 @@ class Field(Generic[T]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.attribute!r} of header {self.header!r}>"
 
-    def _unusable(self, text: str, what: str) -> None:
+    def _unusable(self, text: str) -> None:
         """Return None for a text that stands for the absence of a value.
 
         Raises:
@@ -119,7 +125,7 @@ class Field(Generic[T]):
 
         """
         if text.strip().lower() not in NOTHING:
-            raise ValueError(f"header {self.header!r} holds no {what}: {text!r}")
+            raise ValueError(f"header {self.header!r} holds no {self.what}: {text!r}") from None
 
 
 class Text(Field[str | None]):
@@ -128,8 +134,10 @@ class Text(Field[str | None]):
     __slots__ = ()
     kind = {"type": ["string", "null"]}
 
-    def read(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else instance._find(self._key)
+
+def somebody(text: str) -> str | None:
+    """Return None for what only says that there is nobody."""
+    return None if text in NOBODY else text
 
 
 class Party(Field[str | None]):
@@ -137,12 +145,12 @@ class Party(Field[str | None]):
 
     __slots__ = ()
     kind = {"type": ["string", "null"]}
+    convert = staticmethod(somebody)
 
-    def read(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        text = instance._find(self._key)
-        return None if text in NOBODY else text
+
+def unescaped_somebody(text: str) -> str | None:
+    """Undo escapes; return None for what only says that there is nobody."""
+    return None if text in NOBODY else unescape(text)
 
 
 class PartyName(Field[str | None]):
@@ -150,12 +158,7 @@ class PartyName(Field[str | None]):
 
     __slots__ = ()
     kind = {"type": ["string", "null"]}
-
-    def read(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        text = instance._find(self._key)
-        return None if text is None or text in NOBODY else unescape(text)
+    convert = staticmethod(unescaped_somebody)
 
 
 class Unescaped(Field[str | None]):
@@ -163,12 +166,7 @@ class Unescaped(Field[str | None]):
 
     __slots__ = ()
     kind = {"type": ["string", "null"]}
-
-    def read(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        text = instance._find(self._key)
-        return None if text is None else unescape(text)
+    convert = staticmethod(unescape)
 
 
 class Percent(Field[str | None]):
@@ -202,17 +200,8 @@ class Int(Field[int | None]):
 
     __slots__ = ()
     kind = {"type": ["integer", "null"]}
-
-    def read(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        text = instance._find(self._key)
-        if text is None:
-            return None
-        try:
-            return int(text)
-        except ValueError:
-            return self._unusable(text, "whole number")
+    convert = int
+    what = "whole number"
 
 
 class Float(Field[float | None]):
@@ -220,17 +209,16 @@ class Float(Field[float | None]):
 
     __slots__ = ()
     kind = {"type": ["number", "null"]}
+    convert = float
+    what = "number"
 
-    def read(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        text = instance._find(self._key)
-        if text is None:
-            return None
-        try:
-            return float(text)
-        except ValueError:
-            return self._unusable(text, "number")
+
+def truth(text: str) -> bool:
+    """Return what any of the spellings that servers use means."""
+    try:
+        return TRUTH[text.lower()]
+    except KeyError:
+        raise ValueError(text) from None
 
 
 class Bool(Field[bool | None]):
@@ -238,17 +226,17 @@ class Bool(Field[bool | None]):
 
     __slots__ = ()
     kind = {"type": ["boolean", "null"]}
+    convert = staticmethod(truth)
+    what = "yes or no"
 
-    def read(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        text = instance._find(self._key)
-        if text is None:
-            return None
-        try:
-            return TRUTH[text.lower()]
-        except KeyError:
-            return self._unusable(text, "yes or no")
+
+def moment(text: str) -> datetime | None:
+    """Return the time in UTC that is so many seconds after 1970; None for 0."""
+    try:
+        seconds = float(text)
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+    except (OverflowError, OSError) as exc:
+        raise ValueError(text) from exc
 
 
 class Time(Field[datetime | None]):
@@ -256,18 +244,8 @@ class Time(Field[datetime | None]):
 
     __slots__ = ()
     kind = {"type": ["string", "null"], "format": "date-time"}
-
-    def read(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        text = instance._find(self._key)
-        if text is None:
-            return None
-        try:
-            seconds = float(text)
-            return datetime.fromtimestamp(seconds, UTC) if seconds else None
-        except (ValueError, OverflowError, OSError):
-            return self._unusable(text, "time in seconds since 1970")
+    convert = staticmethod(moment)
+    what = "time in seconds since 1970"
 
 
 class IsoTime(Field[datetime | None]):
@@ -275,17 +253,8 @@ class IsoTime(Field[datetime | None]):
 
     __slots__ = ()
     kind = {"type": ["string", "null"], "format": "date-time"}
-
-    def read(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        text = instance._find(self._key)
-        if text is None:
-            return None
-        try:
-            return datetime.fromisoformat(text)
-        except ValueError:
-            return self._unusable(text, "time as in ISO 8601")
+    convert = datetime.fromisoformat
+    what = "time as in ISO 8601"
 
 
 class LocalTime(IsoTime):

@@ -1,4 +1,5 @@
-/* What costs most in lookup.py, in C: a header of a message found in its bytes, and events made of bytes.
+/* What costs most in lookup.py, in C: a header of a message found in its bytes, by name or by a field, and events made of
+   bytes.
 
    The rules and their reasons are in lookup.py. What is rare is left to Python: long messages, and names that a
    comparison of bytes does not find. The bytes and the origin of a message do not change once it is made, and this module
@@ -334,6 +335,81 @@ static PyType_Spec any_spelling_spec = {
     .slots = any_spelling_slots,
 };
 
+/* The base of the descriptors in fields.py. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *key;     /* a needle */
+    PyObject *convert; /* called with the text; None for text as it is */
+} HeaderField;
+
+static PyObject *
+field_get(PyObject *object, PyObject *message, PyObject *Py_UNUSED(owner))
+{
+    HeaderField *self = (HeaderField *)object;
+    if (message == NULL || message == Py_None) {
+        return Py_NewRef(object);
+    }
+    if (self->key == NULL || self->convert == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_key");
+        return NULL;
+    }
+    /* A type has these functions only if it is one of ours that does not look for headers in another way. */
+    PyMappingMethods *mapping = Py_TYPE(message)->tp_as_mapping;
+    binaryfunc get_item = mapping == NULL ? NULL : mapping->mp_subscript;
+    PyObject *text;
+    if (get_item == lookup_get_item) {
+        text = find(message, self->key, EXACT_FIRST);
+    }
+    else if (get_item == any_spelling_get_item) {
+        text = find(message, self->key, ANY_SPELLING);
+    }
+    else {
+        text = PyObject_CallMethod(message, "_find", "(O)", self->key);
+    }
+    if (text == NULL || text == Py_None || self->convert == Py_None) {
+        return text;
+    }
+    PyObject *value = PyObject_CallOneArg(self->convert, text);
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear();
+        value = PyObject_CallMethod(object, "_unusable", "(O)", text);
+    }
+    Py_DECREF(text);
+    return value;
+}
+
+static void
+field_dealloc(PyObject *object)
+{
+    HeaderField *self = (HeaderField *)object;
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(self->key);
+    Py_XDECREF(self->convert);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef field_members[] = {
+    {"_key", T_OBJECT_EX, offsetof(HeaderField, key), 0, NULL},
+    {"_convert", T_OBJECT_EX, offsetof(HeaderField, convert), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot field_slots[] = {
+    {Py_tp_doc, "A descriptor whose value is that of one header of the message."},
+    {Py_tp_dealloc, field_dealloc},
+    {Py_tp_members, field_members},
+    {Py_tp_descr_get, field_get},
+    {0, NULL},
+};
+
+static PyType_Spec field_spec = {
+    .name = "pyami_sync.wire._speedups.HeaderField",
+    .basicsize = sizeof(HeaderField),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = field_slots,
+};
+
 static PyObject *
 new_event(PyTypeObject *cls, PyObject *raw, PyObject *origin, PyObject *name)
 {
@@ -398,6 +474,18 @@ static PyMethodDef functions[] = {
 };
 
 static int
+add_type(PyObject *module, PyType_Spec *spec, PyObject *base)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, base);
+    if (type == NULL) {
+        return -1;
+    }
+    int done = PyModule_AddType(module, (PyTypeObject *)type);
+    Py_DECREF(type);
+    return done;
+}
+
+static int
 execute(PyObject *module)
 {
     State *state = PyModule_GetState(module);
@@ -405,13 +493,10 @@ execute(PyObject *module)
     if (state->lookup == NULL || PyModule_AddType(module, state->lookup) < 0) {
         return -1;
     }
-    PyObject *other = PyType_FromModuleAndSpec(module, &any_spelling_spec, (PyObject *)state->lookup);
-    if (other == NULL) {
+    if (add_type(module, &any_spelling_spec, (PyObject *)state->lookup) < 0) {
         return -1;
     }
-    int done = PyModule_AddType(module, (PyTypeObject *)other);
-    Py_DECREF(other);
-    return done;
+    return add_type(module, &field_spec, NULL);
 }
 
 static int

@@ -11,8 +11,9 @@ a header in one way, and a search for this way alone costs half.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import repeat
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .names import fold
 from .needle import Needle, needle, needles
@@ -22,6 +23,7 @@ __all__ = [
     "FIRST_LOOK",
     "IN_PYTHON",
     "AnySpelling",
+    "HeaderField",
     "Lookup",
     "RareLookup",
     "make_event",
@@ -198,6 +200,31 @@ def _odd_pair(line: str) -> tuple[str, str]:
     return (name, value.removeprefix(" ")) if colon else ("", line)
 
 
+class HeaderField:
+    """A descriptor whose value is that of one header of the message; the base of fields, which convert it."""
+
+    __slots__ = ("_convert", "_key")
+
+    _key: Needle
+    _convert: Callable[[str], Any] | None
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        text = instance._find(self._key)
+        convert = self._convert
+        if text is None or convert is None:
+            return text
+        try:
+            return convert(text)
+        except ValueError:
+            return self._unusable(text)
+
+    def _unusable(self, text: str) -> None:
+        """Return or raise what text gives that does not convert."""
+        raise NotImplementedError
+
+
 class AnySpelling(Lookup):
     """The headers of a message, by name in any spelling; the first one counts."""
 
@@ -240,7 +267,7 @@ def make_events(cls: type[L], frames: list[bytes], origin: Origin, name: str) ->
     return made
 
 
-IN_PYTHON = (Lookup, AnySpelling, make_event, make_events)  # all that may be replaced below
+IN_PYTHON = (Lookup, AnySpelling, HeaderField, make_event, make_events)  # all that may be replaced below
 
 if not TYPE_CHECKING:
     try:
@@ -248,7 +275,7 @@ if not TYPE_CHECKING:
     except ImportError:  # not built: no compiler, or an interpreter that runs the above as fast
         pass
     else:
-        from ._speedups import AnySpelling, make_event, make_events
+        from ._speedups import AnySpelling, HeaderField, make_event, make_events
 
         class Lookup(_speedups.Lookup, RareLookup):
             """The headers of a message, by name."""

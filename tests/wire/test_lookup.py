@@ -25,15 +25,17 @@ CHECKOUT = Path(__file__).parent.parent.parent
 class Implementation(NamedTuple):
     lookup: type[Any]
     any_spelling: type[Any]
+    header_field: type[Any]
     make_event: Callable[..., Any]
     make_events: Callable[..., Any]
 
 
 IMPLEMENTATIONS = {"python": Implementation(*IN_PYTHON)}
-if lookup.make_event is not IN_PYTHON[2]:
+if lookup.make_event is not IMPLEMENTATIONS["python"].make_event:
     IMPLEMENTATIONS["c"] = Implementation(
         lookup.Lookup,
         type("AnySpelling", (lookup.AnySpelling, lookup.Lookup), {"__slots__": ()}),
+        lookup.HeaderField,
         lookup.make_event,
         lookup.make_events,
     )
@@ -179,6 +181,75 @@ def test_what_is_not_there_raises_and_does_not_crash(implementation):
                 made(cls, b"A: 1")._find(key)
 
 
+def fields(implementation: Implementation) -> tuple[type[Any], type[Any]]:
+    """Make classes of both kinds that read the header Name as text and as a number."""
+
+    class Number(implementation.header_field):
+        def _unusable(self, text: str) -> str:
+            if text == "bad":
+                raise RuntimeError(text)
+            return f"no number: {text}"
+
+    def made_field(cls: type[Any], convert: Any) -> Any:
+        field = cls()
+        field._key, field._convert = needle("Name"), convert
+        return field
+
+    def odd(text: str) -> Any:
+        raise KeyError(text)
+
+    attributes = {
+        "text": made_field(implementation.header_field, None),
+        "number": made_field(Number, int),
+        "odd": made_field(Number, odd),
+    }
+    return tuple(type("Typed", (cls,), attributes) for cls in (implementation.lookup, implementation.any_spelling))
+
+
+@pytest.mark.parametrize(("raw", "name", "exact", "first"), [each for each in FOUND if each[1] == "Name"])
+def test_a_field_gives_the_header(implementation, raw, name, exact, first):
+    for cls, expected in zip(fields(implementation), (exact, first), strict=True):
+        assert made(cls, raw).text == expected
+
+
+def test_a_field_converts(implementation):
+    for cls in fields(implementation):
+        assert made(cls, b"Event: A\r\nName: 17").number == 17
+        assert made(cls, b"Event: A").number is None
+        assert made(cls, b"Event: A").odd is None
+        assert made(cls, b"Event: A\r\nName: x").number == "no number: x"
+        with pytest.raises(RuntimeError, match="bad"):
+            _ = made(cls, b"Event: A\r\nName: bad").number
+        with pytest.raises(KeyError, match="x"):
+            _ = made(cls, b"Event: A\r\nName: x").odd
+        assert type(cls.text) is implementation.header_field
+        assert cls.number._convert is int
+        with pytest.raises(AttributeError):
+            _ = cls.__new__(cls).text
+
+
+def test_a_field_of_a_class_that_looks_for_headers_in_another_way(implementation):
+    for cls in fields(implementation):
+
+        class Other(cls):
+            def __getitem__(self, name: str) -> str:
+                return "other"
+
+            def _find(self, key: Any) -> str:
+                return "7"
+
+        assert made(Other, b"Name: 1").number == 7
+
+    class NoMessage:
+        text = vars(fields(implementation)[0])["text"]
+
+    with pytest.raises(AttributeError, match="_find"):
+        _ = NoMessage().text
+    unfinished = implementation.header_field()
+    with pytest.raises(AttributeError):
+        unfinished.__get__(made(implementation.lookup, b"Name: 1"))
+
+
 def test_make_event(implementation):
     class Known(implementation.lookup):
         __slots__ = ("more",)
@@ -216,7 +287,9 @@ def test_it_keeps_no_reference_and_loses_none(implementation):
         "A name " + "x" * 9,
     )
     absent, fallback, key = "Absent " + name, "fallback " + name, needle("Name")
-    watched = (raw, origin, name, absent, fallback, key, implementation.lookup)
+    typed = fields(implementation)[0]
+    field = typed.text
+    watched = (raw, origin, name, absent, fallback, key, implementation.lookup, typed, field, field._key)
 
     def work() -> None:
         for event in (
@@ -231,6 +304,11 @@ def test_it_keeps_no_reference_and_loses_none(implementation):
                 _ = event[absent]
             with pytest.raises(TypeError):
                 event.get(absent, fallback, wrong=name)
+        event = made(typed, raw, origin)
+        assert event.text == "\udcff"
+        assert event.number == "no number: \udcff"
+        with pytest.raises(KeyError):
+            _ = event.odd
 
     work()
     gc.collect()
