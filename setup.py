@@ -34,7 +34,14 @@ readme = (here / "README.rst").read_text("utf-8").replace("docs/terminal.svg", f
 wish = os.environ.get("PYAMI_SYNC_EXTENSION", "optional")
 if wish not in ("no", "optional", "required"):
     raise SystemExit(f"PYAMI_SYNC_EXTENSION must be no, optional or required, not {wish!r}")
-extensions = [Extension("pyami_sync.wire._speedups", ["pyami_sync/wire/_speedups.c"], optional=wish == "optional")]
+extensions = [
+    Extension(
+        "pyami_sync.wire._speedups",
+        ["pyami_sync/wire/_speedups.c"],
+        depends=["pyami_sync/wire/_lookup.h"],
+        optional=wish == "optional",
+    )
+]
 if wish == "no" or platform.python_implementation() != "CPython":
     extensions = []
 

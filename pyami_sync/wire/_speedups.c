@@ -1,5 +1,5 @@
-/* What costs most in lookup.py, in C: a header of a message found in its bytes, by name or by a field, and events made of
-   bytes.
+/* What costs most in lookup.py, in C: headers of a message found in its bytes (_lookup.h), by name or by a field, and events
+   made of bytes.
 
    The rules and their reasons are in lookup.py. What is rare is left to Python: long messages, and names that a
    comparison of bytes does not find. The bytes and the origin of a message do not change once it is made, and this module
@@ -10,141 +10,11 @@
 #include <structmember.h>
 #include <string.h>
 
-#define FIRST_LOOK 2048 /* as in lookup.py */
-
-/* No member can be part of a reference cycle (bytes, text, an Origin, a dict of lists of text), so the garbage collector
-   need not visit them. */
-typedef struct {
-    PyObject_HEAD
-    PyObject *raw;    /* bytes */
-    PyObject *origin; /* Origin */
-    PyObject *index;  /* dict; NULL before a long message is searched */
-    PyObject *name;   /* str; of events only */
-} Lookup;
+#include "_lookup.h"
 
 typedef struct {
     PyTypeObject *lookup;
 } State;
-
-typedef enum { FAILED = -1, ABSENT, FOUND, UNDECIDED } Outcome;
-
-/* Whether a header spelled as it is asked for comes before others, or whichever is first in the message. */
-typedef enum { EXACT_FIRST, ANY_SPELLING } Order;
-
-static inline unsigned char
-lower(unsigned char c)
-{
-    return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
-}
-
-static int
-same_folded(const char *one, const char *other, Py_ssize_t size)
-{
-    for (Py_ssize_t i = 0; i < size; i++) {
-        if (lower((unsigned char)one[i]) != lower((unsigned char)other[i])) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-/* Return where the line that `at` is in ends: at its CR LF, or at `end`. */
-static const char *
-end_of_line(const char *at, const char *end)
-{
-    while ((at = memchr(at, '\r', end - at)) != NULL) {
-        if (at + 1 < end && at[1] == '\n') {
-            return at;
-        }
-        at++;
-    }
-    return end;
-}
-
-static PyObject *
-decode(Lookup *self, const char *start, const char *end)
-{
-    /* A copy, and a look whether all of it is ASCII. */
-    PyObject *text = PyUnicode_FromKindAndData(PyUnicode_1BYTE_KIND, start, end - start);
-    if (text == NULL || PyUnicode_IS_ASCII(text)) {
-        return text;
-    }
-    Py_DECREF(text);
-    if (self->origin == NULL || !PyTuple_Check(self->origin) || PyTuple_GET_SIZE(self->origin) == 0) {
-        PyErr_SetString(PyExc_AttributeError, "_origin");
-        return NULL;
-    }
-    /* A codec may be Python code. Hold what it is given, whatever that code does with the message. */
-    PyObject *raw = Py_NewRef(self->raw);
-    PyObject *origin = Py_NewRef(self->origin);
-    const char *encoding = PyUnicode_AsUTF8(PyTuple_GET_ITEM(origin, 0));
-    text = encoding == NULL ? NULL : PyUnicode_Decode(start, end - start, encoding, "surrogateescape");
-    Py_DECREF(raw);
-    Py_DECREF(origin);
-    return text;
-}
-
-/* Look for a header. Only FOUND sets *value. UNDECIDED: Python has to look. */
-static Outcome
-search(Lookup *self, const char *name, Py_ssize_t size, Order order, PyObject **value)
-{
-    if (self->raw == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "_raw");
-        return FAILED;
-    }
-    if (!PyBytes_Check(self->raw)) {
-        PyErr_SetString(PyExc_TypeError, "_raw must be bytes");
-        return FAILED;
-    }
-    const char *line = PyBytes_AS_STRING(self->raw);
-    const char *end = line + PyBytes_GET_SIZE(self->raw);
-    int is_long = end - line > FIRST_LOOK;
-    if (is_long && order == ANY_SPELLING) {
-        return UNDECIDED;
-    }
-    const char *stop = is_long ? line + FIRST_LOOK : end;
-    const char *found = NULL; /* behind the colon of the first one in any spelling */
-    for (int is_first = 1; stop - line > size; is_first = 0) {
-        if (line[size] == ':' && (found == NULL || order == EXACT_FIRST)) {
-            const char *after = line + size + 1;
-            if (memcmp(line, name, size) == 0) {
-                if (found == NULL) {
-                    found = after;
-                }
-                if (is_first) {
-                    break;
-                }
-                if (after < stop && *after == ' ') {
-                    found = after;
-                    is_long = 0;
-                    break;
-                }
-            }
-            else if (found == NULL && same_folded(line, name, size)) {
-                found = after;
-            }
-            if (found != NULL && order == ANY_SPELLING) {
-                break;
-            }
-        }
-        line = end_of_line(line, stop);
-        if (line == stop) {
-            break;
-        }
-        line += 2;
-    }
-    if (is_long) {
-        return UNDECIDED;
-    }
-    if (found == NULL) {
-        return ABSENT;
-    }
-    if (found < end && *found == ' ') {
-        found++;
-    }
-    *value = decode(self, found, end_of_line(found, end));
-    return *value == NULL ? FAILED : FOUND;
-}
 
 /* As search(), for a name as a program gives it; never UNDECIDED. */
 static Outcome
@@ -255,6 +125,20 @@ find(PyObject *self, PyObject *needle, Order order)
 
 #define GET_DOC "get($self, /, name, default=None)\n--\n\nThe first value of a header, or ``default``."
 
+#define ITEMS_DOC "items($self, /)\n--\n\nPairs of name and value in wire order, with repeats."
+
+static PyObject *
+items(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    return pairs((Lookup *)self);
+}
+
+static PyObject *
+make_plain_dict(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    return plain_dict((Lookup *)self);
+}
+
 #define METHODS(prefix, order)                                                                                         \
     static PyObject *prefix##_get(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)         \
     {                                                                                                                  \
@@ -275,6 +159,8 @@ find(PyObject *self, PyObject *needle, Order order)
     static PyMethodDef prefix##_methods[] = {                                                                          \
         {"get", (PyCFunction)(void (*)(void))prefix##_get, METH_FASTCALL | METH_KEYWORDS, GET_DOC},                    \
         {"_find", prefix##_find, METH_O, NULL},                                                                        \
+        {"items", items, METH_NOARGS, ITEMS_DOC},                                                                      \
+        {"_plain_dict", make_plain_dict, METH_NOARGS, NULL},                                                           \
         {NULL, NULL, 0, NULL},                                                                                         \
     }
 

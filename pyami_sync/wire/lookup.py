@@ -48,6 +48,9 @@ class RareLookup:
     _event_name: str  # only of an event
 
     def items(self) -> list[tuple[str, str]]:
+        raise NotImplementedError
+
+    def _items_any(self) -> list[tuple[str, str]]:
         """Pairs of name and value in wire order, with repeats."""
         if not self._raw:
             return []
@@ -142,6 +145,19 @@ class Lookup(RareLookup):
     __slots__ = ("_event_name", "_index", "_origin", "_raw")
 
     _find = RareLookup._find_any
+
+    def items(self) -> list[tuple[str, str]]:
+        """Pairs of name and value in wire order, with repeats."""
+        return self._items_any()
+
+    def _plain_dict(self) -> dict[str, str] | None:
+        """A dict of all headers, or None if a line is no ordinary header or a name is there twice."""
+        lines = self._raw.decode(self._origin[0], "surrogateescape").split("\r\n")
+        try:
+            made: dict[str, str] = dict([line.split(": ", 1) for line in lines])
+        except ValueError:  # a line without a blank after its first colon
+            return None
+        return made if len(made) == len(lines) else None
 
     @overload
     def get(self, name: str) -> str | None: ...

@@ -119,14 +119,9 @@ class Message(Lookup):
 
     def to_dict(self) -> dict[str, str | list[str]]:
         """A plain dict for JSON: a repeated header is a list; the first spelling of a name is its key."""
-        lines = self._raw.decode(self._origin[0], "surrogateescape").split("\r\n")
-        try:
-            plain: dict[str, Any] = dict([line.split(": ", 1) for line in lines])
-        except ValueError:  # a line without a blank after its first colon
-            pass
-        else:
-            if len(plain) == len(lines) and are_plain(tuple(plain)):
-                return plain
+        plain: dict[str, Any] | None = self._plain_dict()
+        if plain is not None and are_plain(tuple(plain)):
+            return plain
         pairs = self.items()
         spelled: dict[str, str] = {}
         made: dict[str, str | list[str]] = {}

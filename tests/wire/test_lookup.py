@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pyami_sync.wire import lookup
 from pyami_sync.wire.lookup import FIRST_LOOK, IN_PYTHON, RareLookup
+from pyami_sync.wire.message import Message
 from pyami_sync.wire.needle import needle
 from pyami_sync.wire.origin import LOCAL, Origin
 
@@ -117,6 +118,44 @@ def test_which_header_is_found(implementation, raw, name, exact, first):
                 assert caught.value.args == (name,)
             else:
                 assert message[name] == expected
+
+
+PAIRS = [
+    # raw, items, a plain dict or None
+    (b"", [], None),
+    (b"Event: A\r\nX: 1", [("Event", "A"), ("X", "1")], {"Event": "A", "X": "1"}),
+    (b"A: 1\r\nA: 2", [("A", "1"), ("A", "2")], None),
+    (b"A: 1\r\na: 2", [("A", "1"), ("a", "2")], {"A": "1", "a": "2"}),
+    (b"A:1\r\nB:  2 ", [("A", "1"), ("B", " 2 ")], None),
+    (b"A: \r\nB:", [("A", ""), ("B", "")], None),
+    (b"A: ", [("A", "")], {"A": ""}),
+    (b"a line\r\nA: 1", [("", "a line"), ("A", "1")], None),
+    (b"A: 1\r\n\r\nB: 2", [("A", "1"), ("", ""), ("B", "2")], None),
+    (b": 1\r\n:", [("", "1"), ("", "")], None),
+    (b"A:b: c", [("A", "b: c")], {"A:b": "c"}),
+    (b"A: b: c\r\r\nB: \n\r", [("A", "b: c\r"), ("B", "\n\r")], {"A": "b: c\r", "B": "\n\r"}),
+    (b"\xc3\xa4: \xff\xe2\x82", [("ä", "\udcff\udce2\udc82")], {"ä": "\udcff\udce2\udc82"}),
+]
+
+
+@pytest.mark.parametrize(("raw", "items", "plain"), PAIRS)
+def test_all_headers(implementation, raw, items, plain):
+    for cls in (implementation.lookup, implementation.any_spelling):
+        message = made(cls, raw)
+        assert message.items() == items
+        told = message._plain_dict()
+        # Which odd lines are left to items() may differ; what is told may not.
+        assert told == plain or (":" in "".join(plain or ()) and told is None)
+
+
+def test_all_headers_in_another_encoding(implementation):
+    message = made(implementation.lookup, b"\xe4: \xff", Origin("latin-1"))
+    assert message.items() == [("ä", "ÿ")]
+    assert message._plain_dict() in (None, {"ä": "ÿ"})
+    message = implementation.lookup.__new__(implementation.lookup)
+    for ask in (message.items, message.get_all):
+        with pytest.raises((AttributeError, TypeError)):
+            ask()
 
 
 def test_the_encoding_of_its_origin(implementation):
@@ -299,6 +338,8 @@ def test_it_keeps_no_reference_and_loses_none(implementation):
         ):
             assert event["Name"] == event.get("name") == event._find(key) == "\udcff"
             assert event.get(absent, fallback) is fallback
+            assert event.items()[1] == ("Name", "\udcff")
+            assert (event._plain_dict() or {})["Event"] == "A"
             assert absent not in event
             with pytest.raises(KeyError):
                 _ = event[absent]
@@ -341,7 +382,7 @@ def test_both_find_the_same(pieces, name, encoding):
             found = message.get(name), name in message, message._find(needle(name)), message.get(name)
             if found[0] is not None:
                 assert message[name] == found[0]
-            answers.append(found)
+            answers.append((found, message.items(), Message.to_dict(message)))
     assert answers[:2] == answers[2:]
 
 
