@@ -1,8 +1,8 @@
-"""One header of a message, found in its bytes; events made of bytes.
+"""Headers of a message, found in its bytes by name or by a field; events made of bytes.
 
 Programs ask for three or four headers of each event, and that is what costs them most. So it is there twice, with the
 same results: in Python, and in C (``_speedups.c``), which is used where it could be built. The C code does what is
-common and leaves the rest to :class:`RareLookup`.
+common and leaves the rest to :class:`RareLookup`, in Python.
 
 Which header is found: that of the first line, which tells what the message is; then the first one that is spelled as
 asked and has a blank after its colon, as servers write them; then the first one in any other spelling. Servers spell
@@ -38,7 +38,7 @@ IN_A_SUBCLASS: tuple[str, ...] = ()  # slots: one is written in Python, one in C
 
 
 class RareLookup:
-    """What is looked for seldom: other spellings, long messages, names that no search for their bytes can find."""
+    """What is the same for both: long messages, repeated headers, names that no search for their bytes can find."""
 
     __slots__ = IN_A_SUBCLASS
 
