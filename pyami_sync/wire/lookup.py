@@ -1,12 +1,12 @@
 """Headers of a message, found in its bytes by name or by a field; events made of bytes.
 
-Programs ask for three or four headers of each event, and that is what costs them most. So it is there twice, with the
-same results: in Python, and in C (``_speedups.c``), which is used where it could be built. The C code does what is
+Programs ask for three or four headers of each event, and that is what costs them most. So this code exists twice, with
+the same results: in Python, and in C (``_speedups.c``), which is used where it could be built. The C code does what is
 common and leaves the rest to :class:`RareLookup`, in Python.
 
-Which header is found: that of the first line, which tells what the message is; then the first one that is spelled as
-asked and has a blank after its colon, as servers write them; then the first one in any other spelling. Servers spell
-a header in one way, and a search for this way alone costs half.
+Which header is found: that of the first line, if it is spelled as asked; then the first one that is spelled as asked
+and has a blank after its colon, as servers write them; then the first one in any spelling. Servers spell a header in
+one way, and a search for this way alone costs half.
 """
 
 from __future__ import annotations
